@@ -1,0 +1,233 @@
+"""Every error that wherever raises on purpose.
+
+    WhereverError
+    ├── InputError (also ValueError)      the input does not fit the model's signature
+    ├── SettingsError (also ValueError)   a setting is wrong, or settings contradict each other
+    ├── ModelNotFoundError (also LookupError)
+    ├── MissingExtraError (also ImportError)
+    ├── ClosedError                       the client was closed
+    ├── ForkedError                       this process was forked after the network was used
+    ├── PackageError                      a model package was refused
+    │   ├── ManifestError                 model.json is not readable, or a field is wrong
+    │   ├── MissingFileError
+    │   ├── ExtraFileError
+    │   ├── DigestError
+    │   ├── UnsafePathError               absolute path, "..", link, device file
+    │   └── ArchiveError                  not an archive of ours, too many files, too large
+    ├── EngineError                       the engine could not load or run the variant
+    ├── AttemptError                      one place could not answer
+    │   ├── UnreachableError
+    │   ├── DeadlineError (also TimeoutError)
+    │   ├── RefusedError                  the peer understood the call and said no
+    │   ├── OverloadedError
+    │   ├── RemoteError                   the peer failed while it worked on the call
+    │   └── BadAnswerError                the answer does not fit the signature
+    └── NoRouteError                      no place could answer; `causes` lists every attempt
+
+`code` is stable across versions; `retryable` says whether the same call may succeed later, unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class WhereverError(Exception):
+    """Base of every error that wherever raises on purpose."""
+
+    code = "error"
+    retryable = False
+
+
+class InputError(WhereverError, ValueError):
+    """The input does not fit the model's signature.
+
+    Attributes:
+        field: name of the input (or option), empty when the call as a whole is wrong.
+        expected: what the signature asks for, in words.
+        found: what came, in words.
+    """
+
+    code = "input"
+
+    def __init__(self, field: str, expected: str, found: str) -> None:
+        where = f"input {field!r}" if field else "the input"
+        super().__init__(f"{where}: expected {expected}, found {found}")
+        self.field = field
+        self.expected = expected
+        self.found = found
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
+        return type(self), (self.field, self.expected, self.found)
+
+
+class SettingsError(WhereverError, ValueError):
+    """A setting is wrong, or two settings contradict each other."""
+
+    code = "settings"
+
+
+class ModelNotFoundError(WhereverError, LookupError):
+    """No package of that name (or version) is known here."""
+
+    code = "model_not_found"
+
+
+class MissingExtraError(WhereverError, ImportError):
+    """A feature needs a package that is not installed; the message has the command."""
+
+    code = "missing_extra"
+
+
+class ClosedError(WhereverError):
+    """The client was closed."""
+
+    code = "closed"
+
+
+class ForkedError(WhereverError):
+    """This process was forked after the network had been used."""
+
+    code = "forked"
+
+
+class PackageError(WhereverError):
+    """A model package was refused.
+
+    Attributes:
+        file: the file concerned, relative to the package.
+        field: the field of `model.json` concerned, or "".
+        expected: what should have been there.
+        found: what was there.
+    """
+
+    code = "package"
+
+    def __init__(self, file: str, field: str, expected: str, found: str) -> None:
+        where = f"{file}: {field}" if field else file
+        super().__init__(f"{where}: expected {expected}, found {found}")
+        self.file = file
+        self.field = field
+        self.expected = expected
+        self.found = found
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, str, str]]:
+        return type(self), (self.file, self.field, self.expected, self.found)
+
+
+class ManifestError(PackageError):
+    """`model.json` cannot be read, or a field of it is wrong."""
+
+    code = "manifest"
+
+
+class MissingFileError(PackageError):
+    """A file that `model.json` lists is not there."""
+
+    code = "missing_file"
+
+
+class ExtraFileError(PackageError):
+    """A file is there that `model.json` does not list."""
+
+    code = "extra_file"
+
+
+class DigestError(PackageError):
+    """A file's bytes are not those that `model.json` promises."""
+
+    code = "digest"
+
+
+class UnsafePathError(PackageError):
+    """A path could lead out of the package: absolute, "..", a link, a device."""
+
+    code = "unsafe_path"
+
+
+class ArchiveError(PackageError):
+    """An archive is damaged, too large, or holds too many files."""
+
+    code = "archive"
+
+
+class EngineError(WhereverError):
+    """The engine could not load or run the variant."""
+
+    code = "engine"
+
+
+class AttemptError(WhereverError):
+    """One place could not answer."""
+
+    code = "attempt"
+    retryable = True
+
+
+class UnreachableError(AttemptError):
+    """No connection to the host, or it broke during the call."""
+
+    code = "unreachable"
+
+
+class DeadlineError(AttemptError, TimeoutError):
+    """No answer in the time that the call had."""
+
+    code = "deadline"
+
+
+class RefusedError(AttemptError):
+    """The host understood the call and said no (unknown model, not allowed, bad input)."""
+
+    code = "refused"
+    retryable = False
+
+
+class OverloadedError(AttemptError):
+    """The host has no room for the call now."""
+
+    code = "overloaded"
+
+
+class RemoteError(AttemptError):
+    """The host failed while it worked on the call."""
+
+    code = "remote"
+
+
+class BadAnswerError(AttemptError):
+    """The host's answer does not fit the model's signature."""
+
+    code = "bad_answer"
+    retryable = False
+
+
+class NoRouteError(WhereverError):
+    """No place could answer.
+
+    Attributes:
+        causes: one error for each attempt, in the order tried.
+        ruled_out: place -> why it was not tried.
+    """
+
+    code = "no_route"
+    retryable = True
+
+    def __init__(
+        self, model: str, causes: Sequence[WhereverError], ruled_out: dict[str, str] | None = None
+    ) -> None:
+        tried = [f"{type(cause).__name__}: {cause}" for cause in causes]
+        skipped = [f"{place} was not tried: {why}" for place, why in (ruled_out or {}).items()]
+        what = "; ".join(tried + skipped) or "no place is configured"
+        super().__init__(f"no place could answer {model!r} ({what})")
+        self.model = model
+        self.causes = tuple(causes)
+        self.ruled_out = dict(ruled_out or {})
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (self.model, self.causes, self.ruled_out)
+
+
+def missing_extra(feature: str, extra: str) -> MissingExtraError:
+    """The error for an optional dependency that is not there, with the command that installs it."""
+    return MissingExtraError(f"{feature} needs an extra: pip install 'wherever[{extra}]'")

@@ -1,0 +1,350 @@
+"""`model.json`: the one file that says what a package holds and what it promises.
+
+Fields that this version does not know are kept when they come from a newer minor version of the
+schema, and written back unchanged; a newer major version is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from wherever_contracts.errors import ManifestError
+from wherever_contracts.places import Boundary, Place
+from wherever_contracts.tensors import DTYPES, TensorSpec
+
+SCHEMA_MAJOR = 1
+SCHEMA_MINOR = 0
+MANIFEST_NAME = "model.json"
+MAX_MANIFEST_BYTES = 4 * 1024 * 1024
+
+_SEMVER = r"^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$"
+_NAME = r"^[a-z0-9](?:[a-z0-9._]|-(?!-)){0,62}$"
+_SHA256 = r"^[0-9a-f]{64}$"
+
+
+def _known_dtype(value: str) -> str:
+    if value not in DTYPES:
+        raise ValueError(f"one of {', '.join(DTYPES)}")
+    return value
+
+
+Dtype = Annotated[str, BeforeValidator(_known_dtype)]
+Shape = tuple[Annotated[int, Field(ge=-1)], ...]
+
+
+class _Part(BaseModel):
+    """A part of the manifest: immutable, and it keeps fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class TensorEntry(_Part):
+    """A tensor: name, dtype, shape (-1: any length)."""
+
+    name: str = Field(min_length=1)
+    dtype: Dtype
+    shape: Shape
+
+    def spec(self) -> TensorSpec:
+        """The same, as the runtime uses it."""
+        return TensorSpec(self.name, self.dtype, self.shape)
+
+
+class NumbersEntry(_Part):
+    """An image input that may also be given as bare numbers on a stated scale."""
+
+    dtype: Dtype
+    shape: Shape
+    min: float
+    max: float
+
+
+class InputEntry(_Part):
+    """One input of the signature, as a person gives it.
+
+    `image`: a path, encoded bytes, a PIL image, or an RGB array; `text`: a string; `tensor`: an
+    array of `dtype` and `shape` (no batch axis).
+    """
+
+    name: str = Field(min_length=1)
+    kind: Literal["image", "text", "tensor"]
+    dtype: Dtype | None = None
+    shape: Shape | None = None
+    numbers: NumbersEntry | None = None
+    min: float | None = None
+    max: float | None = None
+    finite: bool = True
+    max_bytes: int = Field(default=32 * 1024 * 1024, gt=0)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.kind == "tensor" and (self.dtype is None or self.shape is None):
+            raise ValueError("an input of kind 'tensor' needs dtype and shape")
+        if self.kind != "image" and self.numbers is not None:
+            raise ValueError("only an input of kind 'image' can have numbers")
+        return self
+
+
+class LabelValue(_Part):
+    """The answer is one of `labels`; `scores` names the tensor with a score for each."""
+
+    kind: Literal["label"]
+    scores: str
+    labels: tuple[str, ...] = Field(min_length=1)
+
+
+class DetectionsValue(_Part):
+    """The answer is a list of detections.
+
+    `boxes` names a float32 [n, 4] tensor (left, top, right, bottom in pixels of the original),
+    `scores` a float32 [n], `classes` an int64 [n] of positions in `labels`; best score first.
+    """
+
+    kind: Literal["detections"]
+    boxes: str
+    scores: str
+    classes: str
+    labels: tuple[str, ...] = Field(min_length=1)
+
+
+class EmbeddingValue(_Part):
+    """The answer is the tensor named by `vector`."""
+
+    kind: Literal["embedding"]
+    vector: str
+
+
+class TensorsValue(_Part):
+    """The answer is every output tensor, by name."""
+
+    kind: Literal["tensors"]
+
+
+Value = Annotated[
+    LabelValue | DetectionsValue | EmbeddingValue | TensorsValue, Field(discriminator="kind")
+]
+
+
+class OptionEntry(_Part):
+    """A number that the caller may give with a call, such as a display threshold."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    default: float
+    min: float
+    max: float
+    help: str = ""
+
+
+class Signature(_Part):
+    """What people give and get; the same for every variant and on every place."""
+
+    inputs: tuple[InputEntry, ...] = Field(min_length=1)
+    outputs: tuple[TensorEntry, ...] = Field(min_length=1)
+    value: Value
+    options: tuple[OptionEntry, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _refuse_twins("input", [entry.name for entry in self.inputs])
+        _refuse_twins("output", [entry.name for entry in self.outputs])
+        names = {entry.name for entry in self.outputs}
+        for role in ("scores", "boxes", "classes", "vector"):
+            wanted = getattr(self.value, role, None)
+            if wanted is not None and wanted not in names:
+                raise ValueError(f"value.{role} names no output: {wanted!r}")
+        return self
+
+
+class FileEntry(_Part):
+    """A file of the package; `path` is relative, with forward slashes."""
+
+    path: str = Field(min_length=1, max_length=240)
+    sha256: str = Field(pattern=_SHA256)
+    bytes: int = Field(ge=0)
+
+
+class StepEntry(_Part):
+    """One step of a pipeline: the name of an operation, and its parameters beside it."""
+
+    op: str
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Everything but `op`."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+class Pipeline(_Part):
+    """The declared steps before and after the engine."""
+
+    pre: tuple[StepEntry, ...] = ()
+    post: tuple[StepEntry, ...] = ()
+
+
+class VariantTensors(_Part):
+    """The variant file's own inputs and outputs."""
+
+    inputs: tuple[TensorEntry, ...] = Field(min_length=1)
+    outputs: tuple[TensorEntry, ...] = Field(min_length=1)
+
+
+class Needs(_Part):
+    """What a machine must have to run the variant."""
+
+    engines: tuple[str, ...] = ("onnxruntime",)
+    memory_bytes: int = Field(default=0, ge=0)
+    cpu_features: tuple[str, ...] = ()
+
+
+class Quality(_Part):
+    """A measured figure: `value` of `metric` on `n` items of `dataset`."""
+
+    dataset: str
+    metric: str
+    value: float
+    n: int = Field(gt=0)
+
+
+class Variant(_Part):
+    """One runnable form of the model.
+
+    `places` are the distances it is meant for. `escalate_below`: an answer with less confidence
+    than this is worth asking the reference about; without it (or without a pipeline step that
+    gives a confidence) the variant's answer is never escalated.
+    """
+
+    id: str = Field(pattern=_NAME)
+    format: Literal["onnx"]
+    precision: Literal["float32", "float16", "int8"]
+    places: tuple[Place, ...] = Field(default=("device", "nearby", "cloud"), min_length=1)
+    files: tuple[FileEntry, ...] = Field(min_length=1)
+    tensors: VariantTensors
+    pipeline: Pipeline = Pipeline()
+    needs: Needs = Needs()
+    quality: tuple[Quality, ...] = ()
+    escalate_below: float | None = Field(default=None, ge=0, le=1)
+
+
+class Manifest(_Part):
+    """The whole of `model.json`."""
+
+    schema_version: str = Field(alias="schema", pattern=r"^\d+\.\d+$")
+    name: str = Field(pattern=_NAME)
+    version: str = Field(pattern=_SEMVER)
+    summary: str = ""
+    licence: str = ""
+    boundary: Boundary
+    reference: str
+    signature: Signature
+    variants: tuple[Variant, ...] = Field(min_length=1)
+    files: tuple[FileEntry, ...] = ()
+    provenance: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        ids = [variant.id for variant in self.variants]
+        _refuse_twins("variant", ids)
+        if self.reference not in ids:
+            raise ValueError(f"reference names no variant: {self.reference!r}")
+        _refuse_clashes(self)
+        return self
+
+    def all_files(self) -> Iterator[FileEntry]:
+        """Every file listed, each path once."""
+        seen: set[str] = set()
+        for entry in (*self.files, *(f for v in self.variants for f in v.files)):
+            if entry.path not in seen:
+                seen.add(entry.path)
+                yield entry
+
+    def variant(self, variant_id: str) -> Variant:
+        """The variant of that id; KeyError when there is none."""
+        for variant in self.variants:
+            if variant.id == variant_id:
+                return variant
+        raise KeyError(variant_id)
+
+    def to_bytes(self) -> bytes:
+        """The canonical bytes: two-space indent, fields in schema order, a final newline."""
+        data = self.model_dump(mode="json", by_alias=True, exclude_defaults=False)
+        return (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def parse_manifest(data: bytes, source: str = MANIFEST_NAME) -> Manifest:
+    """Read `model.json`.
+
+    Args:
+        data: the file's bytes.
+        source: what to call the file in errors.
+
+    Raises:
+        ManifestError: not JSON, a newer major schema, or a field is missing or wrong; the error
+            names the field, what it should be, and what was found.
+    """
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise ManifestError(source, "", f"at most {MAX_MANIFEST_BYTES} bytes", f"{len(data)} bytes")
+    try:
+        raw = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(source, "", "JSON in UTF-8", f"{error}") from error
+    if not isinstance(raw, dict):
+        raise ManifestError(source, "", "a JSON object", type(raw).__name__)
+    _check_schema_version(raw.get("schema"), source)
+    try:
+        return Manifest.model_validate(raw)
+    except ValidationError as error:
+        raise _as_manifest_error(error, source) from error
+
+
+def _check_schema_version(found: object, source: str) -> None:
+    match = re.fullmatch(r"(\d+)\.\d+", found) if isinstance(found, str) else None
+    if match is None:
+        raise ManifestError(source, "schema", f'a version like "{SCHEMA_MAJOR}.0"', repr(found))
+    if int(match[1]) != SCHEMA_MAJOR:
+        raise ManifestError(
+            source, "schema", f"major version {SCHEMA_MAJOR} (update wherever to read it)", match[0]
+        )
+
+
+def _as_manifest_error(error: ValidationError, source: str) -> ManifestError:
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    found = "nothing" if first["type"] == "missing" else _short(first["input"])
+    expected = first["msg"].removeprefix("Value error, ")
+    more = error.error_count() - 1
+    suffix = f" (and {more} more wrong fields)" if more else ""
+    return ManifestError(source, field or "the manifest", expected, found + suffix)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _refuse_twins(what: str, names: list[str]) -> None:
+    twins = sorted({name for name in names if names.count(name) > 1})
+    if twins:
+        raise ValueError(f"{what} named twice: {', '.join(twins)}")
+
+
+def _refuse_clashes(manifest: Manifest) -> None:
+    """Refuse one path listed with two digests, and two paths that differ in case alone."""
+    digests: dict[str, str] = {}
+    spellings: dict[str, str] = {}
+    for entry in (*manifest.files, *(f for v in manifest.variants for f in v.files)):
+        if digests.setdefault(entry.path, entry.sha256) != entry.sha256:
+            raise ValueError(f"{entry.path!r} is listed with two digests")
+        if spellings.setdefault(entry.path.casefold(), entry.path) != entry.path:
+            raise ValueError(f"{entry.path!r} is listed in two spellings")

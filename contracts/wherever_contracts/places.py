@@ -1,0 +1,26 @@
+"""Places, boundaries and modes: the words that routing is about."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+Place: TypeAlias = Literal["device", "nearby", "cloud"]
+Boundary: TypeAlias = Literal["device", "site", "anywhere"]
+Mode: TypeAlias = Literal[
+    "auto", "prefer_on_device", "only_on_device", "prefer_in_cloud", "only_in_cloud"
+]
+
+PLACES: tuple[Place, ...] = ("device", "nearby", "cloud")
+BOUNDARIES: tuple[Boundary, ...] = ("device", "site", "anywhere")
+
+# How far the data of a call may travel, and so which places may see it.
+WITHIN: dict[Boundary, tuple[Place, ...]] = {
+    "device": ("device",),
+    "site": ("device", "nearby"),
+    "anywhere": ("device", "nearby", "cloud"),
+}
+
+
+def stricter(one: Boundary, other: Boundary) -> Boundary:
+    """The boundary of the two that lets the data travel less far."""
+    return min(one, other, key=BOUNDARIES.index)

@@ -1,0 +1,93 @@
+"""The record that every answer carries: what ran, where, why, and what else was considered."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+from wherever_contracts.places import Boundary, Mode, Place
+from wherever_contracts.tensors import Array
+
+
+class Ran(NamedTuple):
+    """What ran, read back from the runtime; the same for every call of one loaded variant."""
+
+    model: str
+    version: str
+    variant: str
+    package_digest: str
+    variant_digest: str
+    trust: str
+    engine: str
+    engine_version: str
+    provider: str
+    precision: str
+    threads: int
+
+
+class Answer(NamedTuple):
+    """What one place gave: the signature's output tensors, and how they came about.
+
+    Attributes:
+        outputs: the signature's tensors by name.
+        confidence: 0 to 1, or None when the variant declares no step that gives one.
+        ran: what ran.
+        engine_s: seconds inside the engine.
+    """
+
+    outputs: dict[str, Array]
+    confidence: float | None
+    ran: Ran
+    engine_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One try: where, how long it took, and how it ended ("answered" or an error's code)."""
+
+    place: Place
+    host: str
+    outcome: str
+    elapsed_s: float
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Where an answer came from and why.
+
+    Attributes:
+        id: the call's id; the answer's `id` too.
+        host: "device", or the address of the box or gateway.
+        reason: why this answer was given, in a sentence.
+        attempts: every try, in order; the last one that answered is not always the one given.
+        alternatives: places that were not tried -> why.
+        total_s: from the call to the answer; engine_s: inside the engine.
+    """
+
+    id: str
+    ran: Ran
+    place: Place
+    host: str
+    reason: str
+    degraded: bool
+    mode: Mode
+    boundary: Boundary
+    deadline_s: float | None
+    attempts: tuple[AttemptRecord, ...]
+    alternatives: dict[str, str]
+    total_s: float
+    engine_s: float
+    started_at: float = field(default=0.0)
+
+    def __getattr__(self, name: str) -> Any:
+        """What ran, by its own name: `receipt.variant`, `receipt.engine`, `receipt.trust`, ..."""
+        if name in Ran._fields:
+            return getattr(self.ran, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The receipt as plain data, ready for JSON."""
+        data = asdict(self)
+        data.pop("ran")
+        return {"id": data.pop("id"), **self.ran._asdict(), **data}

@@ -1,0 +1,126 @@
+"""Tensors as the Open Inference Protocol v2 carries them.
+
+Raw contents are row-major and little-endian; an element of a BYTES tensor is a 4-byte
+little-endian length followed by that many bytes ("Tensor Data Types" and `raw_input_contents`
+of the protocol).
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import sys
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from wherever_contracts.tensors import DTYPE_OF_WIRE, WIRE_TYPES, Array
+
+Buffer: TypeAlias = bytes | memoryview
+Parameters: TypeAlias = dict[str, str | int | float | bool]
+
+_LENGTH = struct.Struct("<I")
+_SIZES = {
+    wire: 0 if name == "bytes" else np.dtype(name).itemsize for wire, name in WIRE_TYPES.items()
+}
+
+
+class WireTensor(NamedTuple):
+    """One tensor of a message, with its raw contents; `content_type` only for BYTES."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    data: Buffer
+    content_type: str = ""
+
+
+class InferRequest(NamedTuple):
+    """`ModelInferRequest`, with every input's contents in raw form."""
+
+    model: str
+    version: str
+    id: str
+    parameters: Parameters
+    inputs: tuple[WireTensor, ...]
+    outputs: tuple[str, ...] = ()
+
+
+class InferResponse(NamedTuple):
+    """`ModelInferResponse`, with every output's contents in raw form."""
+
+    model: str
+    version: str
+    id: str
+    parameters: Parameters
+    outputs: tuple[WireTensor, ...]
+
+
+def from_array(name: str, array: Array, content_type: str = "") -> WireTensor:
+    """`array` as a tensor of a message; object arrays become BYTES. No copy when it can be helped."""
+    if array.dtype == object:
+        elements = [bytes(element) for element in array.ravel()]
+        return from_bytes(name, elements, array.shape, content_type)
+    datatype = WIRE_TYPES[array.dtype.name]
+    if sys.byteorder == "big":
+        array = array.astype(array.dtype.newbyteorder("<"))
+    contiguous = np.ascontiguousarray(array)
+    data = memoryview(contiguous.reshape(-1).view(np.uint8)) if contiguous.size else b""
+    return WireTensor(name, datatype, array.shape, data)
+
+
+def from_bytes(
+    name: str, elements: list[bytes], shape: tuple[int, ...] = (1,), content_type: str = ""
+) -> WireTensor:
+    """A BYTES tensor of `elements`."""
+    parts: list[bytes] = []
+    for element in elements:
+        parts += (_LENGTH.pack(len(element)), element)
+    return WireTensor(name, "BYTES", shape, b"".join(parts), content_type)
+
+
+def to_array(tensor: WireTensor) -> Array:
+    """The tensor as an array that reads the message's own memory (so it may be read-only).
+
+    Raises:
+        ValueError: unknown datatype, a negative length, or contents of another size than the
+            shape says.
+    """
+    if tensor.datatype not in DTYPE_OF_WIRE:
+        raise ValueError(f"a known datatype, not {tensor.datatype!r}")
+    if any(n < 0 for n in tensor.shape):
+        raise ValueError(f"lengths of 0 and more in its shape, not {list(tensor.shape)}")
+    count = math.prod(tensor.shape)
+    if tensor.datatype == "BYTES":
+        return _bytes_array(tensor, count)
+    size = len(tensor.data)
+    if count * _SIZES[tensor.datatype] != size:
+        raise ValueError(
+            f"{count * _SIZES[tensor.datatype]} bytes for {tensor.datatype}{list(tensor.shape)}, "
+            f"not {size}"
+        )
+    dtype = np.dtype(DTYPE_OF_WIRE[tensor.datatype])
+    array = np.frombuffer(tensor.data, dtype=dtype.newbyteorder("<"))
+    if sys.byteorder == "big":
+        array = array.astype(dtype)
+    return array.reshape(tensor.shape)
+
+
+def _bytes_array(tensor: WireTensor, count: int) -> Array:
+    if count * _LENGTH.size > len(tensor.data):
+        raise ValueError(f"{count} elements of BYTES, not {len(tensor.data)} bytes in all")
+    elements = np.empty(count, dtype=object)
+    data = memoryview(tensor.data)
+    position = 0
+    for index in range(count):
+        start = position + _LENGTH.size
+        if start > len(data):
+            raise ValueError(f"{count} elements of BYTES, not {index}")
+        end = start + _LENGTH.unpack_from(data, position)[0]
+        if end > len(data):
+            raise ValueError(f"element {index} of BYTES within the message, not past its end")
+        elements[index] = bytes(data[start:end])
+        position = end
+    if position != len(data):
+        raise ValueError(f"{count} elements of BYTES, not {len(data) - position} bytes more")
+    return elements.reshape(tensor.shape)

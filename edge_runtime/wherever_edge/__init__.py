@@ -1,0 +1,1 @@
+"""The runtime of device, box and gateway: engines, pipelines, packages, hosts, protocol."""

@@ -1,0 +1,103 @@
+"""The two hooks that an engine implements, and the guarantees around them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
+
+from wherever_contracts.errors import EngineError
+from wherever_contracts.tensors import describe
+
+if TYPE_CHECKING:
+    from wherever_contracts.tensors import Array, TensorSpec
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFacts:
+    """What the runtime itself says it is and does."""
+
+    engine: str
+    version: str
+    provider: str
+    precision: str
+    threads: int
+
+
+class Session(ABC):
+    """One variant, loaded in one engine.
+
+    An engine implements `_run` alone. Callers use `run`, which checks the inputs, hands contiguous
+    arrays on, and lets nothing but `EngineError` out, whatever the engine raises. `run` may be
+    called from many threads at once, and an array that it returned is never written again.
+    """
+
+    __slots__ = ("_specs", "facts", "inputs", "outputs")
+
+    def __init__(
+        self, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], facts: EngineFacts
+    ) -> None:
+        self.inputs = inputs
+        self.outputs = outputs
+        self.facts = facts
+        self._specs = tuple((spec.name, spec.admits) for spec in inputs)
+
+    @final
+    def run(self, tensors: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the variant's outputs for `tensors`.
+
+        Raises:
+            EngineError: an input is missing or does not fit, or the engine failed.
+        """
+        feed: dict[str, Array] = {}
+        for name, admits in self._specs:
+            array = tensors.get(name)
+            if array is None or not admits(array):
+                raise self._misfit(name, array)
+            if not array.flags.c_contiguous:
+                array = array.copy(order="C")
+            feed[name] = array
+        try:
+            return self._run(feed)
+        except EngineError:
+            raise
+        except Exception as error:  # noqa: BLE001 (the named boundary: engines raise anything)
+            raise EngineError(f"{self.facts.engine} failed: {error}") from error
+
+    def close(self) -> None:  # noqa: B027 (optional: most runtimes free with the object)
+        """Release what the runtime holds; `run` is not called afterwards."""
+
+    @abstractmethod
+    def _run(self, feed: dict[str, Array]) -> dict[str, Array]:
+        """Run the variant; any exception may be raised."""
+
+    def _misfit(self, name: str, array: Array | None) -> EngineError:
+        spec = next(spec for spec in self.inputs if spec.name == name)
+        found = "nothing" if array is None else describe(array)
+        return EngineError(f"tensor {name!r}: the variant takes {spec}, the pipeline made {found}")
+
+
+class Engine(ABC):
+    """A runtime that can load variants.
+
+    Attributes:
+        name: what `needs.engines` and receipts call it.
+        formats: the variant formats it reads.
+    """
+
+    name: str
+    formats: tuple[str, ...]
+
+    @abstractmethod
+    def open(self, model: bytes, *, precision: str, threads: int) -> Session:
+        """Load a variant.
+
+        Args:
+            model: the verified bytes of the variant's first file.
+            precision: what the manifest says the variant computes in.
+            threads: threads for one run; 0 leaves the choice to the runtime.
+
+        Raises:
+            EngineError: the runtime cannot read or run the model.
+        """

@@ -1,0 +1,82 @@
+"""Steps on plain arrays: scale, shape, rename, and the confidence of a classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from wherever_edge.pipelines.pipeline import State, Step, StepContext, StepFactory
+
+
+def scale(context: StepContext, *, name: str, to: str | None = None, by: float) -> Step:
+    """Multiply by a number; the result is float32."""
+    target = to or name
+    factor = np.float32(by)
+
+    def step(state: State) -> None:
+        state[target] = np.multiply(state[name], factor, dtype=np.float32)
+
+    return step
+
+
+def reshape(context: StepContext, *, name: str, to: str | None = None, shape: Sequence[int]) -> Step:
+    """Give an array another shape; one length may be -1."""
+    target = to or name
+    wanted = tuple(int(n) for n in shape)
+
+    def step(state: State) -> None:
+        state[target] = state[name].reshape(wanted)
+
+    return step
+
+
+def first_row(context: StepContext, *, name: str, to: str | None = None) -> Step:
+    """Take the only row of a batch of one."""
+    target = to or name
+
+    def step(state: State) -> None:
+        state[target] = state[name][0]
+
+    return step
+
+
+def rename(context: StepContext, *, name: str, to: str) -> Step:
+    """Give a tensor another name."""
+
+    def step(state: State) -> None:
+        state[to] = state[name]
+
+    return step
+
+
+def softmax(context: StepContext, *, name: str, to: str | None = None) -> Step:
+    """Turn logits into probabilities along the last axis."""
+    target = to or name
+
+    def step(state: State) -> None:
+        logits = state[name]
+        powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        state[target] = powers / powers.sum(axis=-1, keepdims=True)
+
+    return step
+
+
+def max_confidence(context: StepContext, *, name: str) -> Step:
+    """The confidence is the largest of the scores."""
+
+    def step(state: State) -> None:
+        scores = state[name]
+        state["confidence"] = float(scores[scores.argmax()])
+
+    return step
+
+
+STEPS: dict[str, StepFactory] = {
+    "scale": scale,
+    "reshape": reshape,
+    "first_row": first_row,
+    "rename": rename,
+    "softmax": softmax,
+    "max_confidence": max_confidence,
+}

@@ -1,0 +1,79 @@
+"""Compiling the declared steps of a variant into functions.
+
+A step works on one dict, the *state*. It begins with the call's inputs by their signature names
+(an `Image`, a `str`, or an array) and `"options"`; the steps before the engine must leave every
+tensor of the variant in it, the engine's outputs are put into it, and the steps after the engine
+must leave every output of the signature in it. A step may leave `"confidence"` (0 to 1).
+A plug-in module registers `{op: factory}` in the entry-point group `wherever.steps`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeAlias
+
+from wherever_contracts.errors import ManifestError, WhereverError
+from wherever_contracts.manifest import MANIFEST_NAME, Signature, StepEntry, Variant
+from wherever_edge import plugins
+
+State: TypeAlias = dict[str, Any]
+Step: TypeAlias = Callable[[State], None]
+
+
+@dataclass(frozen=True, slots=True)
+class StepContext:
+    """What a step may know about the variant that it is compiled for."""
+
+    signature: Signature
+    variant: Variant
+
+
+StepFactory: TypeAlias = Callable[..., Step]
+
+
+@cache
+def known_steps() -> Mapping[str, StepFactory]:
+    """Every operation that is installed, by name."""
+    steps: dict[str, StepFactory] = {}
+    for name in plugins.entry_points("wherever.steps"):
+        steps.update(plugins.load("wherever.steps", name))
+    return steps
+
+
+def compile_steps(
+    entries: Sequence[StepEntry], context: StepContext, where: str
+) -> tuple[Step, ...]:
+    """Turn declared steps into functions, in order.
+
+    A factory is called as `factory(context, **parameters)`.
+
+    Args:
+        entries: the declared steps.
+        context: what they may know.
+        where: the manifest field they stand in, for errors.
+
+    Raises:
+        ManifestError: an operation is not known, or its parameters are wrong.
+    """
+    return tuple(
+        _compile_one(entry, context, f"{where}.{position}") for position, entry in enumerate(entries)
+    )
+
+
+def _compile_one(entry: StepEntry, context: StepContext, where: str) -> Step:
+    factory = known_steps().get(entry.op)
+    if factory is None:
+        known = ", ".join(sorted(known_steps()))
+        raise ManifestError(MANIFEST_NAME, f"{where}.op", f"one of {known}", repr(entry.op))
+    try:
+        bound = inspect.signature(factory).bind(context, **entry.parameters)
+        return factory(*bound.args, **bound.kwargs)
+    except WhereverError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ManifestError(
+            MANIFEST_NAME, where, f"parameters that {entry.op!r} takes", f"{error}"
+        ) from error
