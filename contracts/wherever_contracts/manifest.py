@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -30,7 +30,6 @@ MANIFEST_NAME = "model.json"
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 
 _SEMVER = r"^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$"
-_NAME = r"^[a-z0-9](?:[a-z0-9._]|-(?!-)){0,62}$"
 _SHA256 = r"^[0-9a-f]{64}$"
 
 
@@ -40,7 +39,14 @@ def _known_dtype(value: str) -> str:
     return value
 
 
-Dtype = Annotated[str, BeforeValidator(_known_dtype)]
+def _plain_name(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,62}", value) or "--" in value:
+        raise ValueError("a name of at most 63 of a-z, 0-9, '.', '_' and single '-'")
+    return value
+
+
+Dtype = Annotated[str, AfterValidator(_known_dtype)]
+Name = Annotated[str, AfterValidator(_plain_name)]
 Shape = tuple[Annotated[int, Field(ge=-1)], ...]
 
 
@@ -225,7 +231,7 @@ class Variant(_Part):
     gives a confidence) the variant's answer is never escalated.
     """
 
-    id: str = Field(pattern=_NAME)
+    id: Name
     format: Literal["onnx"]
     precision: Literal["float32", "float16", "int8"]
     places: tuple[Place, ...] = Field(default=("device", "nearby", "cloud"), min_length=1)
@@ -241,7 +247,7 @@ class Manifest(_Part):
     """The whole of `model.json`."""
 
     schema_version: str = Field(alias="schema", pattern=r"^\d+\.\d+$")
-    name: str = Field(pattern=_NAME)
+    name: Name
     version: str = Field(pattern=_SEMVER)
     summary: str = ""
     licence: str = ""

@@ -1,0 +1,3 @@
+from wherever_edge.pipelines.pipeline import StepFactory
+
+STEPS: dict[str, StepFactory] = {}
