@@ -1,0 +1,321 @@
+"""Checking what people give against a signature, and carrying it over the wire.
+
+A checked input is an `Image`, a `str`, or an array of the signature's dtype and shape. Every
+refusal is an `InputError` that names the input, what was expected, and what came.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from wherever_contracts.errors import InputError
+from wherever_contracts.manifest import InputEntry, NumbersEntry, Signature
+from wherever_contracts.tensors import Array, TensorSpec, describe
+from wherever_contracts.wire.tensors import WireTensor, from_array, from_bytes, to_array
+from wherever_edge.images import Image
+
+Checked: TypeAlias = Image | str | Array
+Inputs: TypeAlias = dict[str, Checked]
+Check: TypeAlias = Callable[[Any], Checked]
+
+
+class InputChecker:
+    """Checks the inputs of one signature; built once, called for every call."""
+
+    __slots__ = ("_checks", "_only", "_only_name")
+
+    def __init__(self, signature: Signature) -> None:
+        self._checks = {entry.name: _check_for(entry) for entry in signature.inputs}
+        self._only_name, self._only = next(iter(self._checks.items()))
+
+    def check(self, value: Any) -> Inputs:
+        """Return the inputs by name.
+
+        Args:
+            value: the only input itself, or a mapping with every input by name.
+
+        Raises:
+            InputError: an input is missing, unknown, or does not fit.
+        """
+        if isinstance(value, Mapping):
+            return self._named(value)
+        if len(self._checks) > 1:
+            raise InputError("", f"a dict with {_names(self._checks)}", _kind(value))
+        return {self._only_name: self._only(value)}
+
+    def _named(self, values: Mapping[Any, Any]) -> Inputs:
+        for name in values:
+            if name not in self._checks:
+                raise InputError(str(name), f"one of {_names(self._checks)}", "an unknown name")
+        for name in self._checks:
+            if name not in values:
+                raise InputError(name, "a value", f"only {_names(values) or 'an empty dict'}")
+        return {name: check(values[name]) for name, check in self._checks.items()}
+
+
+def check_options(signature: Signature, given: Mapping[str, Any]) -> dict[str, float]:
+    """The call's options, defaults filled in.
+
+    Raises:
+        InputError: an option is unknown, not a number, or out of its range.
+    """
+    known = {option.name: option for option in signature.options}
+    for name in given:
+        if name not in known:
+            expected = f"an option of this model ({', '.join(known) or 'it has none'})"
+            raise InputError(name, expected, "an unknown name")
+    options: dict[str, float] = {}
+    for name, option in known.items():
+        value = given.get(name, option.default)
+        if isinstance(value, bool) or not isinstance(value, int | float | np.floating | np.integer):
+            raise InputError(name, "a number", _kind(value))
+        if not option.min <= value <= option.max:
+            raise InputError(name, f"a number from {option.min:g} to {option.max:g}", f"{value}")
+        options[name] = float(value)
+    return options
+
+
+def to_wire(signature: Signature, inputs: Mapping[str, Any]) -> tuple[WireTensor, ...]:
+    """Checked inputs as the tensors of a request: images encoded, text as UTF-8.
+
+    Raises:
+        InputError: an input is an image that cannot be encoded.
+    """
+    return tuple(_to_wire(entry.name, inputs[entry.name]) for entry in signature.inputs)
+
+
+def from_wire(signature: Signature, tensors: Iterable[WireTensor]) -> Inputs:
+    """The checked inputs that a request's tensors stand for.
+
+    Raises:
+        InputError: a tensor is missing, unknown, twice there, or does not fit.
+    """
+    given: dict[str, WireTensor] = {}
+    for tensor in tensors:
+        if tensor.name in given:
+            raise InputError(tensor.name, "one tensor", "two of that name")
+        given[tensor.name] = tensor
+    entries = {entry.name: entry for entry in signature.inputs}
+    for name in given:
+        if name not in entries:
+            raise InputError(name, f"one of {_names(entries)}", "an unknown name")
+    for name in entries:
+        if name not in given:
+            raise InputError(name, "a tensor", "nothing")
+    return {name: _from_wire(entry, given[name]) for name, entry in entries.items()}
+
+
+def _to_wire(name: str, value: Any) -> WireTensor:
+    if isinstance(value, Image):
+        data, content_type = value.encoded()
+        return from_bytes(name, [data], content_type=content_type)
+    if isinstance(value, str):
+        return from_bytes(name, [value.encode()], content_type="text/plain")
+    return from_array(name, value)
+
+
+def _from_wire(entry: InputEntry, tensor: WireTensor) -> Checked:
+    try:
+        array = to_array(tensor)
+    except ValueError as error:
+        raise InputError(entry.name, str(error), f"{tensor.datatype}{list(tensor.shape)}") from None
+    if entry.kind == "tensor":
+        return _tensor_check(entry, strict=True)(array)
+    if array.dtype != object:
+        if entry.kind == "text":
+            raise InputError(entry.name, "a BYTES tensor with one UTF-8 text", describe(array))
+        return _image_check(entry)(array)
+    if array.size != 1:
+        raise InputError(entry.name, "a BYTES tensor of one element", describe(array))
+    data: bytes = array.reshape(-1)[0]
+    if entry.kind == "image":
+        return _encoded(entry, data)
+    try:
+        return _text_check(entry)(data.decode())
+    except UnicodeDecodeError as error:
+        raise InputError(entry.name, "text in UTF-8", f"bytes that are not ({error})") from None
+
+
+def _check_for(entry: InputEntry) -> Check:
+    if entry.kind == "text":
+        return _text_check(entry)
+    if entry.kind == "tensor":
+        return _tensor_check(entry, strict=False)
+    return _image_check(entry)
+
+
+def _text_check(entry: InputEntry) -> Check:
+    def check(value: Any) -> str:
+        if not isinstance(value, str):
+            raise InputError(entry.name, "text (a str)", _kind(value))
+        try:
+            size = len(value.encode())
+        except UnicodeEncodeError as error:
+            raise InputError(entry.name, "text that UTF-8 can hold", f"{error.reason}") from None
+        if size > entry.max_bytes:
+            raise InputError(entry.name, f"at most {entry.max_bytes} bytes of text", f"{size}")
+        return value
+
+    return check
+
+
+def _tensor_check(entry: InputEntry, *, strict: bool) -> Check:
+    spec = TensorSpec(entry.name, entry.dtype or "float32", entry.shape or ())
+    low = -math.inf if entry.min is None else entry.min
+    high = math.inf if entry.max is None else entry.max
+    bounded = (entry.min, entry.max) != (None, None)
+
+    def check(value: Any) -> Array:
+        array = value if isinstance(value, np.ndarray) else _as_array(spec, value)
+        if not spec.admits(array):
+            array = _converted(spec, array, strict=strict)
+        if array.size == 0:
+            raise InputError(spec.name, f"{spec} with at least one element", describe(array))
+        if entry.finite and array.dtype.kind in "fc" and not _all_finite(array):
+            raise InputError(spec.name, "finite numbers", "NaN or infinity among them")
+        if bounded:
+            _refuse_outside(spec.name, array, low, high)
+        return array
+
+    return check
+
+
+def _image_check(entry: InputEntry) -> Check:
+    numbers = _numbers_check(entry.name, entry.numbers) if entry.numbers else None
+
+    def check(value: Any) -> Checked:
+        if isinstance(value, np.ndarray):
+            if numbers is not None and (checked := numbers(value)) is not None:
+                return checked
+            return Image.from_pixels(value, entry.name)
+        if isinstance(value, bytes | bytearray | memoryview):
+            return _encoded(entry, bytes(value))
+        if isinstance(value, str | os.PathLike):
+            return _encoded(entry, _read_file(entry, value))
+        if numbers is not None and isinstance(value, list | tuple):
+            array = _as_array(TensorSpec(entry.name, "float32", ()), value)
+            if (checked := numbers(array)) is not None:
+                return checked
+            raise InputError(entry.name, _image_words(entry), f"{_kind(value)} {describe(array)}")
+        if hasattr(value, "convert") and hasattr(value, "getbbox"):
+            return Image.from_pil(value, entry.name)
+        raise InputError(entry.name, _image_words(entry), _kind(value))
+
+    return check
+
+
+def _numbers_check(name: str, entry: NumbersEntry) -> Callable[[Array], Array | None]:
+    """A check that returns None for arrays that are not of the numbers' shape."""
+    shape, flat = entry.shape, (math.prod(entry.shape),)
+    dtype = np.dtype(entry.dtype)
+    low, high = entry.min, entry.max
+
+    def check(array: Array) -> Array | None:
+        if array.shape != shape:
+            if array.shape != flat:
+                return None
+            array = array.reshape(shape)
+        if array.dtype != dtype:
+            if array.dtype.kind not in "fiu":
+                raise InputError(name, f"numbers from {low:g} to {high:g}", describe(array))
+            array = array.astype(dtype)
+        # min and max carry a NaN through, and a NaN fails both comparisons
+        if not (array.min() >= low and array.max() <= high):
+            _refuse_outside(name, array, low, high)
+        return array
+
+    return check
+
+
+def _refuse_outside(name: str, array: Array, low: float, high: float) -> None:
+    least, most = float(array.min()), float(array.max())
+    if not (least >= low and most <= high):
+        found = "NaN among them" if math.isnan(least + most) else f"{least:g} to {most:g}"
+        raise InputError(name, f"numbers from {low:g} to {high:g}", found)
+
+
+def _as_array(spec: TensorSpec, value: Any) -> Array:
+    if not isinstance(value, list | tuple | int | float | bool | np.generic):
+        raise InputError(spec.name, f"an array {spec}", _kind(value))
+    try:
+        array = np.asarray(value)
+    except (ValueError, OverflowError) as error:
+        raise InputError(spec.name, f"an array {spec}", f"a ragged {_kind(value)}") from error
+    return array
+
+
+def _converted(spec: TensorSpec, array: Array, *, strict: bool) -> Array:
+    """`array` in the dtype of `spec`, when no number changes its kind or its value by it."""
+    if strict or not np.can_cast(array.dtype, spec.numpy_dtype, "same_kind"):
+        if array.dtype != spec.numpy_dtype:
+            raise InputError(spec.name, f"{spec}", describe(array))
+        converted = array
+    else:
+        with np.errstate(over="ignore"):
+            converted = array.astype(spec.numpy_dtype)
+        if spec.numpy_dtype.kind in "iu" and not np.array_equal(converted, array):
+            raise InputError(spec.name, f"numbers that fit {spec.dtype}", "larger ones")
+    if not spec.admits(converted):
+        hint = ", without a batch axis" if converted.ndim == len(spec.shape) + 1 else ""
+        raise InputError(spec.name, f"{spec}{hint}", describe(array))
+    return converted
+
+
+def _all_finite(array: Array) -> bool:
+    flat = array.reshape(-1)
+    # one pass without a temporary; squares may overflow although every number is finite
+    return math.isfinite(np.vdot(flat, flat).real) or bool(np.isfinite(flat).all())
+
+
+def _encoded(entry: InputEntry, data: bytes) -> Image:
+    if len(data) > entry.max_bytes:
+        raise InputError(entry.name, f"an image of at most {entry.max_bytes} bytes", f"{len(data)}")
+    return Image.from_encoded(data, entry.name)
+
+
+def _read_file(entry: InputEntry, path: str | os.PathLike[str]) -> bytes:
+    expected = "the path of an image file"
+    text = os.fspath(path)
+    if "://" in text:
+        raise InputError(entry.name, f"{expected} (download it first)", f"the address {text!r}")
+    try:
+        with open(text, "rb", opener=_open_without_waiting) as file:  # noqa: PTH123
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise InputError(entry.name, expected, f"{text!r}, which is not a regular file")
+            return file.read(entry.max_bytes + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InputError(entry.name, expected, f"{_shortened(text)}: {reason}") from error
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open like `open` does, but do not wait for a writer when `path` is a named pipe."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _image_words(entry: InputEntry) -> str:
+    words = "an image (path, encoded bytes, PIL image, or uint8 RGB array [height, width, 3])"
+    if entry.numbers is None:
+        return words
+    shape = " x ".join(map(str, entry.numbers.shape))
+    return f"{words} or {shape} numbers from {entry.numbers.min:g} to {entry.numbers.max:g}"
+
+
+def _names(names: Iterable[Any]) -> str:
+    return ", ".join(repr(name) for name in names)
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array {describe(value)}"
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def _shortened(text: str) -> str:
+    return repr(text if len(text) <= 100 else text[:97] + "...")
