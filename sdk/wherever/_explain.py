@@ -1,0 +1,70 @@
+"""A receipt in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from wherever_contracts.values import Label
+
+if TYPE_CHECKING:
+    from wherever._prediction import Prediction
+    from wherever_contracts.receipts import Receipt
+
+
+def explain(prediction: Prediction) -> str:
+    """What was answered, by what, why, and what else was considered."""
+    receipt = prediction.receipt
+    lines = [
+        ("answer", _answer(prediction.value, prediction.confidence)),
+        ("from", f"{receipt.place} ({receipt.host})" + (", degraded" if receipt.degraded else "")),
+        ("because", receipt.reason),
+        ("ran", _what_ran(receipt)),
+        ("took", _times(receipt)),
+        *(("tried", _attempt(record)) for record in receipt.attempts),
+        *(("not asked", f"{host}: {why}") for host, why in receipt.alternatives.items()),
+        ("asked for", _wish(receipt)),
+        ("package", f"sha256 {receipt.ran.package_digest[:12]}, trust: {receipt.ran.trust}"),
+        ("id", receipt.id),
+    ]
+    return "\n".join(f"{name:>10}  {text}" for name, text in lines)
+
+
+def milliseconds(seconds: float) -> str:
+    """Seconds as milliseconds with three significant digits: `0.0471 ms`, `12.3 ms`."""
+    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds * 1000:.0f} ms"
+
+
+def _answer(value: Any, confidence: float | None) -> str:
+    sure = "" if confidence is None else f", confidence {confidence:.3f}"
+    if isinstance(value, Label):
+        return f"{value}{sure}"
+    if isinstance(value, list):
+        names = [found.label for found in value]
+        counts = [f"{names.count(name)} {name}" for name in dict.fromkeys(names)]
+        return f"{', '.join(counts) or 'nothing found'}{sure}"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {list(array.shape)}" for name, array in value.items()) + sure
+    return f"array of {list(value.shape)}{sure}"
+
+
+def _what_ran(receipt: Receipt) -> str:
+    ran = receipt.ran
+    threads = f"{ran.threads} thread" + ("" if ran.threads == 1 else "s")
+    return (
+        f"{ran.model} {ran.version}, variant {ran.variant} ({ran.precision}) in "
+        f"{ran.engine} {ran.engine_version} on {ran.provider}, {threads}"
+    )
+
+
+def _times(receipt: Receipt) -> str:
+    return f"{milliseconds(receipt.total_s)}, {milliseconds(receipt.engine_s)} of it in the engine"
+
+
+def _attempt(record: Any) -> str:
+    end = "answered" if record.outcome == "answered" else f"failed: {record.error}"
+    return f"{record.place} ({record.host}): {end} after {milliseconds(record.elapsed_s)}"
+
+
+def _wish(receipt: Receipt) -> str:
+    deadline = "no deadline" if receipt.deadline_s is None else f"{receipt.deadline_s:g} s deadline"
+    return f"mode {receipt.mode}, boundary {receipt.boundary}, {deadline}"

@@ -1,0 +1,199 @@
+"""What a call gives back: the value, and where it came from and why."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from wherever_contracts.manifest import (
+    DetectionsValue,
+    EmbeddingValue,
+    LabelValue,
+    Signature,
+)
+from wherever_contracts.receipts import AttemptRecord, Receipt
+from wherever_contracts.values import Detection, Label, detections
+
+if TYPE_CHECKING:
+    from wherever._flow import Tried, Verdict
+    from wherever._router import Plan
+    from wherever_contracts.places import Place
+    from wherever_contracts.tensors import Array
+
+_serials = itertools.count(1)
+_process = os.urandom(6).hex()
+
+
+def next_serial() -> int:
+    """A number that no other call of this process has."""
+    return next(_serials)
+
+
+def call_id(serial: int) -> str:
+    """The id of a call: unique across processes."""
+    return f"{_process}-{os.getpid():x}-{serial:x}"
+
+
+class Context(NamedTuple):
+    """What a prediction knows of its call."""
+
+    signature: Signature
+    plan: Plan
+    deadline_s: float | None
+    options: Mapping[str, float]
+    inputs: Mapping[str, Any]
+    serial: int
+    started_at: float
+    total_s: float
+
+
+class Prediction:
+    """An answer.
+
+    Attributes:
+        outputs: the signature's tensors, by name.
+        confidence: 0 to 1, or None when the model gives none.
+        place: "device", "nearby" or "cloud".
+        degraded: True when it is a lesser answer than asked for; `receipt.reason` says why.
+    """
+
+    __slots__ = ("_context", "_verdict", "confidence", "degraded", "outputs", "place")
+    outputs: dict[str, Array]
+    confidence: float | None
+    place: Place
+    degraded: bool
+
+    def __init__(self, verdict: Verdict, context: Context) -> None:
+        answer = verdict.answer
+        self.outputs = answer.outputs
+        self.confidence = answer.confidence
+        self.place = verdict.candidate.place
+        self.degraded = verdict.degraded
+        self._verdict = verdict
+        self._context = context
+
+    @property
+    def id(self) -> str:
+        """The id of the call; the receipt's too."""
+        return call_id(self._context.serial)
+
+    @property
+    def value(self) -> Any:
+        """What the model's signature promises.
+
+        A `Label` (a str), a list of `Detection`, an embedding array, or the tensors by name.
+        """
+        return value_of(self._context.signature, self.outputs)
+
+    @property
+    def receipt(self) -> Receipt:
+        """The record of the call: what ran, where, why, and what else was considered."""
+        verdict, context = self._verdict, self._context
+        return Receipt(
+            id=self.id,
+            ran=verdict.answer.ran,
+            place=self.place,
+            host=verdict.candidate.host,
+            reason="".join(verdict.reason),
+            degraded=self.degraded,
+            mode=context.plan.mode,
+            boundary=context.plan.boundary,
+            deadline_s=context.deadline_s,
+            attempts=tuple(_record(tried) for tried in verdict.tried),
+            alternatives={**context.plan.ruled_out, **dict(verdict.skipped)},
+            total_s=context.total_s,
+            engine_s=verdict.answer.engine_s,
+            started_at=context.started_at,
+        )
+
+    def explain(self) -> str:
+        """The receipt in words, for a person."""
+        from wherever._explain import explain  # noqa: PLC0415 (only people need it)
+
+        return explain(self)
+
+    def plot(self) -> Any:
+        """The input with the answer drawn on it, as a `PIL.Image.Image`.
+
+        Raises:
+            MissingExtraError: Pillow is not installed.
+            ValueError: the model takes no image.
+        """
+        from wherever._plot import plot  # noqa: PLC0415 (needs the image extra)
+
+        context = self._context
+        images = [e.name for e in context.signature.inputs if e.kind == "image"]
+        if not images:
+            raise ValueError(f"model {context.plan.model!r} takes no image, so there is none to draw")
+        shown = context.inputs[images[0]]
+        return plot(shown, context.signature, self.outputs, context.options.get("min_score", 0.0))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer and its receipt as plain data, ready for JSON."""
+        return {
+            "id": self.id,
+            "value": plain(self.value),
+            "confidence": self.confidence,
+            "place": self.place,
+            "degraded": self.degraded,
+            "outputs": {name: array.tolist() for name, array in self.outputs.items()},
+            "receipt": self.receipt.to_dict(),
+        }
+
+    def __repr__(self) -> str:
+        ran = self._verdict.answer.ran
+        flag = ", degraded" if self.degraded else ""
+        return f"<Prediction {_short(self.value)} from {self.place} ({ran.variant}){flag}>"
+
+    def _repr_html_(self) -> str:
+        from html import escape  # noqa: PLC0415 (notebooks only)
+
+        return f"<pre>{escape(self.explain())}</pre>"
+
+
+def value_of(signature: Signature, outputs: Mapping[str, Array]) -> Any:
+    """The value that `signature` promises, made from its output tensors."""
+    value = signature.value
+    if isinstance(value, LabelValue):
+        return Label(value.labels, outputs[value.scores])
+    if isinstance(value, DetectionsValue):
+        found = (outputs[value.boxes], outputs[value.scores], outputs[value.classes])
+        return detections(value.labels, *found)
+    if isinstance(value, EmbeddingValue):
+        return outputs[value.vector]
+    return dict(outputs)
+
+
+def plain(value: Any) -> Any:
+    """A value as plain data, ready for JSON."""
+    if isinstance(value, Label):
+        return {"label": str(value), "score": value.score}
+    if isinstance(value, list):
+        return [_plain_detection(item) for item in value]
+    if isinstance(value, dict):
+        return {name: array.tolist() for name, array in value.items()}
+    return value.tolist()
+
+
+def _plain_detection(found: Detection) -> dict[str, Any]:
+    box = found.box
+    corners = [box.left, box.top, box.right, box.bottom]
+    return {"label": found.label, "score": found.score, "box": corners}
+
+
+def _record(tried: Tried) -> AttemptRecord:
+    candidate, elapsed_s, error = tried
+    outcome = "answered" if error is None else error.code
+    return AttemptRecord(candidate.place, candidate.host, outcome, elapsed_s, str(error or ""))
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Label):
+        return f"{str(value)!r} ({value.score:.2f})"
+    if isinstance(value, list):
+        return f"{len(value)} detections"
+    if isinstance(value, dict):
+        return f"tensors {', '.join(value)}"
+    return f"array {list(value.shape)}"

@@ -1,0 +1,106 @@
+"""Settings, read once when a client is made.
+
+A keyword argument wins over a `WHEREVER_*` environment variable, which wins over
+`./wherever.toml`, which wins over `wherever.toml` in the user's configuration directory, which
+wins over the default.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from platformdirs import user_config_path, user_data_path
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError as SourceError,
+    TomlConfigSettingsSource,
+)
+
+from wherever_contracts.errors import SettingsError
+from wherever_contracts.places import Boundary, Mode
+
+SETTINGS_FILE = "wherever.toml"
+
+
+def _listed(value: object) -> object:
+    """A comma-separated string as a list, so that lists fit into environment variables."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return [value] if isinstance(value, Path) else value
+
+
+class Settings(BaseSettings):
+    """What can be set, with its defaults."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="WHEREVER_",
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        env_ignore_empty=True,
+    )
+
+    gateways: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    """Gateways, as host:port, grpc://host:port or grpcs://host:port; asked in this order."""
+
+    packages: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_listed)] = ()
+    """Directories that are model packages or hold some; they win over those that came along."""
+
+    home: Path = Field(default_factory=lambda: user_data_path("wherever", appauthor=False))
+    """Where wherever keeps its state."""
+
+    mode: Mode = "auto"
+    """The mode of calls that name none."""
+
+    boundary: Boundary = "anywhere"
+    """How far data may travel at most; a package or a call can only be stricter."""
+
+    deadline_s: Annotated[float | None, Field(gt=0)] = None
+    """Seconds in which a call that names no deadline wants its answer; none by default."""
+
+    remote_timeout_s: Annotated[float, Field(gt=0)] = 2.0
+    """The longest that a box or gateway may take to answer, when the deadline leaves more."""
+
+    probe_timeout_s: Annotated[float, Field(gt=0)] = 0.5
+    """The longest that a health probe of a box or gateway may take."""
+
+    threads: Annotated[int | None, Field(ge=1)] = None
+    """Threads of one run on the device; by default what the device's profile says."""
+
+    max_message_bytes: Annotated[int, Field(gt=0)] = 64 * 1024 * 1024
+    """The largest message sent to or taken from a gateway, in bytes."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Keyword, environment, `./wherever.toml`, the user's `wherever.toml`."""
+        files = (Path(SETTINGS_FILE), user_config_path("wherever", appauthor=False) / SETTINGS_FILE)
+        tomls = tuple(TomlConfigSettingsSource(settings_cls, path) for path in files)
+        return (init_settings, env_settings, *tomls)
+
+
+def load_settings(**given: Any) -> Settings:
+    """Read the settings; arguments that are None count as not given.
+
+    Raises:
+        SettingsError: a setting is wrong; the message names it, and what was found.
+    """
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(f"setting {name!r}: {first['msg']}, found {first['input']!r}") from error
+    except (SourceError, OSError, ValueError) as error:
+        raise SettingsError(f"the settings cannot be read: {error}") from error
