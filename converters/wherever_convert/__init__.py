@@ -1,0 +1,1 @@
+"""Making packages from what frameworks give."""

@@ -1,0 +1,101 @@
+"""Building a package from a directory of files and a manifest in plain data."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+from wherever_contracts.errors import ManifestError, MissingFileError, UnsafePathError
+from wherever_contracts.manifest import (
+    MANIFEST_NAME,
+    SCHEMA_MAJOR,
+    SCHEMA_MINOR,
+    Manifest,
+    parse_manifest,
+)
+from wherever_edge.packages import checks
+from wherever_edge.packages.store import Package, listing, open_package
+
+
+def build_package(root: Path, manifest: dict[str, Any]) -> Package:
+    """Write `model.json` beside the files that it lists, and open the package.
+
+    Args:
+        root: a directory with the package's files and nothing else.
+        manifest: the fields of `model.json`. In its `files`, `sha256` and `bytes` may be left
+            out, and so may `schema`; they are filled in.
+
+    Returns:
+        The package, verified.
+
+    Raises:
+        PackageError: the manifest is wrong, or the directory does not fit it; `model.json` is
+            then left as it was.
+    """
+    parsed = _filled(root, manifest)
+    checks.check_manifest(parsed)
+    checks.check_listing(parsed, listing(root))
+    _write(root / MANIFEST_NAME, parsed.to_bytes())
+    package = open_package(root)
+    package.verify()
+    return package
+
+
+def _filled(root: Path, manifest: dict[str, Any]) -> Manifest:
+    data = {"schema": f"{SCHEMA_MAJOR}.{SCHEMA_MINOR}", **copy.deepcopy(manifest)}
+    for field, entry in _file_entries(data):
+        if "sha256" not in entry or "bytes" not in entry:
+            _fill(root, field, entry)
+    try:
+        encoded = json.dumps(data, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        raise ManifestError(MANIFEST_NAME, "", "data that JSON can hold", str(error)) from error
+    return parse_manifest(encoded)
+
+
+def _file_entries(data: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every entry that looks like a file's, with its field; what does not is left to the schema."""
+    owners = [("", data)]
+    owners += [(f"variants.{each.get('id')}.", each) for each in _objects(data, "variants")]
+    for field, owner in owners:
+        for position, entry in enumerate(_objects(owner, "files")):
+            if isinstance(entry.get("path"), str):
+                yield f"{field}files.{position}", entry
+
+
+def _objects(data: dict[str, Any], field: str) -> list[dict[str, Any]]:
+    listed = data.get(field)
+    if not isinstance(listed, list):
+        return []
+    return [item for item in cast("list[Any]", listed) if isinstance(item, dict)]
+
+
+def _fill(root: Path, field: str, entry: dict[str, Any]) -> None:
+    path: str = entry["path"]
+    why = checks.unsafe(path)
+    if why:
+        raise UnsafePathError(MANIFEST_NAME, f"{field}.path", "a plain relative path", why)
+    try:
+        with (root / path).open("rb") as file:
+            entry.setdefault("sha256", hashlib.file_digest(file, "sha256").hexdigest())
+            entry.setdefault("bytes", file.tell())
+    except FileNotFoundError as error:
+        raise MissingFileError(path, field, "the file", "nothing") from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write all of it or nothing."""
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Model packages on disk: what is right about one, where they are found, and their archives."""
