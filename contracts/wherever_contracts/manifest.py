@@ -6,6 +6,7 @@ schema, and written back unchanged; a newer major version is refused.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -312,6 +313,13 @@ def parse_manifest(data: bytes, source: str = MANIFEST_NAME) -> Manifest:
         return Manifest.model_validate(raw)
     except ValidationError as error:
         raise _as_manifest_error(error, source) from error
+
+
+def signature_digest(signature: Signature) -> str:
+    """The sha256 (hex) of the signature's canonical JSON: equal for equal contracts."""
+    data = signature.model_dump(mode="json", by_alias=True)
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _check_schema_version(found: object, source: str) -> None:

@@ -208,9 +208,12 @@ class LocalHost:
         found = self._aliases.get(alias)
         if found is None:
             package = self.store.get(f"{model}@{version}" if version else model)
-            found = self.load(package, self._choose(package, variant))
-            self._aliases[alias] = found
+            found = self._aliases[alias] = self.resolve_package(package, variant)
         return found
+
+    def resolve_package(self, package: Package, variant: str = "") -> LoadedVariant:
+        """The same, for a package that is in hand."""
+        return self.load(package, self._choose(package, variant))
 
     def load(self, package: Package, variant: Variant) -> LoadedVariant:
         """Load a variant of a package, or return the one that is loaded."""

@@ -1,0 +1,285 @@
+"""A client: settings, packages, this device's host, and the gateways it may ask."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from wherever._handle import Model
+from wherever._remotes import Remote
+from wherever._route import Route
+from wherever._router import MODES, Candidate, Plan, make_plan
+from wherever._settings import Settings, load_settings
+from wherever._status import Status, make_status
+from wherever_contracts.errors import ClosedError, SettingsError, WhereverError
+from wherever_contracts.manifest import signature_digest
+from wherever_contracts.places import stricter
+from wherever_edge.host import LoadedVariant, LocalHost
+from wherever_edge.oip.client import RemoteHost
+from wherever_edge.oip.endpoints import Endpoint
+from wherever_edge.packages.store import Store
+
+if TYPE_CHECKING:
+    from wherever._prediction import Prediction
+    from wherever_contracts.places import Boundary, Mode, Place
+    from wherever_edge.packages.store import Package
+
+T = TypeVar("T")
+DEVICE = "device"
+
+
+class Client:
+    """Predicts on this device and, when there are any, on gateways.
+
+    Cheap to make: nothing is loaded or connected before it is needed. Use it as a context manager,
+    or call `close()`. It may be shared by threads and tasks.
+
+    Args:
+        gateways: gateways, as "host:port", "grpc://host:port" or "grpcs://host:port".
+        packages: directories that are model packages or hold some.
+        settings: all settings at once; arguments given beside it win.
+        arguments: any other setting by its name, for example `remote_timeout_s=1.0`.
+
+    Raises:
+        SettingsError: a setting is wrong.
+    """
+
+    def __init__(
+        self,
+        gateways: Iterable[str] | None = None,
+        *,
+        packages: Iterable[str | os.PathLike[str]] | None = None,
+        settings: Settings | None = None,
+        **arguments: Any,
+    ) -> None:
+        if isinstance(gateways, str):
+            gateways = (gateways,)
+        given: dict[str, Any] = {
+            **({name: getattr(settings, name) for name in settings.model_fields_set} if settings else {}),
+            **arguments,
+        }
+        if gateways is not None:
+            given["gateways"] = tuple(gateways)
+        if packages is not None:
+            given["packages"] = tuple(Path(path) for path in packages)
+        self.settings = load_settings(**given)
+        endpoints = [Endpoint.parse(text) for text in self.settings.gateways]
+        self._endpoints = {endpoint.name: endpoint for endpoint in endpoints}
+        self._closed = False
+        self._start()
+        _clients.add(self)
+
+    def _start(self) -> None:
+        """Make everything that holds threads, locks or connections; again after a fork."""
+        settings = self.settings
+        self._lock = threading.RLock()
+        self._models: dict[str, Model] = {}
+        self._host: LocalHost | None = None
+        self._store: Store | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        self._remotes = {
+            name: Remote(
+                RemoteHost(endpoint, max_bytes=settings.max_message_bytes),
+                "cloud",
+                settings.probe_timeout_s,
+            )
+            for name, endpoint in self._endpoints.items()
+        }
+
+    def model(self, name: str) -> Model:
+        """The handle of a model: "people", or with a version "people@2.1".
+
+        Raises:
+            ModelNotFoundError: no such model is known here; the message lists those that are.
+            ClosedError: the client was closed.
+        """
+        model = self._models.get(name)
+        if model is None:
+            self._refuse_closed()
+            package = self.store.get(name)
+            with self._lock:
+                model = self._models.setdefault(name, Model(self, name, package))
+        return model
+
+    def predict(self, model: str, value: Any, /, **arguments: Any) -> Prediction:
+        """Answer for one input; `client.model(model)(value, ...)` in one call."""
+        return self.model(model)(value, **arguments)
+
+    async def apredict(self, model: str, value: Any, /, **arguments: Any) -> Prediction:
+        """The same as a coroutine."""
+        handle = await self.in_thread(self.model, model)
+        return await handle.aio(value, **arguments)
+
+    def status(self) -> Status:
+        """Models, places and their health, as known without asking anyone. Never raises."""
+        return make_status(self.settings, self._store_or_error(), self._remotes)
+
+    @property
+    def store(self) -> Store:
+        """The packages that this client knows."""
+        with self._lock:
+            if self._store is None:
+                unpacked = self.settings.home / "unpacked"
+                self._store = Store(self.settings.packages, unpack_into=unpacked)
+            return self._store
+
+    def close(self) -> None:
+        """Close connections and sessions; calls that follow raise `ClosedError`."""
+        with self._lock:
+            self._closed = True
+            self._models.clear()
+        for remote in self._remotes.values():
+            remote.close()
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._host is not None:
+            self._host.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def make_route(
+        self,
+        name: str,
+        package: Package,
+        mode: Mode | None,
+        boundary: Boundary | None,
+        places: Collection[Place] | None,
+    ) -> Route:
+        """Plan calls of a model under these options, and load what the plan needs."""
+        self._refuse_closed()
+        manifest = package.manifest
+        for limit in (self.settings.boundary, boundary):
+            _check_boundary(limit)
+        limits = stricter(manifest.boundary, self.settings.boundary)
+        device, unfit = self._load_device(package, mode or self.settings.mode, places)
+        plan = make_plan(
+            model=manifest.name,
+            mode=mode or self.settings.mode,
+            boundary=stricter(limits, boundary) if boundary else limits,
+            places=places,
+            candidates=[
+                Candidate(DEVICE, "device", unfit),
+                *(Candidate(remote.name, remote.place) for remote in self._remotes.values()),
+            ],
+            thresholds=_thresholds(package),
+            reference=manifest.reference,
+        )
+        return Route(
+            plan=plan,
+            signature=manifest.signature,
+            signature_digest=signature_digest(manifest.signature),
+            wire_name=manifest.name,
+            wire_version=name.partition("@")[2],
+            device=device,
+            remotes=self._remotes,
+            remote_timeout_s=self.settings.remote_timeout_s,
+            in_thread=self.in_thread,
+        )
+
+    async def in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run a blocking function beside the running event loop."""
+        with self._lock:
+            self._refuse_closed()
+            if self._pool is None:
+                workers = 2 * (os.cpu_count() or 1)
+                self._pool = ThreadPoolExecutor(workers, thread_name_prefix="wherever")
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+    @staticmethod
+    def progress(
+        wanted: bool | None, total: int | None, description: str
+    ) -> AbstractContextManager[Callable[[], None]]:
+        """A progress bar on a terminal's standard error, or nothing."""
+        return _progress(wanted, total, description)
+
+    def _load_device(
+        self, package: Package, mode: Mode, places: Collection[Place] | None
+    ) -> tuple[LoadedVariant | None, str]:
+        """The device's variant, or why there is none; not loaded when no plan could use it."""
+        rule = MODES.get(mode)
+        if rule is None or "device" not in rule.order or (places and "device" not in places):
+            return None, ""
+        try:
+            return self._local_host().resolve_package(package), ""
+        except WhereverError as error:
+            return None, str(error)
+
+    def _local_host(self) -> LocalHost:
+        with self._lock:
+            if self._host is None:
+                self._host = LocalHost(self.store, distance="device", threads=self.settings.threads)
+            return self._host
+
+    def _store_or_error(self) -> Store | WhereverError:
+        try:
+            return self.store
+        except (WhereverError, OSError) as error:
+            return error if isinstance(error, WhereverError) else WhereverError(str(error))
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise ClosedError("this client was closed; make a new one with wherever.Client(...)")
+
+    def after_fork(self) -> None:
+        """Drop what does not survive a fork; called in the child."""
+        handles = self._models
+        self._start()
+        for name, model in handles.items():
+            model.forget()
+            self._models[name] = model
+
+
+def _check_boundary(boundary: Boundary | None) -> None:
+    from wherever_contracts.places import BOUNDARIES  # noqa: PLC0415
+
+    if boundary is not None and boundary not in BOUNDARIES:
+        known = ", ".join(BOUNDARIES)
+        raise SettingsError(f"boundary {boundary!r} does not exist (there are: {known})")
+
+
+def _thresholds(package: Package) -> dict[str, float]:
+    return {
+        variant.id: variant.escalate_below
+        for variant in package.manifest.variants
+        if variant.escalate_below is not None
+    }
+
+
+@contextmanager
+def _progress(
+    wanted: bool | None, total: int | None, description: str
+) -> Iterator[Callable[[], None]]:
+    import sys  # noqa: PLC0415
+
+    if wanted is False or (wanted is None and not sys.stderr.isatty()):
+        yield lambda: None
+        return
+    from wherever_edge.cli import progress  # noqa: PLC0415 (rich costs 60 ms)
+
+    with progress(total, description) as advance:
+        yield advance
+
+
+_clients: weakref.WeakSet[Client] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for client in list(_clients):
+        client.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+__all__ = ["Client", "Plan"]

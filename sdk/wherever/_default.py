@@ -1,0 +1,65 @@
+"""The module-level functions, and the client behind them."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from typing import TYPE_CHECKING, Any
+
+from wherever._client import Client
+
+if TYPE_CHECKING:
+    from wherever._handle import Model
+    from wherever._prediction import Prediction
+    from wherever._status import Status
+
+_lock = threading.Lock()
+_client: Client | None = None
+
+
+def default_client() -> Client:
+    """The client of the module-level functions, made from the settings on first use."""
+    global _client  # noqa: PLW0603 (one default client for the process)
+    if _client is None:
+        with _lock:
+            if _client is None:
+                _client = Client()
+                atexit.register(_client.close)
+    return _client
+
+
+def predict(model: str, value: Any, /, **arguments: Any) -> Prediction:
+    """Answer for one input.
+
+    Args:
+        model: the model's name, for example "digits", or with a version "digits@1.0".
+        value: the input: for images a path, encoded bytes, a PIL image or an RGB array; text; an
+            array; several inputs as a dict by name.
+        arguments: mode, deadline_s, boundary, places, and the model's own options; see
+            `Model.__call__`.
+
+    Raises:
+        ModelNotFoundError: no such model is known here.
+        InputError: the input does not fit the model's signature.
+        NoRouteError: no place could answer; `causes` says why for each.
+    """
+    return default_client().predict(model, value, **arguments)
+
+
+async def apredict(model: str, value: Any, /, **arguments: Any) -> Prediction:
+    """The same as `predict`, as a coroutine."""
+    return await default_client().apredict(model, value, **arguments)
+
+
+def model(name: str) -> Model:
+    """The handle of a model: resolve it once, call it often.
+
+    Raises:
+        ModelNotFoundError: no such model is known here.
+    """
+    return default_client().model(name)
+
+
+def status() -> Status:
+    """Models, places and their health, as known without asking anyone. Never raises offline."""
+    return default_client().status()

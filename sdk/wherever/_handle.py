@@ -1,0 +1,239 @@
+"""The handle of a model: callable, thread-safe, typed by its signature."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator
+from itertools import islice
+from time import perf_counter, time
+from typing import TYPE_CHECKING, Any
+
+from wherever._drivers import drive, drive_async, drive_many
+from wherever._flow import predict_flow
+from wherever._prediction import Context, Prediction
+from wherever._route import Route
+from wherever_contracts.errors import InputError
+from wherever_edge.inputs import InputChecker, check_options
+
+if TYPE_CHECKING:
+    from wherever._client import Client
+    from wherever._flow import Verdict
+    from wherever_contracts.manifest import Signature
+    from wherever_contracts.places import Boundary, Mode, Place
+    from wherever_edge.packages.store import Package
+
+
+class Model:
+    """A model, ready to be called.
+
+    Made by `wherever.model(name)` or `Client.model(name)`. One handle may be used from many
+    threads and tasks at once.
+    """
+
+    def __init__(self, client: Client, name: str, package: Package) -> None:
+        self._client = client
+        self._name = name
+        self._package = package
+        self._check = InputChecker(package.manifest.signature).check
+        self._defaults = check_options(package.manifest.signature, {})
+        self._routes: dict[tuple[Any, ...], Route] = {}
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self._package.name
+
+    @property
+    def version(self) -> str:
+        """The version of the package in use."""
+        return self._package.version
+
+    @property
+    def signature(self) -> Signature:
+        """What the model takes and gives; printing it shows the schema."""
+        return self._package.manifest.signature
+
+    def __call__(
+        self,
+        value: Any,
+        /,
+        *,
+        mode: Mode | None = None,
+        deadline_s: float | None = None,
+        boundary: Boundary | None = None,
+        places: Collection[Place] | None = None,
+        **options: float,
+    ) -> Prediction:
+        """Answer for one input.
+
+        Args:
+            value: the input; several inputs as a dict by name.
+            mode: which places, in which order; the client's setting by default.
+            deadline_s: seconds in which the answer is wanted; the client's setting by default.
+            boundary: how far the data may travel; the strictest of this, the package's and the
+                client's holds.
+            places: narrows the places further, for example `["device"]`.
+            options: numbers that the signature declares, such as `min_score`.
+
+        Raises:
+            InputError: the input does not fit the signature.
+            NoRouteError: no place could answer; `causes` says why for each.
+            SettingsError: a mode, boundary, place or deadline that does not exist.
+        """
+        route = self._routes.get((mode, boundary, places)) if places is None else None
+        if route is None:
+            route = self._route(mode, boundary, places)
+        chosen = check_options(self.signature, options) if options else self._defaults
+        inputs = self._check(value)
+        deadline_s = self._deadline(deadline_s)
+        started = perf_counter()
+        call = route.call(inputs, chosen)
+        verdict = drive(predict_flow(route.plan, route.senses, deadline_s), call.perform)
+        return _prediction(route, verdict, deadline_s, chosen, inputs, started, call.serial)
+
+    async def aio(
+        self,
+        value: Any,
+        /,
+        *,
+        mode: Mode | None = None,
+        deadline_s: float | None = None,
+        boundary: Boundary | None = None,
+        places: Collection[Place] | None = None,
+        **options: float,
+    ) -> Prediction:
+        """The same call as a coroutine; work of this process runs in threads beside the loop."""
+        in_thread = self._client.in_thread
+        route = await in_thread(self._route, mode, boundary, places)
+        chosen = check_options(self.signature, options) if options else self._defaults
+        inputs = await in_thread(self._check, value)
+        deadline_s = self._deadline(deadline_s)
+        started = perf_counter()
+        call = route.call(inputs, chosen)
+        flow = predict_flow(route.plan, route.senses, deadline_s)
+        verdict = await drive_async(flow, call.perform_async)
+        return _prediction(route, verdict, deadline_s, chosen, inputs, started, call.serial)
+
+    def map(
+        self,
+        values: Iterable[Any],
+        /,
+        *,
+        batch: int = 16,
+        progress: bool | None = None,
+        mode: Mode | None = None,
+        deadline_s: float | None = None,
+        boundary: Boundary | None = None,
+        places: Collection[Place] | None = None,
+        **options: float,
+    ) -> Iterator[Prediction]:
+        """Answer for many inputs, in their order, `batch` at a time.
+
+        Inputs are taken from `values` as they are needed, so an endless iterable works and memory
+        stays bounded. One run of the engine answers the whole batch where the variant allows it.
+
+        Args:
+            values: the inputs.
+            batch: inputs in hand at once, 1 or more.
+            progress: show a progress bar; by default when standard error is a terminal.
+            mode: as for a call, and so are the arguments that follow.
+            deadline_s: seconds for each batch.
+            boundary: see a call.
+            places: see a call.
+            options: see a call.
+
+        Raises:
+            InputError: an input does not fit; the answers before it have been given.
+            NoRouteError: see a call.
+        """
+        if batch < 1:
+            raise InputError("batch", "1 or more", str(batch))
+        route = self._route(mode, boundary, places)
+        chosen = check_options(self.signature, options)
+        deadline_s = self._deadline(deadline_s)
+        total = len(values) if hasattr(values, "__len__") else None  # pyright: ignore
+        rest = iter(values)
+        with self._client.progress(progress, total, self.name) as advance:
+            while rows := list(islice(rest, batch)):
+                for end in self._answer_batch(route, rows, deadline_s, chosen):
+                    if isinstance(end, Exception):
+                        raise end
+                    yield end
+                    advance()
+
+    async def amap(
+        self, values: Iterable[Any], /, *, batch: int = 16, **arguments: Any
+    ) -> AsyncIterator[Prediction]:
+        """The same as `map`, for `async for`; takes the same arguments."""
+        answers = self.map(values, batch=batch, **arguments)
+        while True:
+            some = await self._client.in_thread(lambda: list(islice(answers, batch)))
+            for prediction in some:
+                yield prediction
+            if len(some) < batch:
+                return
+
+    def prepare(self) -> None:
+        """Load what calls with the default options need, so that the first one is quick."""
+        self._route(None, None, None)
+
+    def forget(self) -> None:
+        """Drop every route, so that the next call plans and loads anew."""
+        self._routes = {}
+
+    def _route(
+        self, mode: Mode | None, boundary: Boundary | None, places: Collection[Place] | None
+    ) -> Route:
+        key = (mode, boundary, places if places is None else tuple(places))
+        route = self._routes.get(key)
+        if route is None:
+            route = self._client.make_route(self._name, self._package, *key)
+            self._routes[key] = route
+        return route
+
+    def _deadline(self, given: float | None) -> float | None:
+        if given is None:
+            return self._client.settings.deadline_s
+        if not given > 0:
+            raise InputError("deadline_s", "seconds greater than 0", f"{given}")
+        return given
+
+    def _answer_batch(
+        self, route: Route, rows: list[Any], deadline_s: float | None, chosen: dict[str, float]
+    ) -> Iterator[Prediction | Exception]:
+        checked: list[dict[str, Any] | InputError] = []
+        for row in rows:
+            try:
+                checked.append(self._check(row))
+            except InputError as error:
+                checked.append(error)
+                break
+        inputs = [row for row in checked if isinstance(row, dict)]
+        started = perf_counter()
+        call = route.batch_call(inputs, chosen)
+        flows = [predict_flow(route.plan, route.senses, deadline_s) for _ in inputs]
+        ends = drive_many(flows, call.perform)
+        for end, row, serial in zip(ends, inputs, call.serials, strict=True):
+            if isinstance(end, Exception):
+                yield end
+            else:
+                yield _prediction(route, end, deadline_s, chosen, row, started, serial)
+        yield from (error for error in checked if isinstance(error, InputError))
+
+    def __repr__(self) -> str:
+        return f"<wherever.Model {self.name} {self.version}>"
+
+
+def _prediction(
+    route: Route,
+    verdict: Verdict,
+    deadline_s: float | None,
+    options: dict[str, float],
+    inputs: dict[str, Any],
+    started: float,
+    serial: int,
+) -> Prediction:
+    total_s = perf_counter() - started
+    context = Context(
+        route.signature, route.plan, deadline_s, options, inputs, serial, time() - total_s, total_s
+    )
+    return Prediction(verdict, context)

@@ -1,0 +1,217 @@
+"""The boxes and gateways of a client: each with its breaker, probed beside the calls."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from wherever._breaker import Breaker
+from wherever_contracts.errors import AttemptError, BadAnswerError, WhereverError
+from wherever_contracts.manifest import Signature
+from wherever_contracts.receipts import Answer, Ran
+from wherever_contracts.tensors import Array, describe
+from wherever_contracts.wire.tensors import InferRequest, InferResponse, to_array
+from wherever_edge.oip.client import RemoteHost
+
+if TYPE_CHECKING:
+    from wherever._flow import Outcome
+    from wherever_contracts.places import Place
+
+UNKNOWN = "not said"
+
+
+class Health(NamedTuple):
+    """What is known of a remote host without asking it."""
+
+    state: str
+    why: str
+    usual_s: float
+
+
+class Remote:
+    """One box or gateway."""
+
+    def __init__(self, host: RemoteHost, place: Place, probe_timeout_s: float) -> None:
+        self.host = host
+        self.name = host.name
+        self.place: Place = place
+        self._breaker = Breaker()
+        self._lock = threading.Lock()
+        self._probe_timeout_s = probe_timeout_s
+        self._prober: threading.Thread | None = None
+        self._closing = threading.Event()
+
+    @property
+    def health(self) -> Health:
+        """What the calls and probes so far have shown."""
+        breaker = self._breaker
+        return Health(breaker.state, breaker.why if breaker.state != "closed" else "", breaker.usual_s)
+
+    def admit(self) -> str:
+        """Why a call must not be sent now; "" is leave to send one, and it must be sent."""
+        if self._closing.is_set():
+            return "the client was closed"
+        with self._lock:
+            return self._breaker.admit()
+
+    @contextmanager
+    def preparing(self) -> Iterator[None]:
+        """Around the making of a request: hands the leave back if that fails."""
+        try:
+            yield
+        except BaseException:
+            with self._lock:
+                self._breaker.released()
+            raise
+
+    def infer(self, request: InferRequest, signature: Signature, timeout_s: float) -> Outcome:
+        """Send the call and wait for what comes of it."""
+        started = monotonic()
+        try:
+            answer = answer_of(self.host.infer(request, timeout_s), signature)
+        except BaseException as error:
+            return self._failed(error, timeout_s)
+        self._answered(monotonic() - started)
+        return answer
+
+    def start(
+        self,
+        request: InferRequest,
+        signature: Signature,
+        timeout_s: float,
+        done: Callable[[Outcome], None],
+    ) -> Callable[[], None]:
+        """Send the call; `done` is called once, from another thread, with what comes of it.
+
+        Returns:
+            A function that gives the call up; `done` may still be called.
+        """
+        started = monotonic()
+        try:
+            call = self.host.start(request, timeout_s)
+        except BaseException as error:
+            done(self._failed(error, timeout_s))
+            return lambda: None
+
+        def finish(_: Any) -> None:
+            try:
+                answer = answer_of(call.result(), signature)
+            except BaseException as error:  # noqa: BLE001 (passed on as the outcome)
+                done(self._failed(error, timeout_s, keep=True))
+                return
+            self._answered(monotonic() - started)
+            done(answer)
+
+        def give_up() -> None:
+            call.cancel()
+            with self._lock:
+                self._breaker.released()
+
+        call.add_done_callback(finish)
+        return give_up
+
+    def close(self) -> None:
+        """Stop probing and close the connection."""
+        self._closing.set()
+        prober = self._prober
+        if prober is not None and prober is not threading.current_thread():
+            prober.join(self._probe_timeout_s + 1)
+        self.host.close()
+
+    def _answered(self, elapsed_s: float) -> None:
+        with self._lock:
+            self._breaker.answered(elapsed_s)
+
+    def _failed(
+        self, error: BaseException, timeout_s: float, *, keep: bool = False
+    ) -> WhereverError:
+        """Note the failure; what is not ours to handle is raised again unless `keep`."""
+        with self._lock:
+            if isinstance(error, AttemptError):
+                self._breaker.failed(error, monotonic(), timeout_s)
+                self._watch()
+            else:
+                self._breaker.released()
+        if isinstance(error, WhereverError):
+            return error
+        if keep:
+            return AttemptError(f"{self.name}: the call ended with {type(error).__name__}: {error}")
+        raise error
+
+    def _watch(self) -> None:
+        """Probe beside the calls for as long as the breaker is open. Called with the lock held."""
+        if self._breaker.state == "open" and self._prober is None and not self._closing.is_set():
+            self._prober = threading.Thread(
+                target=self._probe_until_back, name=f"wherever-probe-{self.name}", daemon=True
+            )
+            self._prober.start()
+
+    def _probe_until_back(self) -> None:
+        while not self._closing.wait(max(0.0, self._breaker.probe_at - monotonic())):
+            healthy = self._is_healthy()
+            with self._lock:
+                self._breaker.probed(healthy=healthy, now=monotonic())
+                if self._breaker.state != "open":
+                    self._prober = None
+                    return
+
+    def _is_healthy(self) -> bool:
+        try:
+            self.host.probe(self._probe_timeout_s)
+        except WhereverError:
+            return False
+        return True
+
+
+def answer_of(response: InferResponse, signature: Signature) -> Answer:
+    """The answer that a response carries, checked against the signature.
+
+    Raises:
+        BadAnswerError: an output is missing, or of another dtype or shape than the signature's.
+    """
+    given = {tensor.name: tensor for tensor in response.outputs}
+    outputs: dict[str, Array] = {}
+    for entry in signature.outputs:
+        tensor = given.get(entry.name)
+        if tensor is None:
+            raise BadAnswerError(
+                f"the answer has no output {entry.name!r} (it has: {', '.join(given) or 'none'})"
+            )
+        try:
+            array = to_array(tensor)
+        except ValueError as error:
+            raise BadAnswerError(f"output {entry.name!r}: expected {error}") from error
+        spec = entry.spec()
+        if not spec.admits(array):
+            raise BadAnswerError(f"output {entry.name!r}: expected {spec}, found {describe(array)}")
+        outputs[entry.name] = array
+    parameters = response.parameters
+    confidence = parameters.get("wherever_confidence")
+    return Answer(
+        outputs,
+        float(confidence) if isinstance(confidence, int | float) else None,
+        _ran(str(parameters.get("wherever_ran", "")), response.model, response.version),
+        _seconds(parameters),
+    )
+
+
+def _seconds(parameters: Mapping[str, object]) -> float:
+    seconds = parameters.get("wherever_engine_s")
+    return float(seconds) if isinstance(seconds, int | float) else 0.0
+
+
+@lru_cache(maxsize=256)
+def _ran(text: str, model: str, version: str) -> Ran:
+    """What ran, as a peer of our kind says it; peers of other kinds do not say."""
+    try:
+        said = json.loads(text) if text else {}
+        threads = int(said.get("threads", 0))
+    except (ValueError, TypeError, AttributeError):
+        said, threads = {}, 0
+    words = {name: str(said.get(name, UNKNOWN)) for name in Ran._fields if name != "threads"}
+    return Ran(**{**words, "model": model, "version": version}, threads=threads)

@@ -1,0 +1,215 @@
+"""A plan made ready: the loaded device variant, the remote hosts, and how to ask each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Future
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from wherever._flow import Senses
+from wherever._prediction import call_id, next_serial
+from wherever_contracts.errors import WhereverError
+from wherever_contracts.wire.tensors import InferRequest
+from wherever_edge.inputs import to_wire
+
+if TYPE_CHECKING:
+    from wherever._flow import Attempt, Outcome
+    from wherever._remotes import Remote
+    from wherever._router import Candidate, Plan
+    from wherever_contracts.manifest import Signature
+    from wherever_edge.host import LoadedVariant
+
+# What the longest recent run on the device counts for, one call later.
+_FADING = 0.95
+
+
+class Route:
+    """Everything that calls of one model with one set of options share."""
+
+    __slots__ = (
+        "device",
+        "device_s",
+        "in_thread",
+        "plan",
+        "remotes",
+        "senses",
+        "signature",
+        "signature_digest",
+        "wire_name",
+        "wire_version",
+    )
+
+    def __init__(
+        self,
+        *,
+        plan: Plan,
+        signature: Signature,
+        signature_digest: str,
+        wire_name: str,
+        wire_version: str,
+        device: LoadedVariant | None,
+        remotes: Mapping[str, Remote],
+        remote_timeout_s: float,
+        in_thread: Callable[..., Awaitable[Any]],
+    ) -> None:
+        self.plan = plan
+        self.signature = signature
+        self.signature_digest = signature_digest
+        self.wire_name = wire_name
+        self.wire_version = wire_version
+        self.device = device
+        self.remotes = remotes
+        self.device_s = 0.0
+        self.in_thread = in_thread
+        self.senses = Senses(perf_counter, self._admit, self._expected_s, remote_timeout_s)
+
+    def call(self, inputs: Mapping[str, Any], options: Mapping[str, float]) -> Call:
+        """One call of this route."""
+        return Call(self, inputs, options, next_serial())
+
+    def batch_call(
+        self, rows: Sequence[Mapping[str, Any]], options: Mapping[str, float]
+    ) -> BatchCall:
+        """Many calls of this route, performed together."""
+        return BatchCall(self, rows, options)
+
+    def ask_device(self, inputs: Mapping[str, Any], options: Mapping[str, float]) -> Outcome:
+        """Answer in this process."""
+        device = self.device
+        assert device is not None  # noqa: S101 (the plan has no device attempt without it)
+        started = perf_counter()
+        try:
+            return device.answer(inputs, options)
+        except WhereverError as error:
+            return error
+        finally:
+            self.device_took(perf_counter() - started)
+
+    def device_took(self, elapsed_s: float) -> None:
+        """Remember how long the device takes: the longest recent run, slowly forgotten."""
+        self.device_s = max(elapsed_s, self.device_s * _FADING)
+
+    def _admit(self, candidate: Candidate) -> str:
+        return self.remotes[candidate.host].admit()
+
+    def _expected_s(self, candidate: Candidate) -> float:
+        return self.device_s if candidate.place == "device" else 0.0
+
+
+class Call:
+    """One call: its inputs, and how each host is asked with them."""
+
+    __slots__ = ("_inputs", "_options", "_route", "serial")
+
+    def __init__(
+        self, route: Route, inputs: Mapping[str, Any], options: Mapping[str, float], serial: int
+    ) -> None:
+        self._route = route
+        self._inputs = inputs
+        self._options = options
+        self.serial = serial
+
+    def perform(self, attempt: Attempt) -> Outcome:
+        """Carry out one attempt in this thread."""
+        route = self._route
+        if attempt.timeout_s is None:
+            return route.ask_device(self._inputs, self._options)
+        remote = route.remotes[attempt.candidate.host]
+        with remote.preparing():
+            request = self.request(attempt.variant)
+        return remote.infer(request, route.signature, attempt.timeout_s)
+
+    async def perform_async(self, attempt: Attempt) -> Outcome:
+        """Carry out one attempt beside the running event loop."""
+        route = self._route
+        if attempt.timeout_s is None:
+            return await route.in_thread(route.ask_device, self._inputs, self._options)
+        remote = route.remotes[attempt.candidate.host]
+        with remote.preparing():
+            request = await route.in_thread(self.request, attempt.variant)
+        loop = asyncio.get_running_loop()
+        arrival: asyncio.Future[Outcome] = loop.create_future()
+
+        def arrived(outcome: Outcome) -> None:
+            if not arrival.done():
+                arrival.set_result(outcome)
+
+        def done(outcome: Outcome) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(arrived, outcome)
+
+        give_up = remote.start(request, route.signature, attempt.timeout_s, done)
+        try:
+            return await arrival
+        except asyncio.CancelledError:
+            give_up()
+            raise
+
+    def start(self, attempt: Attempt) -> Future[Outcome]:
+        """Send a remote attempt without waiting for it."""
+        route = self._route
+        remote = route.remotes[attempt.candidate.host]
+        arrival: Future[Outcome] = Future()
+        assert attempt.timeout_s is not None  # noqa: S101 (only remote attempts are started)
+        try:
+            with remote.preparing():
+                request = self.request(attempt.variant)
+        except WhereverError as error:
+            arrival.set_result(error)
+        else:
+            remote.start(request, route.signature, attempt.timeout_s, arrival.set_result)
+        return arrival
+
+    def request(self, variant: str) -> InferRequest:
+        """The call as a request to a remote host."""
+        route = self._route
+        parameters: dict[str, str | int | float | bool] = dict(self._options)
+        parameters["signature"] = route.signature_digest
+        if variant:
+            parameters["variant"] = variant
+        return InferRequest(
+            route.wire_name,
+            route.wire_version,
+            call_id(self.serial),
+            parameters,
+            to_wire(route.signature, self._inputs),
+        )
+
+
+class BatchCall:
+    """Many calls in step: those due on the device share a run, those elsewhere run at once."""
+
+    __slots__ = ("_calls", "_options", "_route", "_rows", "serials")
+
+    def __init__(
+        self, route: Route, rows: Sequence[Mapping[str, Any]], options: Mapping[str, float]
+    ) -> None:
+        self._route = route
+        self._rows = rows
+        self._options = options
+        self._calls = [route.call(row, options) for row in rows]
+        self.serials = [call.serial for call in self._calls]
+
+    def perform(self, steps: Sequence[tuple[int, Attempt]]) -> list[Outcome]:
+        """Carry out one round of attempts."""
+        outcomes: dict[int, Outcome] = {}
+        waiting = {
+            position: self._calls[position].start(attempt)
+            for position, attempt in steps
+            if attempt.timeout_s is not None
+        }
+        here = [position for position, attempt in steps if attempt.timeout_s is None]
+        outcomes.update(zip(here, self._ask_device(here), strict=True))
+        outcomes.update({position: arrival.result() for position, arrival in waiting.items()})
+        return [outcomes[position] for position, _ in steps]
+
+    def _ask_device(self, positions: Sequence[int]) -> Sequence[Outcome]:
+        device = self._route.device
+        if not positions or device is None:
+            return []
+        started = perf_counter()
+        answers = device.answer_many([self._rows[i] for i in positions], self._options)
+        self._route.device_took((perf_counter() - started) / len(positions))
+        return answers

@@ -1,0 +1,104 @@
+"""What a client knows of itself without asking anyone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from wherever_contracts.errors import WhereverError
+
+if TYPE_CHECKING:
+    from wherever._remotes import Remote
+    from wherever._settings import Settings
+    from wherever_edge.packages.store import Package, Store
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """A model that can be called."""
+
+    name: str
+    version: str
+    trust: str
+    boundary: str
+    variants: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceStatus:
+    """A place that may be asked.
+
+    `state` is "ready" (the device), or of a remote host: "closed" (calls pass), "open" (it failed
+    and is being probed), "trial" (it is coming back); `why` says what failed.
+    """
+
+    place: str
+    host: str
+    state: str
+    why: str
+    usual_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Models, places and problems, as known now."""
+
+    models: tuple[ModelStatus, ...]
+    places: tuple[PlaceStatus, ...]
+    problems: tuple[str, ...]
+    home: str
+    mode: str
+    boundary: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain data, ready for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        models = [f"{m.name} {m.version} ({', '.join(m.variants)}; {m.trust})" for m in self.models]
+        places = [f"{p.host}: {p.state}{f' ({p.why})' if p.why else ''}" for p in self.places]
+        rows = [
+            *(("model", text) for text in models),
+            *(("place", text) for text in places),
+            *(("problem", text) for text in self.problems),
+            ("calls", f"mode {self.mode}, boundary {self.boundary}"),
+            ("home", self.home),
+        ]
+        return "\n".join(f"{name:>8}  {text}" for name, text in rows)
+
+
+def make_status(
+    settings: Settings, store: Store | WhereverError, remotes: Mapping[str, Remote]
+) -> Status:
+    """Put the status together; nothing here can fail or wait."""
+    if isinstance(store, WhereverError):
+        models, problems = (), (str(store),)
+    else:
+        models = tuple(_model_status(package) for package in store.list())
+        problems = tuple(f"{path}: {error}" for path, error in store.refused())
+    return Status(
+        models=models,
+        places=(
+            PlaceStatus("device", "device", "ready", "", 0.0),
+            *(_remote_status(remote) for remote in remotes.values()),
+        ),
+        problems=problems,
+        home=str(settings.home),
+        mode=settings.mode,
+        boundary=settings.boundary,
+    )
+
+
+def _model_status(package: Package) -> ModelStatus:
+    return ModelStatus(
+        package.name,
+        package.version,
+        package.trust,
+        package.manifest.boundary,
+        tuple(variant.id for variant in package.present()),
+    )
+
+
+def _remote_status(remote: Remote) -> PlaceStatus:
+    return PlaceStatus(remote.place, remote.name, *remote.health)
