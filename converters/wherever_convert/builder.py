@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from wherever_contracts.errors import ManifestError, MissingFileError, UnsafePathError
 from wherever_contracts.manifest import (
@@ -69,10 +69,10 @@ def _file_entries(data: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _objects(data: dict[str, Any], field: str) -> list[dict[str, Any]]:
-    listed = data.get(field)
-    if not isinstance(listed, list):
+    if not isinstance(data.get(field), list):
         return []
-    return [item for item in cast("list[Any]", listed) if isinstance(item, dict)]
+    items: list[Any] = data[field]
+    return [item for item in items if isinstance(item, dict)]
 
 
 def _fill(root: Path, field: str, entry: dict[str, Any]) -> None:
