@@ -1,0 +1,316 @@
+"""How a plan is carried out, without clock, thread or network."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wherever._flow import MARGIN_S, Attempt, Senses, predict_flow
+from wherever._router import MODES, Candidate, make_plan
+from wherever_contracts.errors import (
+    BadAnswerError,
+    DeadlineError,
+    EngineError,
+    InputError,
+    NoRouteError,
+    OverloadedError,
+    RefusedError,
+    RemoteError,
+    UnreachableError,
+    WhereverError,
+)
+from wherever_contracts.receipts import Answer, Ran
+
+DEVICE = Candidate("device", "device")
+BOX = Candidate("box:8011", "nearby")
+CLOUD = Candidate("gw:8001", "cloud")
+FAILURES = [
+    UnreachableError("no connection"),
+    DeadlineError("2 s passed"),
+    RefusedError("unknown model"),
+    OverloadedError("queue full"),
+    RemoteError("it broke"),
+    BadAnswerError("3 rows, not 1"),
+    EngineError("out of memory"),
+]
+
+
+def answer(variant="small", confidence: float | None = 0.9) -> Answer:
+    ran = Ran("m", "1.0.0", variant, "", "", "local", "e", "1", "cpu", "int8", 1)
+    return Answer({"y": np.zeros(1, np.float32)}, confidence, ran, 0.001)
+
+
+class World:
+    """Hosts with scripted answers, and a clock that only they move."""
+
+    def __init__(self, mode="auto", boundary="anywhere", candidates=(DEVICE, CLOUD), **script):
+        self.plan = make_plan(
+            model="m",
+            mode=mode,
+            boundary=boundary,
+            places=None,
+            candidates=candidates,
+            thresholds={"small": 0.8, "large": 0.99},
+            reference="large",
+        )
+        self.script = {"device": answer(), "gw:8001": answer("large"), "box:8011": answer(), **script}
+        self.takes = {"device": 0.01, "gw:8001": 0.05, "box:8011": 0.02}
+        self.shut: dict[str, str] = {}
+        self.expected_device_s = 0.01
+        self.clock = 100.0
+        self.asked: list[Attempt] = []
+        self.admitted: list[str] = []
+
+    def admit(self, candidate: Candidate) -> str:
+        reason = self.shut.get(candidate.host, "")
+        if not reason:
+            self.admitted.append(candidate.host)
+        return reason
+
+    def perform(self, attempt: Attempt):
+        self.asked.append(attempt)
+        host = attempt.candidate.host
+        takes = self.takes[host]
+        if attempt.timeout_s is not None and takes > attempt.timeout_s:
+            self.clock += attempt.timeout_s
+            return DeadlineError(f"no answer within {attempt.timeout_s:.3f} s")
+        self.clock += takes
+        return self.script[host]
+
+    def run(self, deadline_s=None):
+        senses = Senses(
+            lambda: self.clock, self.admit, lambda c: self.expected_device_s, timeout_s=2.0
+        )
+        flow = predict_flow(self.plan, senses, deadline_s)
+        try:
+            step = next(flow)
+            while True:
+                step = flow.send(self.perform(step))
+        except StopIteration as stop:
+            return stop.value
+
+    @property
+    def hosts(self) -> list[str]:
+        return [attempt.candidate.host for attempt in self.asked]
+
+
+def why(verdict) -> str:
+    return "".join(verdict.reason)
+
+
+def test_a_confident_answer_of_the_device_is_taken_and_nobody_else_is_asked():
+    world = World()
+    verdict = world.run()
+    assert (verdict.candidate, verdict.degraded, world.hosts) == (DEVICE, False, ["device"])
+    assert why(verdict) == "first choice of mode auto, confident enough"
+
+
+def test_an_answer_without_confidence_is_never_escalated():
+    world = World(device=answer(confidence=None))
+    assert world.run().candidate is DEVICE
+    assert why(world.run()) == "first choice of mode auto"
+
+
+def test_an_answer_of_a_variant_without_threshold_is_never_escalated():
+    world = World(device=answer("other", confidence=0.01))
+    assert world.run().candidate is DEVICE
+
+
+def test_the_reference_is_never_escalated_even_under_its_own_threshold():
+    world = World(device=answer("large", confidence=0.5))
+    assert world.run().candidate is DEVICE
+
+
+def test_an_unsure_answer_is_escalated_to_the_reference_variant():
+    world = World(device=answer(confidence=0.5))
+    verdict = world.run()
+    assert verdict.candidate is CLOUD
+    assert not verdict.degraded
+    assert world.asked[1].variant == "large"
+    assert why(verdict) == "escalated: confidence 0.500 of small is under 0.800"
+
+
+def test_a_first_attempt_leaves_the_choice_of_the_variant_to_the_host():
+    world = World(mode="prefer_in_cloud")
+    world.run()
+    assert world.asked[0].variant == ""
+
+
+def test_an_unsure_box_is_escalated_further():
+    world = World(
+        candidates=(DEVICE, BOX, CLOUD),
+        **{"device": answer(confidence=0.1), "box:8011": answer(confidence=0.2)},
+    )
+    assert world.run().candidate is CLOUD
+    assert world.hosts == ["device", "box:8011", "gw:8001"]
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda error: error.code)
+def test_when_the_escalation_fails_in_any_way_the_device_answers_degraded(failure):
+    world = World(**{"device": answer(confidence=0.5), "gw:8001": failure})
+    verdict = world.run()
+    assert verdict.candidate is DEVICE
+    assert verdict.degraded
+    assert str(failure) in why(verdict)
+    assert [tried.error for tried in verdict.tried] == [None, failure]
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda error: error.code)
+@pytest.mark.parametrize(
+    ("mode", "failing", "other", "degraded"),
+    [
+        ("prefer_in_cloud", "gw:8001", DEVICE, True),
+        ("prefer_on_device", "device", CLOUD, False),
+        ("auto", "device", CLOUD, False),
+    ],
+)
+def test_any_failure_of_one_place_falls_back_to_the_other(mode, failing, other, degraded, failure):
+    world = World(mode=mode, **{failing: failure})
+    verdict = world.run()
+    assert (verdict.candidate, verdict.degraded) == (other, degraded)
+    assert why(verdict).startswith("fell back: ")
+    assert str(failure) in why(verdict)
+
+
+def test_a_wrong_input_is_not_taken_to_another_place():
+    world = World(device=InputError("image", "a JPEG", "half of one"))
+    with pytest.raises(InputError, match="half of one"):
+        world.run()
+    assert world.hosts == ["device"]
+
+
+def test_when_nobody_answers_the_error_lists_every_cause_in_order():
+    world = World(**{"device": EngineError("broken"), "gw:8001": UnreachableError("gone")})
+    with pytest.raises(NoRouteError) as caught:
+        world.run()
+    assert [type(cause) for cause in caught.value.causes] == [EngineError, UnreachableError]
+    assert "broken" in str(caught.value)
+    assert "gone" in str(caught.value)
+
+
+def test_a_plan_without_hosts_says_why_each_was_ruled_out():
+    world = World(mode="only_in_cloud", boundary="device")
+    with pytest.raises(NoRouteError) as caught:
+        world.run()
+    assert caught.value.causes == ()
+    assert set(caught.value.ruled_out) == {"device", "gw:8001"}
+
+
+def test_a_host_that_is_shut_out_is_skipped_at_no_cost():
+    world = World(device=answer(confidence=0.5))
+    world.shut["gw:8001"] = "it failed a moment ago"
+    verdict = world.run()
+    assert world.hosts == ["device"]
+    assert verdict.degraded
+    assert verdict.skipped == (("gw:8001", "it failed a moment ago"),)
+    assert "it failed a moment ago" in why(verdict)
+
+
+def test_an_unsure_answer_with_nobody_left_to_ask_is_not_called_degraded():
+    world = World(boundary="device", device=answer(confidence=0.5))
+    verdict = world.run()
+    assert not verdict.degraded
+    assert "no other host may be asked" in why(verdict)
+
+
+def test_a_shut_out_first_choice_is_a_fallback():
+    world = World(mode="prefer_in_cloud")
+    world.shut["gw:8001"] = "it is down"
+    verdict = world.run()
+    assert verdict.degraded
+    assert why(verdict) == "fell back: gw:8001: it is down"
+
+
+def test_without_a_deadline_a_remote_host_has_the_usual_timeout_and_the_device_none():
+    world = World(device=answer(confidence=0.5))
+    world.run()
+    assert [attempt.timeout_s for attempt in world.asked] == [None, 2.0]
+
+
+def test_an_escalation_may_use_what_is_left_of_the_deadline():
+    world = World(device=answer(confidence=0.5))
+    world.run(deadline_s=0.2)
+    assert world.asked[1].timeout_s == pytest.approx(0.2 - 0.01 - MARGIN_S)
+
+
+def test_an_escalation_that_hangs_ends_before_the_deadline_with_the_devices_answer():
+    world = World(device=answer(confidence=0.5))
+    world.takes["gw:8001"] = 60.0
+    verdict = world.run(deadline_s=0.2)
+    assert verdict.candidate is DEVICE
+    assert verdict.degraded
+    assert world.clock - 100.0 <= 0.2
+
+
+def test_a_cloud_first_call_keeps_back_the_time_that_the_device_needs():
+    world = World(mode="prefer_in_cloud")
+    world.expected_device_s = 0.03
+    world.takes.update({"gw:8001": 60.0, "device": 0.03})
+    verdict = world.run(deadline_s=0.2)
+    assert verdict.candidate is DEVICE
+    assert world.asked[0].timeout_s == pytest.approx(0.2 - 0.03 - MARGIN_S)
+    assert world.clock - 100.0 <= 0.2
+
+
+def test_while_the_devices_time_is_not_known_half_of_the_deadline_is_kept_back():
+    world = World(mode="prefer_in_cloud")
+    world.expected_device_s = 0.0
+    world.run(deadline_s=0.2)
+    assert world.asked[0].timeout_s == pytest.approx((0.2 - MARGIN_S) / 2)
+
+
+def test_nothing_is_kept_back_when_the_device_may_not_answer():
+    world = World(mode="only_in_cloud")
+    world.run(deadline_s=0.2)
+    assert world.asked[0].timeout_s == pytest.approx(0.2 - MARGIN_S)
+
+
+def test_a_deadline_that_leaves_no_time_for_the_cloud_is_kept_and_no_leave_is_taken():
+    world = World(device=answer(confidence=0.5))
+    verdict = world.run(deadline_s=0.005)
+    assert verdict.degraded
+    assert "the deadline leaves no time" in why(verdict)
+    assert world.admitted == []
+
+
+def test_a_long_deadline_does_not_stretch_the_timeout_of_one_host():
+    world = World(mode="only_in_cloud")
+    world.run(deadline_s=60.0)
+    assert world.asked[0].timeout_s == 2.0
+
+
+def test_each_attempt_is_recorded_with_its_own_time():
+    world = World(device=answer(confidence=0.5))
+    verdict = world.run()
+    assert [tried.elapsed_s for tried in verdict.tried] == [pytest.approx(0.01), pytest.approx(0.05)]
+
+
+outcomes = st.sampled_from([*FAILURES, answer(), answer(confidence=0.1), answer("large", 0.4)])
+
+
+@given(
+    mode=st.sampled_from(sorted(MODES)),
+    script=st.fixed_dictionaries({h: outcomes for h in ("device", "box:8011", "gw:8001")}),
+    takes=st.fixed_dictionaries(
+        {h: st.floats(0.001, 5.0) for h in ("box:8011", "gw:8001")}
+    ),
+    shut=st.sets(st.sampled_from(["box:8011", "gw:8001"])),
+    deadline_s=st.floats(0.05, 3.0),
+)
+def test_whatever_the_network_does_an_answer_of_the_device_comes_by_the_deadline(
+    mode, script, takes, shut, deadline_s
+):
+    world = World(mode, candidates=(DEVICE, BOX, CLOUD), **script)
+    world.takes.update(takes, device=0.01)
+    world.shut = dict.fromkeys(shut, "down")
+    try:
+        verdict = world.run(deadline_s)
+    except NoRouteError as error:
+        assert all(isinstance(cause, WhereverError) for cause in error.causes)
+        assert "device" not in world.hosts or isinstance(script["device"], WhereverError)
+    else:
+        assert verdict.answer is script[verdict.candidate.host]
+    assert world.clock - 100.0 <= deadline_s + 1e-9
+    assert world.admitted == [host for host in world.hosts if host != "device"]

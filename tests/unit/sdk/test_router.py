@@ -1,0 +1,119 @@
+"""Which hosts may answer, and in which order."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wherever._router import MODES, Candidate, Plan, make_plan
+from wherever_contracts.errors import SettingsError
+from wherever_contracts.places import BOUNDARIES, PLACES, WITHIN
+
+DEVICE = Candidate("device", "device")
+BOX = Candidate("box:8011", "nearby")
+FIRST = Candidate("one:8001", "cloud")
+SECOND = Candidate("two:8001", "cloud")
+EVERY_HOST = (SECOND, DEVICE, FIRST, BOX)
+
+
+def plan(mode="auto", boundary="anywhere", places=None, candidates=EVERY_HOST) -> Plan:
+    return make_plan(
+        model="digits",
+        mode=mode,
+        boundary=boundary,
+        places=places,
+        candidates=candidates,
+        thresholds={"small": 0.8},
+        reference="large",
+    )
+
+
+def hosts(made: Plan) -> list[str]:
+    return [candidate.host for candidate in made.attempts]
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("auto", ["device", "box:8011", "two:8001", "one:8001"]),
+        ("prefer_on_device", ["device", "box:8011", "two:8001", "one:8001"]),
+        ("only_on_device", ["device"]),
+        ("prefer_in_cloud", ["two:8001", "one:8001", "box:8011", "device"]),
+        ("only_in_cloud", ["two:8001", "one:8001"]),
+    ],
+)
+def test_each_mode_asks_its_distances_in_order_and_gateways_as_they_were_named(mode, expected):
+    assert hosts(plan(mode)) == expected
+
+
+@pytest.mark.parametrize(
+    ("boundary", "expected"),
+    [
+        ("device", ["device"]),
+        ("site", ["device", "box:8011"]),
+        ("anywhere", ["device", "box:8011", "two:8001", "one:8001"]),
+    ],
+)
+def test_a_boundary_keeps_the_hosts_beyond_it_out(boundary, expected):
+    assert hosts(plan(boundary=boundary)) == expected
+
+
+def test_only_auto_escalates_and_only_the_cloud_modes_call_other_places_lesser():
+    assert [mode for mode in MODES if plan(mode).escalates] == ["auto"]
+    lesser = {mode: plan(mode).degraded_from for mode in MODES}
+    assert {mode for mode, place in lesser.items() if place} == {"prefer_in_cloud", "only_in_cloud"}
+    assert lesser["prefer_in_cloud"] == "cloud"
+
+
+def test_places_narrow_the_plan_and_cannot_widen_it():
+    assert hosts(plan(places=["cloud", "device"])) == ["device", "two:8001", "one:8001"]
+    assert hosts(plan(places=["cloud"], boundary="site")) == []
+    assert hosts(plan(places=[])) == []
+
+
+def test_every_host_that_is_not_asked_has_its_reason():
+    made = plan("only_in_cloud", candidates=(DEVICE, FIRST, Candidate("two:8001", "cloud", "too old")))
+    assert made.ruled_out == {
+        "device": "mode 'only_in_cloud' does not use it",
+        "two:8001": "too old",
+    }
+    narrowed = plan(boundary="site", places=["nearby"])
+    assert narrowed.ruled_out["one:8001"] == "the boundary 'site' keeps the data from going there"
+    assert narrowed.ruled_out["device"] == "the call named other places (nearby)"
+    assert "none" in plan(places=[]).ruled_out["device"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"mode": "fast"}, "mode 'fast' does not exist"),
+        ({"boundary": "moon"}, "boundary 'moon' does not exist"),
+        ({"places": ["attic"]}, "place 'attic' does not exist"),
+    ],
+)
+def test_words_that_do_not_exist_are_refused_with_those_that_do(wrong, words):
+    with pytest.raises(SettingsError, match=words):
+        plan(**wrong)
+
+
+@given(
+    mode=st.sampled_from(sorted(MODES)),
+    boundary=st.sampled_from(BOUNDARIES),
+    places=st.none() | st.lists(st.sampled_from(PLACES), max_size=3),
+    distances=st.lists(st.sampled_from(PLACES), max_size=6),
+)
+def test_no_plan_leaves_its_boundary_mode_or_places_and_no_host_is_forgotten(
+    mode, boundary, places, distances
+):
+    candidates = [Candidate(f"host-{i}", place) for i, place in enumerate(distances)]
+    made = plan(mode, boundary, places, candidates)
+    for candidate in made.attempts:
+        assert candidate.place in WITHIN[boundary]
+        assert candidate.place in MODES[mode].order
+        assert places is None or candidate.place in places
+    asked = {candidate.host for candidate in made.attempts}
+    assert asked | set(made.ruled_out) == {candidate.host for candidate in candidates}
+    assert not asked & set(made.ruled_out)
+    order = [MODES[mode].order.index(candidate.place) for candidate in made.attempts]
+    assert order == sorted(order)
