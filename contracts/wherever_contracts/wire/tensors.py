@@ -21,7 +21,7 @@ Parameters: TypeAlias = dict[str, str | int | float | bool]
 
 _LENGTH = struct.Struct("<I")
 _SIZES = {
-    wire: 0 if name == "bytes" else np.dtype(name).itemsize for wire, name in WIRE_TYPES.items()
+    wire: 0 if name == "bytes" else np.dtype(name).itemsize for name, wire in WIRE_TYPES.items()
 }
 
 
