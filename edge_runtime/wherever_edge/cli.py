@@ -1,0 +1,167 @@
+"""What all commands share: output as text or JSON, errors in plain words, progress.
+
+A command is a plain function with typer annotations:
+
+    @run
+    def command(name: str, json: JsonFlag = False) -> None:
+        "List models."
+        Output(json=json).emit({"name": name}, name)
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, Protocol, TypeAlias
+
+import typer
+
+from wherever_contracts.errors import WhereverError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+P = ParamSpec("P")
+
+JsonFlag: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object instead of text.")
+]
+
+FAILED = 1
+INTERRUPTED = 130
+
+
+class Advance(Protocol):
+    """Moves a progress bar on."""
+
+    def __call__(self, steps: int = 1) -> None:
+        """`steps` more are done."""
+        ...
+
+
+class Output:
+    """Standard output, as text for people or as JSON for programs.
+
+    Args:
+        json: print JSON.
+    """
+
+    def __init__(self, *, json: bool = False) -> None:
+        self.json = json
+
+    def emit(self, data: Mapping[str, Any], view: str | Callable[[], str | RenderableType]) -> None:
+        """Print a result.
+
+        Args:
+            data: the result as plain data, printed as one JSON object.
+            view: the result as text, or what makes it; made only when it is printed.
+        """
+        if self.json:
+            print(json.dumps(data, default=_plain, indent=2, ensure_ascii=False))  # noqa: T201
+            return
+        shown = view if isinstance(view, str) else view()
+        if isinstance(shown, str):
+            print(shown)  # noqa: T201
+            return
+        from rich.console import Console  # noqa: PLC0415 (60 ms)
+
+        Console(highlight=False).print(shown)
+
+
+def run(function: Callable[P, None]) -> Callable[P, None]:
+    """Decorate a command, so that what goes wrong as expected is said without a traceback.
+
+    Exit codes: 1 for an error, 130 when interrupted; typer gives 2 for wrong usage. The parameter
+    `json` of the command decides how an error is printed.
+    """
+
+    @functools.wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            function(*args, **kwargs)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _leave_broken_pipe()
+        except (WhereverError, OSError) as error:
+            _fail(error, as_json=bool(kwargs.get("json")))
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
+
+    return guarded
+
+
+def error_data(error: BaseException) -> dict[str, Any]:
+    """An error as plain data: code, message, retryable, and the error's own attributes."""
+    if isinstance(error, WhereverError):
+        own = {name: value for name, value in vars(error).items() if not name.startswith("_")}
+        return {
+            "code": error.code,
+            "message": str(error),
+            "retryable": error.retryable,
+            **own,
+        }
+    return {"code": "os", "message": _words(error), "retryable": False}
+
+
+@contextmanager
+def progress(total: int | None, description: str) -> Generator[Advance, None, None]:
+    """Show a bar on standard error while the block runs, when that is a terminal.
+
+    Args:
+        total: how many steps there are; None when that is not known.
+        description: what is done, in a word or two.
+
+    Yields:
+        A function to call after each step.
+    """
+    if not sys.stderr.isatty():
+        yield _no_advance
+        return
+    from rich.console import Console  # noqa: PLC0415 (60 ms)
+    from rich.progress import Progress  # noqa: PLC0415
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(description, total=total)
+
+        def advance(steps: int = 1) -> None:
+            bar.advance(task, steps)
+
+        yield advance
+
+
+def _no_advance(steps: int = 1) -> None:
+    """Nobody is looking."""
+
+
+def _fail(error: WhereverError | OSError, *, as_json: bool) -> NoReturn:
+    if as_json:
+        Output(json=True).emit({"error": error_data(error)}, "")
+    else:
+        print(f"error: {_words(error)}", file=sys.stderr)  # noqa: T201
+    sys.exit(FAILED)
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, WhereverError):
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error) or type(error).__name__
+
+
+def _leave_broken_pipe() -> NoReturn:
+    """Whoever read our output has left; Python would complain when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(FAILED)
+
+
+def _plain(value: object) -> object:
+    """What `json` cannot print, as something that it can."""
+    if isinstance(value, BaseException):
+        return error_data(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    return str(value)
