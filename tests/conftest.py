@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from wherever_convert.builder import build_package
+from wherever_edge.packages.store import Package
 
 IN_CI = os.environ.get("CI") == "true"
 NO_DATA = (
@@ -34,6 +42,124 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("WHEREVER_HOME", str(home))
     return home
+
+
+@pytest.fixture(scope="session")
+def echo_package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """A package that gives back its tensor: float32 of any length, batches allowed."""
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "echo",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", "n"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", "n"])],
+    )
+    root = tmp_path_factory.mktemp("packages") / "echo"
+    shape = {"dtype": "float32", "shape": [-1, -1]}
+    variant = {
+        "id": "identity",
+        "format": "onnx",
+        "precision": "float32",
+        "files": [_save(root, "identity.onnx", graph)],
+        "tensors": {"inputs": [{"name": "x", **shape}], "outputs": [{"name": "y", **shape}]},
+        "pipeline": {
+            "pre": [{"op": "reshape", "name": "given", "to": "x", "shape": [1, -1]}],
+            "post": [{"op": "first_row", "name": "y", "to": "echoed"}],
+        },
+    }
+    return build_package(
+        root,
+        {
+            "schema": "1.0",
+            "name": "echo",
+            "version": "1.0.0",
+            "boundary": "anywhere",
+            "reference": "identity",
+            "signature": {
+                "inputs": [{"name": "given", "kind": "tensor", "dtype": "float32", "shape": [-1]}],
+                "outputs": [{"name": "echoed", "dtype": "float32", "shape": [-1]}],
+                "value": {"kind": "tensors"},
+            },
+            "variants": [variant],
+        },
+    )
+
+
+@pytest.fixture(scope="session")
+def scales_package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """A classifier of three numbers with two variants whose answers tell which one ran.
+
+    The largest number wins. `small` (the device's) is unsure when the numbers are close; `large`
+    (the reference, not for the device) is always sure.
+    """
+    root = tmp_path_factory.mktemp("packages") / "scales"
+    return build_package(root, _scales_manifest(root))
+
+
+@pytest.fixture(scope="session")
+def build_scales() -> Callable[..., Package]:
+    """Builds the `scales` package under a directory, with fields of its manifest changed."""
+
+    def build(root: Path, **changes: Any) -> Package:
+        return build_package(root, {**_scales_manifest(root), **changes})
+
+    return build
+
+
+def _scales_manifest(root: Path) -> dict[str, Any]:
+    variants = []
+    for name, factor, places in (("small", 1.0, ["device"]), ("large", 50.0, ["cloud"])):
+        graph = helper.make_graph(
+            [
+                helper.make_node("Mul", ["x", "factor"], ["scaled"]),
+                helper.make_node("Softmax", ["scaled"], ["probabilities"]),
+            ],
+            name,
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", 3])],
+            [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["rows", 3])],
+            [numpy_helper.from_array(np.float32(factor), "factor")],
+        )
+        shape = {"dtype": "float32", "shape": [-1, 3]}
+        variants.append(
+            {
+                "id": name,
+                "format": "onnx",
+                "precision": "float32",
+                "places": places,
+                "files": [_save(root, f"{name}.onnx", graph)],
+                "tensors": {
+                    "inputs": [{"name": "x", **shape}],
+                    "outputs": [{"name": "probabilities", **shape}],
+                },
+                "pipeline": {
+                    "pre": [{"op": "reshape", "name": "numbers", "to": "x", "shape": [1, 3]}],
+                    "post": [
+                        {"op": "first_row", "name": "probabilities", "to": "scores"},
+                        {"op": "max_confidence", "name": "scores"},
+                    ],
+                },
+                **({"escalate_below": 0.8} if name == "small" else {}),
+            }
+        )
+    return {
+        "schema": "1.0",
+        "name": "scales",
+        "version": "1.0.0",
+        "boundary": "anywhere",
+        "reference": "large",
+        "signature": {
+            "inputs": [{"name": "numbers", "kind": "tensor", "dtype": "float32", "shape": [3]}],
+            "outputs": [{"name": "scores", "dtype": "float32", "shape": [3]}],
+            "value": {"kind": "label", "scores": "scores", "labels": ["left", "middle", "right"]},
+        },
+        "variants": variants,
+    }
+
+
+def _save(root: Path, name: str, graph: onnx.GraphProto) -> dict[str, str]:
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    root.mkdir(parents=True, exist_ok=True)
+    (root / name).write_bytes(model.SerializeToString())
+    return {"path": name}
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

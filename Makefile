@@ -1,0 +1,75 @@
+# Needs CPython >= 3.11, make and git; everything else is installed into .venv.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+  "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+SOURCES := contracts device_profiles edge_runtime converters cloud_gateway sdk
+CODE := $(SOURCES) tests examples benchmarks
+
+.DEFAULT_GOAL := help
+
+.PHONY: help demo test test-full soak check bench coverage clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(VENV)/base  ## set up everything and run the demo
+	$(BIN)/wherever demo
+
+test: $(VENV)/test  ## the tests that need pip alone
+	$(BIN)/python -m pytest -m "not full and not soak"
+
+test-full: $(VENV)/test $(VENV)/train/.ready  ## the tests that need apt packages, other environments, namespaces
+	WHEREVER_TRAIN_PYTHON=$(CURDIR)/$(VENV)/train/bin/python $(BIN)/python -m pytest -m full
+
+soak: $(VENV)/test  ## long random runs; SOAK_SECONDS sets how long each one takes
+	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(BIN)/python -m pytest -m soak --timeout 0
+
+check: $(VENV)/dev  ## lint, types, architecture, packaging
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest tests/packaging
+
+bench: $(VENV)/test  ## measure, and write benchmarks/RESULTS.md
+	$(BIN)/python benchmarks/run.py --write benchmarks/RESULTS.md
+
+coverage: $(VENV)/test  ## the pure cores must be covered, every branch
+	$(BIN)/python -m pytest tests/unit -q --cov --cov-report= && $(BIN)/python -m coverage report \
+	  --include='*/wherever/_flow.py,*/wherever/_router.py,*/wherever/_breaker.py,*/wherever_edge/packages/checks.py' \
+	  --fail-under=100 --show-missing
+
+clean:  ## remove everything that was made here
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "wherever needs Python 3.11 or newer; none was found. Set PYTHON=/path/to/python." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "wherever needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version)." >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+	$(PIP) install --upgrade 'pip>=25.1'
+
+# Stamps are newer than pyproject.toml when what it asks for is installed.
+$(VENV)/base: pyproject.toml | $(BIN)/python
+	$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/test: pyproject.toml | $(BIN)/python
+	$(PIP) install --editable '.[all]' --group test
+	@touch $@ $(VENV)/base
+
+$(VENV)/dev: pyproject.toml | $(BIN)/python
+	$(PIP) install --editable '.[all]' --group dev
+	@touch $@ $(VENV)/test $(VENV)/base
+
+$(VENV)/train/.ready: examples/digits/requirements.txt pyproject.toml | $(BIN)/python
+	$(BIN)/python -m venv $(VENV)/train
+	$(VENV)/train/bin/python -m pip --disable-pip-version-check --quiet install -r examples/digits/requirements.txt --editable .
+	@touch $@
