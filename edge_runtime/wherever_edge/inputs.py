@@ -246,7 +246,7 @@ def _as_array(spec: TensorSpec, value: Any) -> Array:
     try:
         array = np.asarray(value)
     except (ValueError, OverflowError) as error:
-        raise InputError(spec.name, f"an array {spec}", f"a ragged {_kind(value)}") from error
+        raise InputError(spec.name, f"an array {spec}", f"a ragged {type(value).__name__}") from error
     return array
 
 
