@@ -13,9 +13,9 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-from wherever_contracts.errors import ManifestError, WhereverError
+from wherever_contracts.errors import ManifestError, SettingsError, WhereverError
 from wherever_contracts.manifest import MANIFEST_NAME, Signature, StepEntry, Variant
 from wherever_edge import plugins
 
@@ -34,13 +34,24 @@ class StepContext:
 StepFactory: TypeAlias = Callable[..., Step]
 
 
+class Steps(NamedTuple):
+    """Every operation that is installed, and the plug-ins that could not be imported."""
+
+    by_name: Mapping[str, StepFactory]
+    broken: tuple[str, ...]
+
+
 @cache
-def known_steps() -> Mapping[str, StepFactory]:
-    """Every operation that is installed, by name."""
+def known_steps() -> Steps:
+    """The installed operations; a broken plug-in takes only its own operations away."""
     steps: dict[str, StepFactory] = {}
+    broken: list[str] = []
     for name in plugins.entry_points("wherever.steps"):
-        steps.update(plugins.load("wherever.steps", name))
-    return steps
+        try:
+            steps.update(plugins.load("wherever.steps", name))
+        except SettingsError as error:
+            broken.append(str(error))
+    return Steps(steps, tuple(broken))
 
 
 def compile_steps(
@@ -64,10 +75,12 @@ def compile_steps(
 
 
 def _compile_one(entry: StepEntry, context: StepContext, where: str) -> Step:
-    factory = known_steps().get(entry.op)
+    steps = known_steps()
+    factory = steps.by_name.get(entry.op)
     if factory is None:
-        known = ", ".join(sorted(known_steps()))
-        raise ManifestError(MANIFEST_NAME, f"{where}.op", f"one of {known}", repr(entry.op))
+        found = "; ".join([repr(entry.op), *steps.broken])
+        expected = f"one of {', '.join(sorted(steps.by_name))}"
+        raise ManifestError(MANIFEST_NAME, f"{where}.op", expected, found)
     try:
         bound = inspect.signature(factory).bind(context, **entry.parameters)
         return factory(*bound.args, **bound.kwargs)
