@@ -32,6 +32,10 @@ DTYPE_OF_WIRE: dict[str, str] = {wire: name for name, wire in WIRE_TYPES.items()
 DTYPES: tuple[str, ...] = tuple(WIRE_TYPES)
 
 
+# A spec remembers this many shapes that fitted; most see one or two in their life.
+_REMEMBERED = 16
+
+
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
     """Name, dtype and shape of a tensor; -1 in the shape stands for any length."""
@@ -40,10 +44,12 @@ class TensorSpec:
     dtype: str
     shape: tuple[int, ...]
     _numpy: np.dtype[Any] = field(init=False, repr=False, compare=False)
+    _fitted: set[tuple[int, ...]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         kind = "object" if self.dtype == "bytes" else self.dtype
         object.__setattr__(self, "_numpy", np.dtype(kind))
+        object.__setattr__(self, "_fitted", set())
 
     @property
     def numpy_dtype(self) -> np.dtype[Any]:
@@ -55,7 +61,12 @@ class TensorSpec:
         if array.dtype != self._numpy:
             return False
         shape = array.shape
-        return shape == self.shape or shape_fits(self.shape, shape)
+        if shape in self._fitted:
+            return True
+        fits = shape_fits(self.shape, shape)
+        if fits and len(self._fitted) < _REMEMBERED:
+            self._fitted.add(shape)
+        return fits
 
     def __str__(self) -> str:
         dims = ", ".join("any" if n < 0 else str(n) for n in self.shape)

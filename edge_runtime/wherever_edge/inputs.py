@@ -43,7 +43,8 @@ class InputChecker:
         Raises:
             InputError: an input is missing, unknown, or does not fit.
         """
-        if isinstance(value, Mapping):
+        # an ndarray first: asking an abstract class costs as much as checking the numbers
+        if not isinstance(value, np.ndarray) and isinstance(value, Mapping):
             return self._named(value)
         if len(self._checks) > 1:
             raise InputError("", f"a dict with {_names(self._checks)}", _kind(value))

@@ -76,6 +76,8 @@ class _OnnxSession(Session):
         self._native_run = native.run
 
     def _run(self, feed: dict[str, Array]) -> dict[str, Array]:
+        if len(self._names) == 1:
+            return {self._names[0]: self._native_run(self._names, feed)[0]}
         return dict(zip(self._names, self._native_run(self._names, feed), strict=True))
 
 

@@ -33,7 +33,7 @@ from wherever_contracts.tensors import TensorSpec
 PLAIN_STEPS = frozenset({"scale", "reshape", "first_row", "rename", "softmax", "max_confidence"})
 
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])(\..*)?")
-_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\]')
+_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\\ud800-\udfff]')
 
 
 class Found(NamedTuple):
@@ -204,6 +204,9 @@ def _plain_sizes(manifest: Manifest, found: Iterable[Found]) -> dict[str, int]:
     folders = {parent for path in listed for parent in _parents(path)}
     sizes: dict[str, int] = {}
     for path, kind, size in found:
+        why = unsafe(path)
+        if why:
+            raise UnsafePathError(path, "", "a plain relative path", why)
         if kind not in {"file", "dir"}:
             what = "a link" if kind == "link" else "neither a file nor a directory"
             raise UnsafePathError(path, "", "plain files", what)

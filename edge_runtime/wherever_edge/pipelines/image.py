@@ -1,3 +1,186 @@
-from wherever_edge.pipelines.pipeline import StepFactory
+"""The step that makes a tensor of an image, and the way back from tensor to image."""
 
-STEPS: dict[str, StepFactory] = {}
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
+from typing import NamedTuple, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from wherever_contracts.errors import missing_extra
+from wherever_contracts.tensors import Array
+from wherever_edge.pipelines.pipeline import State, Step, StepContext, StepFactory
+
+PLACEMENT = "placement"
+
+_Floats: TypeAlias = npt.NDArray[np.float32]
+_Arrange: TypeAlias = Callable[[Array], Array]
+_T = TypeVar("_T")
+
+
+class Placement(NamedTuple):
+    """Where an image of `width` x `height` pixels went in a tensor.
+
+    The point (x, y) of the image is at (x * scale_x + left, y * scale_y + top) of the tensor.
+    """
+
+    width: int
+    height: int
+    scale_x: float
+    scale_y: float
+    left: int = 0
+    top: int = 0
+
+    def to_image(self, boxes: _Floats) -> _Floats:
+        """Turn boxes of the tensor into boxes of the image, cut off at its edges.
+
+        Args:
+            boxes: float32 [n, 4]: left, top, right, bottom, in pixels.
+        """
+        start = np.array((self.left, self.top) * 2, np.float32)
+        scale = np.array((self.scale_x, self.scale_y) * 2, np.float32)
+        end = np.array((self.width, self.height) * 2, np.float32)
+        return ((boxes - start) / scale).clip(0, end)
+
+
+def image_tensor(
+    context: StepContext,
+    *,
+    name: str,
+    to: str,
+    size: Sequence[int],
+    fit: str = "stretch",
+    pad: float = 0.0,
+    resize: str = "linear",
+    order: str = "rgb",
+    scale: float = 1.0,
+    mean: Sequence[float] = (0.0,),
+    std: Sequence[float] = (1.0,),
+    layout: str = "nchw",
+) -> Step:
+    """Make a float32 batch of one of an image, and leave its `Placement` in the state.
+
+    A pixel's value v becomes (v * scale - mean) / std.
+
+    Args:
+        context: not used; every step factory takes it.
+        name: the input, an `Image`.
+        to: where to leave the tensor.
+        size: height and width of the tensor.
+        fit: "stretch" to the size, or keep the aspect and pad the rest: "letterbox" puts the image
+            in the middle, "letterbox_top_left" in that corner.
+        pad: the value, 0 to 255, of the pixels around a letterboxed image.
+        resize: "linear", or "area", which loses less where an image shrinks a lot.
+        order: of the channels: "rgb", "bgr", or "grey" for a single one.
+        scale: see above.
+        mean: see above; one number, or one for each channel in `order`.
+        std: likewise.
+        layout: of the tensor: "nchw" or "nhwc".
+
+    Raises:
+        ValueError: a parameter is not one of those.
+        MissingExtraError: OpenCV is not installed.
+    """
+    height, width = (int(n) for n in size)
+    cv2 = opencv()
+    interpolation = _one_of("resize", resize, {"linear": cv2.INTER_LINEAR, "area": cv2.INTER_AREA})
+    place = _one_of("fit", fit, _FITS)
+    channels, arrange = _one_of("order", order, _orders(cv2))
+    channels_first = _one_of("layout", layout, {"nchw": True, "nhwc": False})
+    gain, bias = _affine(channels, scale, mean, std)
+    shape = (1, channels, height, width) if channels_first else (1, height, width, channels)
+    margin = pad * gain + bias
+
+    def step(state: State) -> None:
+        rgb = state[name].rgb()
+        placement, rows, columns = place(rgb.shape, height, width)
+        resized = cv2.resize(rgb, (columns, rows), interpolation=interpolation)
+        batch = np.empty(shape, np.float32)
+        canvas = batch[0].transpose(1, 2, 0) if channels_first else batch[0]
+        if (rows, columns) != (height, width):
+            canvas[...] = margin
+        top, left = placement.top, placement.left
+        picture = canvas[top : top + rows, left : left + columns]
+        np.multiply(arrange(resized), gain, out=picture)
+        if bias.any():
+            picture += bias
+        state[to] = batch
+        state[PLACEMENT] = placement
+
+    return step
+
+
+def opencv() -> ModuleType:
+    """Import OpenCV.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import cv2  # noqa: PLC0415 (0.2 s, and an extra)
+    except ImportError as error:
+        raise missing_extra("image pipelines", "image") from error
+    return cv2
+
+
+def _stretch(shape: Sequence[int], height: int, width: int) -> tuple[Placement, int, int]:
+    """Where the image goes, and the rows and columns that it gets."""
+    rows, columns = shape[:2]
+    return Placement(columns, rows, width / columns, height / rows), height, width
+
+
+def _letterbox(shape: Sequence[int], height: int, width: int) -> tuple[Placement, int, int]:
+    corner, new_rows, new_columns = _letterbox_top_left(shape, height, width)
+    left, top = (width - new_columns) // 2, (height - new_rows) // 2
+    return corner._replace(left=left, top=top), new_rows, new_columns
+
+
+def _letterbox_top_left(
+    shape: Sequence[int], height: int, width: int
+) -> tuple[Placement, int, int]:
+    rows, columns = shape[:2]
+    if columns * height <= width * rows:
+        new_rows, new_columns = height, max(1, columns * height // rows)
+    else:
+        new_rows, new_columns = max(1, rows * width // columns), width
+    placement = Placement(columns, rows, new_columns / columns, new_rows / rows)
+    return placement, new_rows, new_columns
+
+
+_FITS = {
+    "stretch": _stretch,
+    "letterbox": _letterbox,
+    "letterbox_top_left": _letterbox_top_left,
+}
+
+
+def _orders(cv2: ModuleType) -> dict[str, tuple[int, _Arrange]]:
+    """Order -> the number of channels, and what makes them of RGB pixels."""
+    return {
+        "rgb": (3, lambda rgb: rgb),
+        "bgr": (3, lambda rgb: rgb[:, :, ::-1]),
+        "grey": (1, lambda rgb: cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)[:, :, None]),
+    }
+
+
+def _affine(
+    channels: int, scale: float, mean: Sequence[float], std: Sequence[float]
+) -> tuple[_Floats, _Floats]:
+    """Gain and bias of each channel: (v * scale - mean) / std is v * gain + bias."""
+    shift, spread = np.array(mean, np.float64), np.array(std, np.float64)
+    if not (spread > 0).all():
+        raise ValueError(f"std must be above 0, not {list(std)}")
+    gain = np.broadcast_to(scale / spread, channels).astype(np.float32)
+    bias = np.broadcast_to(-shift / spread, channels).astype(np.float32)
+    return gain, bias
+
+
+def _one_of(parameter: str, value: str, choices: Mapping[str, _T]) -> _T:
+    if value not in choices:
+        raise ValueError(f"{parameter} must be one of {', '.join(choices)}, not {value!r}")
+    return choices[value]
+
+
+STEPS: dict[str, StepFactory] = {"image_tensor": image_tensor}
