@@ -42,7 +42,7 @@ def open_package(path: Path, *, trust: Trust = "local", unpack_into: Path | None
     """
     if path.is_dir():
         return open_directory(path, trust=trust)
-    if not path.exists():
+    if not path.is_file():
         raise MissingFileError(str(path), "", "a package directory or an archive", "nothing")
     if unpack_into is None:
         raise PackageError(str(path), "", "a package directory", "a file, and no `unpack_into`")
