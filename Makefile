@@ -22,7 +22,7 @@ demo: $(VENV)/base  ## set up everything and run the demo
 	$(BIN)/wherever demo
 
 test: $(VENV)/test  ## the tests that need pip alone
-	$(BIN)/python -m pytest -m "not full and not soak"
+	$(BIN)/python -m pytest -m "not check and not full and not soak"
 
 test-full: $(VENV)/test $(VENV)/train/.ready  ## the tests that need apt packages, other environments, namespaces
 	WHEREVER_TRAIN_PYTHON=$(CURDIR)/$(VENV)/train/bin/python $(BIN)/python -m pytest -m full
@@ -36,7 +36,7 @@ check: $(VENV)/dev  ## lint, types, architecture, packaging
 	$(BIN)/mypy
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest tests/packaging
+	$(BIN)/python -m pytest tests/packaging -m 'not full'
 
 bench: $(VENV)/test  ## measure, and write benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/run.py --write benchmarks/RESULTS.md

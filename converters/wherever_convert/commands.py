@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 @run
 def pack(
     directory: Annotated[Path, typer.Argument(help="A package directory, with its model.json.")],
+    *,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The archive; NAME-VERSION.wherever by default."),

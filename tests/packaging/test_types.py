@@ -7,6 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.check
+
 
 def test_the_types_of_the_public_api_are_complete():
     """`pyright --verifytypes` looks at the environment that is first on PATH."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.check
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {
     "wherever", "wherever_contracts", "wherever_devices", "wherever_edge", "wherever_convert",

@@ -56,7 +56,8 @@ class Calibration(NamedTuple):
         """The score that stands for `chance`."""
         if not 0 < chance < 1:
             return chance
-        return 1 / (1 + ((1 - chance) / chance * math.exp(self.offset)) ** (1 / self.slope))
+        odds_against: float = (1 - chance) / chance * math.exp(self.offset)
+        return 1 / (1 + math.pow(odds_against, 1 / self.slope))
 
 
 def fastestdet_boxes(

@@ -92,19 +92,20 @@ def image_tensor(
     gain, bias = _affine(channels, scale, mean, std)
     shape = (1, channels, height, width) if channels_first else (1, height, width, channels)
     margin = pad * gain + bias
+    biased = bool(bias.any())
 
     def step(state: State) -> None:
         rgb = state[name].rgb()
         placement, rows, columns = place(rgb.shape, height, width)
         resized = cv2.resize(rgb, (columns, rows), interpolation=interpolation)
         batch = np.empty(shape, np.float32)
-        canvas = batch[0].transpose(1, 2, 0) if channels_first else batch[0]
+        planes = batch[0] if channels_first else batch[0].transpose(2, 0, 1)
         if (rows, columns) != (height, width):
-            canvas[...] = margin
+            planes[...] = margin
         top, left = placement.top, placement.left
-        picture = canvas[top : top + rows, left : left + columns]
+        picture = planes[:, top : top + rows, left : left + columns]
         np.multiply(arrange(resized), gain, out=picture)
-        if bias.any():
+        if biased:
             picture += bias
         state[to] = batch
         state[PLACEMENT] = placement
@@ -157,24 +158,24 @@ _FITS = {
 
 
 def _orders(cv2: ModuleType) -> dict[str, tuple[int, _Arrange]]:
-    """Order -> the number of channels, and what makes them of RGB pixels."""
+    """Order -> the number of channels, and what makes planes [channels, rows, columns] of RGB."""
     return {
-        "rgb": (3, lambda rgb: rgb),
-        "bgr": (3, lambda rgb: rgb[:, :, ::-1]),
-        "grey": (1, lambda rgb: cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)[:, :, None]),
+        "rgb": (3, lambda rgb: rgb.transpose(2, 0, 1)),
+        "bgr": (3, lambda rgb: rgb[:, :, ::-1].transpose(2, 0, 1)),
+        "grey": (1, lambda rgb: cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)[None]),
     }
 
 
 def _affine(
     channels: int, scale: float, mean: Sequence[float], std: Sequence[float]
 ) -> tuple[_Floats, _Floats]:
-    """Gain and bias of each channel: (v * scale - mean) / std is v * gain + bias."""
+    """Gain and bias [channels, 1, 1]: (v * scale - mean) / std is v * gain + bias."""
     shift, spread = np.array(mean, np.float64), np.array(std, np.float64)
     if not (spread > 0).all():
         raise ValueError(f"std must be above 0, not {list(std)}")
     gain = np.broadcast_to(scale / spread, channels).astype(np.float32)
     bias = np.broadcast_to(-shift / spread, channels).astype(np.float32)
-    return gain, bias
+    return gain[:, None, None], bias[:, None, None]
 
 
 def _one_of(parameter: str, value: str, choices: Mapping[str, _T]) -> _T:
