@@ -28,7 +28,8 @@ def pack(
     from wherever_edge.packages.package import open_directory  # noqa: PLC0415 (pydantic: 40 ms)
 
     package = open_directory(directory)
-    path = output or Path(archive_name(package))
+    path = output or Path()
+    path = path / archive_name(package) if path.is_dir() else path
     write_archive(package, path)
     result = _described(package, path)
     Output(json=json).emit(result, "\n".join(f"{key:>8}  {value}" for key, value in result.items()))

@@ -62,7 +62,7 @@ class Output:
             view: the result as text, or what makes it; made only when it is printed.
         """
         if self.json:
-            print(json.dumps(data, default=_plain, indent=2, ensure_ascii=False))  # noqa: T201
+            print(json.dumps(data, default=_plain, indent=2))  # noqa: T201
             return
         shown = view if isinstance(view, str) else view()
         if isinstance(shown, str):
@@ -93,6 +93,13 @@ def run(function: Callable[P, None]) -> Callable[P, None]:
             sys.exit(INTERRUPTED)
 
     return guarded
+
+
+def printable(text: str) -> str:
+    """Text from a package or a peer, without characters that would steer the terminal."""
+    return "".join(
+        char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text
+    )
 
 
 def error_data(error: BaseException) -> dict[str, Any]:
@@ -142,7 +149,7 @@ def _fail(error: WhereverError | OSError, *, as_json: bool) -> NoReturn:
     if as_json:
         Output(json=True).emit({"error": error_data(error)}, "")
     else:
-        print(f"error: {_words(error)}", file=sys.stderr)  # noqa: T201
+        print(f"error: {printable(_words(error))}", file=sys.stderr)  # noqa: T201
     sys.exit(FAILED)
 
 
