@@ -1,4 +1,4 @@
-"""Steps on plain arrays: scale, shape, rename, and the confidence of a classifier."""
+"""Steps on plain arrays and text: scale, shape, rename, bytes, a classifier's confidence."""
 
 from __future__ import annotations
 
@@ -62,6 +62,22 @@ def softmax(context: StepContext, *, name: str, to: str | None = None) -> Step:
     return step
 
 
+def utf8_bytes(
+    context: StepContext, *, name: str, to: str, length: int, pad: int = 0
+) -> Step:
+    """Turn text into the numbers of its UTF-8 bytes: int32 [1, length], cut or padded at the end."""
+    if length < 1:
+        raise ValueError("length must be 1 or more")
+
+    def step(state: State) -> None:
+        data = state[name].encode()[:length]
+        numbers = np.full((1, length), pad, np.int32)
+        numbers[0, : len(data)] = np.frombuffer(data, np.uint8)
+        state[to] = numbers
+
+    return step
+
+
 def max_confidence(context: StepContext, *, name: str) -> Step:
     """The confidence is the largest of the scores."""
 
@@ -78,5 +94,6 @@ STEPS: dict[str, StepFactory] = {
     "first_row": first_row,
     "rename": rename,
     "softmax": softmax,
+    "utf8_bytes": utf8_bytes,
     "max_confidence": max_confidence,
 }

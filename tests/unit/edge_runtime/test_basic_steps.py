@@ -1,0 +1,76 @@
+"""Steps on plain arrays and text."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from wherever_contracts.errors import ManifestError
+from wherever_contracts.manifest import StepEntry
+from wherever_edge.pipelines.pipeline import StepContext, compile_steps, known_steps
+
+
+def run(op, state, **parameters):
+    entry = StepEntry.model_validate({"op": op, **parameters})
+    context = StepContext.__new__(StepContext)
+    (step,) = compile_steps([entry], context, "variants.v.pipeline.pre")
+    step(state)
+    return state
+
+
+def test_scale_multiplies_into_float32_and_leaves_its_source_alone():
+    numbers = np.array([0, 8, 16], np.uint8)
+    state = run("scale", {"image": numbers}, name="image", to="x", by=0.125)
+    assert state["x"].dtype == np.float32
+    np.testing.assert_array_equal(state["x"], [0, 1, 2])
+    np.testing.assert_array_equal(numbers, [0, 8, 16])
+
+
+def test_reshape_first_row_and_rename():
+    state = {"x": np.arange(6)}
+    run("reshape", state, name="x", shape=[2, -1])
+    assert state["x"].shape == (2, 3)
+    run("first_row", state, name="x", to="row")
+    np.testing.assert_array_equal(state["row"], [0, 1, 2])
+    run("rename", state, name="row", to="scores")
+    assert state["scores"] is state["row"]
+
+
+def test_softmax_gives_probabilities_even_for_huge_logits():
+    state = run("softmax", {"logits": np.array([[1000.0, 1000.0], [0, -1e9]])}, name="logits", to="p")
+    np.testing.assert_allclose(state["p"], [[0.5, 0.5], [1, 0]])
+
+
+def test_the_confidence_of_a_classifier_is_its_largest_score():
+    state = run("max_confidence", {"scores": np.array([0.2, 0.7, 0.1])}, name="scores")
+    assert state["confidence"] == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("", [9, 9, 9]), ("ab", [97, 98, 9]), ("abcd", [97, 98, 99]), ("é", [195, 169, 9])]
+)
+def test_text_becomes_its_bytes_cut_or_padded(text, expected):
+    state = run("utf8_bytes", {"text": text}, name="text", to="ids", length=3, pad=9)
+    assert state["ids"].tolist() == [expected]
+    assert state["ids"].dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"op": "nonsense"}, "one of .*reshape"),
+        ({"op": "reshape", "name": "x"}, "shape"),
+        ({"op": "reshape", "name": "x", "shape": [1], "extra": 1}, "extra"),
+        ({"op": "reshape", "name": "x", "shape": ["a"]}, "parameters that 'reshape' takes"),
+        ({"op": "utf8_bytes", "name": "x", "to": "y", "length": 0}, "1 or more"),
+    ],
+)
+def test_a_step_that_does_not_exist_or_fit_names_its_field(entry, words):
+    with pytest.raises(ManifestError, match=words) as caught:
+        run(entry.pop("op"), {}, **entry)
+    assert caught.value.field.startswith("variants.v.pipeline.pre.0")
+
+
+def test_our_own_steps_register_like_everybodys():
+    assert known_steps().broken == ()
+    assert {"reshape", "softmax"} <= set(known_steps().by_name)
