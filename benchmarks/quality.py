@@ -1,0 +1,91 @@
+"""What escalation buys on the held-out digits, and what an outage costs."""
+
+from __future__ import annotations
+
+import signal
+import statistics
+from time import perf_counter
+
+from gateway_process import Gateway
+from harness import Row
+
+import wherever
+from wherever_edge.builtin import digits_test_split
+
+OUTAGE_CALLS = 1000
+
+
+def rows() -> list[Row]:
+    """Accuracy by mode, then a gateway that is killed, hung and restarted."""
+    with Gateway() as gateway, wherever.Client(gateways=[gateway.address]) as client:
+        return [*_accuracy(client), *_outages(gateway, client)]
+
+
+def _accuracy(client: wherever.Client) -> list[Row]:
+    images, labels = digits_test_split()
+    digits = client.model("digits")
+    right: dict[str, float] = {}
+    cloud_share = 0.0
+    for mode in ("only_on_device", "only_in_cloud", "auto"):
+        predictions = [digits(image, mode=mode) for image in images]
+        hits = [p.value.index == label for p, label in zip(predictions, labels, strict=True)]
+        right[mode] = 100 * sum(hits) / len(hits)
+        cloud_share = 100 * sum(p.place == "cloud" for p in predictions) / len(predictions)
+    gain = right["auto"] - right["only_on_device"]
+    return [
+        Row(
+            f"digits, {len(images)} held out: accuracy of auto",
+            f"{right['auto']:.1f} %, {gain:+.1f} points",
+            f"device {right['only_on_device']:.1f} %, cloud {right['only_in_cloud']:.1f} %",
+            ">= 2 points",
+            gain >= 2,
+        ),
+        Row("share of its calls escalated", f"{cloud_share:.1f} %", "", "<= 35 %", cloud_share <= 35),
+    ]
+
+
+def _outages(gateway: Gateway, client: wherever.Client) -> list[Row]:
+    digits = client.model("digits")
+    images, _ = digits_test_split()
+    local = _run(digits, images, mode="only_on_device")
+    usual_s = statistics.median(local)
+    result: list[Row] = []
+    for name, begin, end in (
+        ("killed", gateway.kill, gateway.start),
+        ("hung (SIGSTOP)", lambda: gateway.signal(signal.SIGSTOP), lambda: gateway.signal(signal.SIGCONT)),
+        ("restarted", gateway.restart, lambda: None),
+    ):
+        _until_escalating(digits, images)
+        begin()
+        times = _run(digits, images)
+        end()
+        slow = sum(seconds > usual_s + 0.05 for seconds in times)
+        result.append(
+            Row(
+                f"gateway {name}: {OUTAGE_CALLS} calls in auto",
+                f"0 failed, {slow} slower than local + 50 ms",
+                f"slowest {max(times) * 1000:.0f} ms, median {statistics.median(times) * 1e6:.0f} us",
+                "0 failed, <= 1 slow",
+                slow <= 1,
+            )
+        )
+    return result
+
+
+def _run(digits: wherever.Model, images, **arguments) -> list[float]:  # noqa: ANN001, ANN003
+    times: list[float] = []
+    for position in range(OUTAGE_CALLS):
+        started = perf_counter()
+        prediction = digits(images[position % len(images)], **arguments)
+        times.append(perf_counter() - started)
+        assert prediction.outputs["scores"].shape == (10,)
+    return times
+
+
+def _until_escalating(digits: wherever.Model, images) -> None:  # noqa: ANN001
+    """Call until the gateway is used again."""
+    until = perf_counter() + 20
+    while perf_counter() < until:
+        if any(digits(image).place == "cloud" for image in images[:100]):
+            return
+    raise RuntimeError("the gateway did not come back within 20 s")
