@@ -17,7 +17,8 @@ import numpy as np
 from wherever_contracts.tensors import DTYPE_OF_WIRE, WIRE_TYPES, Array
 
 Buffer: TypeAlias = bytes | memoryview
-Parameters: TypeAlias = dict[str, str | int | float | bool]
+Parameter: TypeAlias = str | int | float | bool
+Parameters: TypeAlias = dict[str, Parameter]
 
 _LENGTH = struct.Struct("<I")
 _SIZES = {
@@ -57,7 +58,7 @@ class InferResponse(NamedTuple):
 
 
 def from_array(name: str, array: Array, content_type: str = "") -> WireTensor:
-    """`array` as a tensor of a message; object arrays become BYTES. No copy when it can be helped."""
+    """`array` as a tensor of a message, without a copy where it can; object arrays become BYTES."""
     if array.dtype == object:
         elements = [bytes(element) for element in array.ravel()]
         return from_bytes(name, elements, array.shape, content_type)
@@ -65,7 +66,7 @@ def from_array(name: str, array: Array, content_type: str = "") -> WireTensor:
     if sys.byteorder == "big":
         array = array.astype(array.dtype.newbyteorder("<"))
     contiguous = np.ascontiguousarray(array)
-    data = memoryview(contiguous.reshape(-1).view(np.uint8)) if contiguous.size else b""
+    data = contiguous.reshape(-1).view(np.uint8).data if contiguous.size else b""
     return WireTensor(name, datatype, array.shape, data)
 
 

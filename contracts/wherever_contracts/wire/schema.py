@@ -1,0 +1,155 @@
+"""The messages of the Open Inference Protocol v2 (gRPC) and of gRPC's health checks.
+
+The classes live in a pool of their own: other clients of the protocol register the same names in
+protobuf's default pool, and two registrations in one pool make the second import fail.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+INFERENCE_SERVICE = "inference.GRPCInferenceService"
+HEALTH_SERVICE = "grpc.health.v1.Health"
+
+# package -> message -> fields, each "NUMBER [repeated|oneof] TYPE NAME". Messages are
+# flat where the published files nest it: names of types do not travel. "map" stands for
+# map<string, InferParameter>, and the enum of the health checks for the int32 that it travels as.
+_PACKAGES: dict[str, dict[str, tuple[str, ...]]] = {
+    "inference": {
+        "ServerLiveRequest": (),
+        "ServerLiveResponse": ("1 bool live",),
+        "ServerReadyRequest": (),
+        "ServerReadyResponse": ("1 bool ready",),
+        "ModelReadyRequest": ("1 string name", "2 string version"),
+        "ModelReadyResponse": ("1 bool ready",),
+        "ServerMetadataRequest": (),
+        "ServerMetadataResponse": (
+            "1 string name",
+            "2 string version",
+            "3 repeated string extensions",
+        ),
+        "ModelMetadataRequest": ("1 string name", "2 string version"),
+        "TensorMetadata": ("1 string name", "2 string datatype", "3 repeated int64 shape"),
+        "ModelMetadataResponse": (
+            "1 string name",
+            "2 repeated string versions",
+            "3 string platform",
+            "4 repeated TensorMetadata inputs",
+            "5 repeated TensorMetadata outputs",
+        ),
+        "InferParameter": (
+            "1 oneof bool bool_param",
+            "2 oneof int64 int64_param",
+            "3 oneof string string_param",
+            "4 oneof double double_param",
+            "5 oneof uint64 uint64_param",
+        ),
+        "InferTensorContents": (
+            "1 repeated bool bool_contents",
+            "2 repeated int32 int_contents",
+            "3 repeated int64 int64_contents",
+            "4 repeated uint32 uint_contents",
+            "5 repeated uint64 uint64_contents",
+            "6 repeated float fp32_contents",
+            "7 repeated double fp64_contents",
+            "8 repeated bytes bytes_contents",
+        ),
+        "InferTensor": (
+            "1 string name",
+            "2 string datatype",
+            "3 repeated int64 shape",
+            "4 map parameters",
+            "5 InferTensorContents contents",
+        ),
+        "InferRequestedOutputTensor": ("1 string name", "2 map parameters"),
+        "ModelInferRequest": (
+            "1 string model_name",
+            "2 string model_version",
+            "3 string id",
+            "4 map parameters",
+            "5 repeated InferTensor inputs",
+            "6 repeated InferRequestedOutputTensor outputs",
+            "7 repeated bytes raw_input_contents",
+        ),
+        "ModelInferResponse": (
+            "1 string model_name",
+            "2 string model_version",
+            "3 string id",
+            "4 map parameters",
+            "5 repeated InferTensor outputs",
+            "6 repeated bytes raw_output_contents",
+        ),
+    },
+    "grpc.health.v1": {
+        "HealthCheckRequest": ("1 string service",),
+        "HealthCheckResponse": ("1 int32 status",),
+    },
+}
+
+_Field = descriptor_pb2.FieldDescriptorProto
+_SCALARS = {
+    "bool": _Field.TYPE_BOOL,
+    "int32": _Field.TYPE_INT32,
+    "int64": _Field.TYPE_INT64,
+    "uint32": _Field.TYPE_UINT32,
+    "uint64": _Field.TYPE_UINT64,
+    "float": _Field.TYPE_FLOAT,
+    "double": _Field.TYPE_DOUBLE,
+    "string": _Field.TYPE_STRING,
+    "bytes": _Field.TYPE_BYTES,
+}
+
+
+def _file(package: str, messages: dict[str, tuple[str, ...]]) -> descriptor_pb2.FileDescriptorProto:
+    file = descriptor_pb2.FileDescriptorProto(
+        name=f"wherever/{package}.proto", package=package, syntax="proto3"
+    )
+    for name, fields in messages.items():
+        message = file.message_type.add(name=name)
+        for line in fields:
+            _add_field(message, line, f".{package}")
+    return file
+
+
+def _add_field(message: descriptor_pb2.DescriptorProto, line: str, package: str) -> None:
+    number, *label, kind, name = line.split()
+    field = message.field.add(name=name, number=int(number), label=_Field.LABEL_OPTIONAL)
+    if kind == "map":
+        kind = _add_map_entry(message, package)
+        label = ["repeated"]
+    if kind in _SCALARS:
+        field.type = _SCALARS[kind]
+    else:
+        field.type = _Field.TYPE_MESSAGE
+        field.type_name = f"{package}.{kind}"
+    if label == ["repeated"]:
+        field.label = _Field.LABEL_REPEATED
+    elif label == ["oneof"]:
+        if not message.oneof_decl:
+            message.oneof_decl.add(name="choice")
+        field.oneof_index = 0
+
+
+def _add_map_entry(message: descriptor_pb2.DescriptorProto, package: str) -> str:
+    entry = message.nested_type.add(name="ParametersEntry")
+    entry.options.map_entry = True
+    _add_field(entry, "1 string key", package)
+    _add_field(entry, "2 InferParameter value", package)
+    return f"{message.name}.{entry.name}"
+
+
+def _classes() -> dict[str, Any]:
+    pool = descriptor_pool.DescriptorPool()
+    classes: dict[str, Any] = {}
+    for package, messages in _PACKAGES.items():
+        pool.AddSerializedFile(_file(package, messages).SerializeToString())
+        for name in messages:
+            descriptor = pool.FindMessageTypeByName(f"{package}.{name}")
+            classes[name] = message_factory.GetMessageClass(descriptor)
+    return classes
+
+
+# message name -> class; Any, because protobuf makes the classes at run time
+CLASSES: dict[str, Any] = _classes()
