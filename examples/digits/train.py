@@ -1,0 +1,397 @@
+"""Train the `digits` package: a small int8 network for devices and a CNN for gateways.
+
+    python examples/digits/train.py             # writes the package that ships in the wheel
+    python examples/digits/train.py --into DIR  # writes DIR/digits and DIR/digits-test.npz
+
+The networks learn from the training split; the calibration split decides when the small one's
+answer is worth asking the CNN about; the test split is only measured on. See README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import platform
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime as ort  # type: ignore[import-untyped]
+import torch  # type: ignore[import-not-found, unused-ignore] # not in the development environment
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime import quantization
+from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+from sklearn.model_selection import train_test_split  # type: ignore[import-untyped]
+from torch import nn  # type: ignore[import-not-found, unused-ignore]
+
+from wherever_convert.builder import build_package
+
+Floats: TypeAlias = npt.NDArray[np.float32]
+Labels: TypeAlias = npt.NDArray[np.int64]
+
+SEED = 0
+SIZES = {"train": 898, "calibration": 306, "test": 593}  # 50 %, 17 % and 33 % of 1,797
+FULL = 16.0  # the number of a cell full of ink
+MOST_DISAGREEMENT = 0.01
+MOST_ESCALATED = 0.30
+OPSET, IR_VERSION = 17, 8  # old enough for every supported onnxruntime
+BUILTIN = Path(__file__).parents[2] / "edge_runtime/wherever_edge/builtin"
+
+
+@dataclass(frozen=True)
+class Split:
+    """Digits of one split: float32 images [n, 8, 8] of 0 to 16, and int64 labels [n]."""
+
+    images: Floats
+    labels: Labels
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained; chosen by cross-validation without the test split."""
+
+    epochs: int
+    rate: float
+    degrees: float
+    pixels: float
+    zoom: float
+    shear: float = 0.15
+    smoothing: float = 0.0
+    batch: int = 64
+
+
+SMALL = Recipe(epochs=200, rate=0.005, degrees=8, pixels=0.5, zoom=0.1)
+LARGE = Recipe(epochs=100, rate=0.003, degrees=12, pixels=0.7, zoom=0.1, smoothing=0.05)
+
+
+def main() -> None:
+    """Train both networks, measure them, and write the package."""
+    parser = argparse.ArgumentParser(description="Train the digits package.")
+    parser.add_argument("--into", type=Path, default=BUILTIN, help="folder to write into")
+    into: Path = parser.parse_args().into
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(mode=True)
+    logging.disable(logging.WARNING)  # the quantizer advises steps that matter to larger graphs
+    splits = load_splits()
+    small = quantized(graph(fit(small_network, splits["train"], SMALL)), splits["train"])
+    large = graph(fit(large_network, splits["train"], LARGE)).SerializeToString()
+    write(into, small, large, splits)
+
+
+def load_splits() -> dict[str, Split]:
+    """The UCI digits that scikit-learn carries, split with the same share of each digit."""
+    data = load_digits()
+    digits = np.arange(len(data.target))
+    split = partial(train_test_split, random_state=SEED)
+    rest, test = split(digits, test_size=SIZES["test"], stratify=data.target)
+    train, calibration = split(rest, test_size=SIZES["calibration"], stratify=data.target[rest])
+    return {
+        name: Split(data.images[part].astype(np.float32), data.target[part])
+        for name, part in zip(SIZES, (train, calibration, test), strict=True)
+    }
+
+
+def small_network() -> nn.Sequential:
+    """Eight hidden units: too few to be always right, which the escalation is there for."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 10))
+
+
+def large_network() -> nn.Sequential:
+    """Three convolutions and a linear layer, 39,000 weights."""
+    return nn.Sequential(
+        *_convolution(1, 32, stride=1),
+        *_convolution(32, 32, stride=1),
+        *_convolution(32, 64, stride=2),
+        nn.Dropout(0.3),
+        nn.Flatten(),
+        nn.Linear(64 * 4 * 4, 10),
+    )
+
+
+def _convolution(inputs: int, outputs: int, *, stride: int) -> list[nn.Module]:
+    convolution = nn.Conv2d(inputs, outputs, 3, padding=1, stride=stride)
+    return [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+def fit(network: Callable[[], nn.Sequential], split: Split, recipe: Recipe) -> nn.Sequential:
+    """Train a new network on randomly moved copies of `split`'s images, scaled to 0 to 1."""
+    torch.manual_seed(SEED)
+    model = network()
+    images = torch.from_numpy(split.images)[:, None] / FULL
+    labels = torch.from_numpy(split.labels)
+    steps = len(labels) // recipe.batch
+    loss_of = nn.CrossEntropyLoss(label_smoothing=recipe.smoothing)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, recipe.rate, total_steps=recipe.epochs * steps, pct_start=0.2
+    )
+    for _ in range(recipe.epochs):
+        for chosen in torch.randperm(len(labels))[: steps * recipe.batch].split(recipe.batch):
+            loss = loss_of(model(moved(images[chosen], recipe)), labels[chosen])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    return model.eval()
+
+
+def moved(images: torch.Tensor, recipe: Recipe) -> torch.Tensor:
+    """Turn, shear, stretch and shift each image [n, 1, 8, 8] by a random amount."""
+    count = len(images)
+    angle = _spread(count) * torch.pi * recipe.degrees / 180
+    stretch = 1 + _spread(count, 2) * recipe.zoom
+    to = torch.zeros(count, 2, 3)
+    to[:, 0, 0] = angle.cos() * stretch[:, 0]
+    to[:, 0, 1] = _spread(count) * recipe.shear - angle.sin()
+    to[:, 1, 0] = angle.sin()
+    to[:, 1, 1] = angle.cos() * stretch[:, 1]
+    to[:, :, 2] = _spread(count, 2) * recipe.pixels / 4  # the image spans -1 to 1
+    grid = nn.functional.affine_grid(to, images.shape, align_corners=False)
+    return nn.functional.grid_sample(images, grid, align_corners=False)
+
+
+def _spread(*shape: int) -> torch.Tensor:
+    return torch.rand(*shape) * 2 - 1
+
+
+def graph(model: nn.Sequential) -> onnx.ModelProto:
+    """Write a trained network as ONNX: numbers 0 to 16 in, probabilities out.
+
+    Scaling and normalisation are folded into the layers, because a node costs more than its sums.
+    """
+    nodes: list[onnx.NodeProto] = []
+    weights: list[onnx.TensorProto] = []
+    last = "numbers"
+    for position, layer in enumerate(_folded(model)):
+        made = f"layer{position}"
+        op, attributes, arrays = _node(layer)
+        names = [f"{made}.{role}" for role in arrays]
+        weights += map(numpy_helper.from_array, arrays.values(), names)
+        nodes.append(helper.make_node(op, [last, *names], [made], name=made, **attributes))
+        last = made
+    nodes.append(helper.make_node("Softmax", [last], ["scores"], name="softmax", axis=1))
+    shape: list[str | int] = ["n", 64] if isinstance(model[0], nn.Flatten) else ["n", 1, 8, 8]
+    inputs = [helper.make_tensor_value_info("numbers", TensorProto.FLOAT, shape)]
+    outputs = [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 10])]
+    drawn = helper.make_graph(nodes, "digits", inputs, outputs, weights)
+    opsets = [helper.make_opsetid("", OPSET)]
+    return helper.make_model(drawn, opset_imports=opsets, ir_version=IR_VERSION)
+
+
+def _folded(model: nn.Sequential) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for layer in model:
+        if isinstance(layer, nn.BatchNorm2d):
+            layers[-1] = nn.utils.fuse_conv_bn_eval(layers[-1], layer)
+        elif not isinstance(layer, nn.Dropout):
+            layers.append(layer)
+    if isinstance(layers[0], nn.Flatten):
+        del layers[0]  # the exported network takes flat rows
+    with torch.no_grad():
+        layers[0].weight /= FULL
+    return layers
+
+
+def _node(layer: nn.Module) -> tuple[str, dict[str, Any], dict[str, Floats]]:
+    """The operator that does what `layer` does, with its attributes and its weights."""
+    if isinstance(layer, nn.ReLU):
+        return "Relu", {}, {}
+    if isinstance(layer, nn.Flatten):
+        return "Flatten", {}, {}
+    weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
+    if isinstance(layer, nn.Linear):
+        return "Gemm", {}, {"weight": np.ascontiguousarray(weight.T), "bias": bias}
+    attributes = {"pads": list(layer.padding) * 2, "strides": list(layer.stride)}
+    return "Conv", attributes, {"weight": weight, "bias": bias}
+
+
+class _Samples(quantization.CalibrationDataReader):  # type: ignore[misc] # untyped base
+    def __init__(self, split: Split) -> None:
+        self._batches = iter([{"numbers": split.images.reshape(-1, 64)}])
+
+    def get_next(self) -> dict[str, Floats] | None:
+        return next(self._batches, None)
+
+
+def quantized(model: onnx.ModelProto, split: Split) -> bytes:
+    """The same network in int8, with the ranges that it takes on `split`.
+
+    Weights are unsigned, because x86 CPUs without VNNI saturate on unsigned by signed bytes.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "int8.onnx"
+        quantization.quantize_static(
+            model,
+            path,
+            _Samples(split),
+            quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=["Gemm"],
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QUInt8,
+            extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm"]},
+        )
+        return path.read_bytes()
+
+
+def answers(model: bytes, split: Split) -> Floats:
+    """The probabilities [n, 10] that the exported model gives."""
+    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    shape = [-1, *session.get_inputs()[0].shape[1:]]
+    scores: Floats = session.run(None, {"numbers": split.images.reshape(shape)})[0]
+    return scores
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """What comes of taking the CNN's answer whenever the small network is unsure."""
+
+    accuracy: float
+    escalated: float
+    disagreement: float
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was measured: the threshold, and by split both accuracies and the cascade."""
+
+    threshold: float
+    small: dict[str, float]
+    large: dict[str, float]
+    cascade: dict[str, Cascade]
+
+
+def cascade(small: Floats, large: Floats, labels: Labels, escalate_below: float) -> Cascade:
+    """Measure the cascade on probabilities [n, 10] of both networks."""
+    unsure = small.max(axis=1).astype(np.float64) < escalate_below
+    reference = large.argmax(axis=1)
+    answer = np.where(unsure, reference, small.argmax(axis=1))
+    return Cascade(_share(answer == labels), _share(unsure), _share(answer != reference))
+
+
+RULE = (
+    f"the smallest of 0.01, 0.02, ... 0.99 at which the cascade differs from the reference on at "
+    f"most {MOST_DISAGREEMENT:.0%} of the calibration split, with at most {MOST_ESCALATED:.0%} "
+    f"of it escalated"
+)
+
+
+def choose_threshold(small: Floats, large: Floats, calibration: Split) -> float:
+    """Apply RULE; ValueError when no threshold meets it."""
+    for hundredths in range(1, 100):
+        found = cascade(small, large, calibration.labels, hundredths / 100)
+        if found.disagreement <= MOST_DISAGREEMENT and found.escalated <= MOST_ESCALATED:
+            return hundredths / 100
+    raise ValueError(f"no threshold is {RULE}")
+
+
+def write(into: Path, small: bytes, large: bytes, splits: dict[str, Split]) -> None:
+    """Measure both models, and write the package and the test split into `into`."""
+    root = into / "digits"
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "mlp-int8.onnx").write_bytes(small)
+    (root / "cnn.onnx").write_bytes(large)
+    build_package(root, manifest(measure(small, large, splits)))
+    images, labels = splits["test"].images.astype(np.uint8), splits["test"].labels.astype(np.uint8)
+    np.savez_compressed(into / "digits-test.npz", images=images, labels=labels)
+
+
+def measure(small: bytes, large: bytes, splits: dict[str, Split]) -> Figures:
+    """Choose the threshold on the calibration split, measure on every split, and say so."""
+    scores = {name: (answers(small, each), answers(large, each)) for name, each in splits.items()}
+    threshold = choose_threshold(*scores["calibration"], splits["calibration"])
+    print(f"escalate below {threshold}: {RULE}")
+    figures = Figures(threshold, {}, {}, {})
+    for name, (ours, reference) in scores.items():
+        labels = splits[name].labels
+        figures.small[name] = _share(ours.argmax(axis=1) == labels)
+        figures.large[name] = _share(reference.argmax(axis=1) == labels)
+        figures.cascade[name] = found = cascade(ours, reference, labels, threshold)
+        print(f"{name}: mlp-int8 {figures.small[name]:.2%}, cnn {figures.large[name]:.2%}, {found}")
+    return figures
+
+
+def manifest(figures: Figures) -> dict[str, Any]:
+    """`model.json`, but for the files' digests."""
+    numbers = {"dtype": "float32", "shape": [8, 8], "min": 0, "max": FULL}
+    return {
+        "name": "digits",
+        "version": "1.0.0",
+        "summary": "Tells which digit was written, from an image or from 8 x 8 amounts of ink.",
+        "licence": "Apache-2.0 AND CC-BY-4.0",
+        "boundary": "anywhere",
+        "reference": "cnn",
+        "signature": {
+            "inputs": [{"name": "image", "kind": "image", "numbers": numbers}],
+            "outputs": [_tensor("scores", 10)],
+            "value": {"kind": "label", "scores": "scores", "labels": list("0123456789")},
+        },
+        "variants": [
+            _variant("mlp-int8", "int8", ["device", "nearby", "cloud"], [64], figures.small)
+            | {"escalate_below": figures.threshold},
+            _variant("cnn", "float32", ["cloud"], [1, 8, 8], figures.large),
+        ],
+        "provenance": _provenance(figures),
+    }
+
+
+def _variant(
+    name: str, precision: str, places: list[str], shape: list[int], accuracy: dict[str, float]
+) -> dict[str, Any]:
+    ink = {"op": "ink_numbers", "name": "image", "to": "numbers", "shape": [8, 8], "full": FULL}
+    scores = _tensor("scores", -1, 10)
+    return {
+        "id": name,
+        "format": "onnx",
+        "precision": precision,
+        "places": places,
+        "files": [{"path": f"{name}.onnx"}],
+        "tensors": {"inputs": [_tensor("numbers", -1, *shape)], "outputs": [scores]},
+        "pipeline": {
+            "pre": [ink, {"op": "reshape", "name": "numbers", "shape": [1, *shape]}],
+            "post": [{"op": op, "name": "scores"} for op in ("first_row", "max_confidence")],
+        },
+        "quality": [_quality(split, accuracy[split]) for split in ("test", "calibration")],
+    }
+
+
+def _tensor(name: str, *shape: int) -> dict[str, Any]:
+    return {"name": name, "dtype": "float32", "shape": shape}
+
+
+def _quality(split: str, accuracy: float) -> dict[str, Any]:
+    dataset = f"uci-digits {split} split"
+    return {"dataset": dataset, "metric": "accuracy", "value": accuracy, "n": SIZES[split]}
+
+
+def _provenance(figures: Figures) -> dict[str, Any]:
+    tools = ("numpy", "onnx", "onnxruntime", "scikit-learn", "torch")
+    return {
+        "data": {
+            "name": "Optical Recognition of Handwritten Digits, as scikit-learn carries it",
+            "authors": "E. Alpaydin, C. Kaynak (1998), UCI Machine Learning Repository",
+            "url": "https://doi.org/10.24432/C50P49",
+            "licence": "CC-BY-4.0",
+        },
+        "split": {"method": "stratified by label", **SIZES},
+        "script": "examples/digits/train.py",
+        "seed": SEED,
+        "recipes": {"mlp-int8": asdict(SMALL), "cnn": asdict(LARGE)},
+        "tools": {"python": platform.python_version()} | {name: version(name) for name in tools},
+        "escalation": {"rule": RULE} | {k: asdict(found) for k, found in figures.cascade.items()},
+    }
+
+
+def _share(hits: npt.NDArray[np.bool_]) -> float:
+    return round(float(hits.mean()), 6)
+
+
+if __name__ == "__main__":
+    main()
