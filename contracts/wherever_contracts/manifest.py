@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
     AfterValidator,
@@ -30,7 +30,7 @@ SCHEMA_MINOR = 0
 MANIFEST_NAME = "model.json"
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 
-_SEMVER = r"^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$"
+_SEMVER = r"^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$"
 _SHA256 = r"^[0-9a-f]{64}$"
 
 
@@ -54,7 +54,7 @@ Shape = tuple[Annotated[int, Field(ge=-1)], ...]
 class _Part(BaseModel):
     """A part of the manifest: immutable, and it keeps fields it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
 
 class TensorEntry(_Part):
@@ -247,9 +247,9 @@ class Variant(_Part):
 class Manifest(_Part):
     """The whole of `model.json`."""
 
-    schema_version: str = Field(alias="schema", pattern=r"^\d+\.\d+$")
+    schema_version: str = Field(alias="schema", pattern=r"^[0-9]+\.[0-9]+$")
     name: Name
-    version: str = Field(pattern=_SEMVER)
+    version: str = Field(pattern=_SEMVER, max_length=64)
     summary: str = ""
     licence: str = ""
     boundary: Boundary
@@ -300,14 +300,7 @@ def parse_manifest(data: bytes, source: str = MANIFEST_NAME) -> Manifest:
         ManifestError: not JSON, a newer major schema, or a field is missing or wrong; the error
             names the field, what it should be, and what was found.
     """
-    if len(data) > MAX_MANIFEST_BYTES:
-        raise ManifestError(source, "", f"at most {MAX_MANIFEST_BYTES} bytes", f"{len(data)} bytes")
-    try:
-        raw = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ManifestError(source, "", "JSON in UTF-8", f"{error}") from error
-    if not isinstance(raw, dict):
-        raise ManifestError(source, "", "a JSON object", type(raw).__name__)
+    raw = _read_json(data, source)
     _check_schema_version(raw.get("schema"), source)
     try:
         return Manifest.model_validate(raw)
@@ -322,11 +315,28 @@ def signature_digest(signature: Signature) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _read_json(data: bytes, source: str) -> dict[str, Any]:
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise ManifestError(source, "", f"at most {MAX_MANIFEST_BYTES} bytes", f"{len(data)} bytes")
+    try:
+        raw = json.loads(data.decode(), parse_constant=_refuse_constant)
+        json.dumps(raw, ensure_ascii=False).encode()  # half a surrogate pair cannot be written back
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(source, "", "JSON in UTF-8", f"{error}") from error
+    if not isinstance(raw, dict):
+        raise ManifestError(source, "", "a JSON object", type(raw).__name__)
+    return cast("dict[str, Any]", raw)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
 def _check_schema_version(found: object, source: str) -> None:
-    match = re.fullmatch(r"(\d+)\.\d+", found) if isinstance(found, str) else None
+    match = re.fullmatch(r"([0-9]+)\.[0-9]+", found) if isinstance(found, str) else None
     if match is None:
         raise ManifestError(source, "schema", f'a version like "{SCHEMA_MAJOR}.0"', repr(found))
-    if int(match[1]) != SCHEMA_MAJOR:
+    if match[1] != str(SCHEMA_MAJOR):
         raise ManifestError(
             source, "schema", f"major version {SCHEMA_MAJOR} (update wherever to read it)", match[0]
         )
