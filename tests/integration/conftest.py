@@ -1,0 +1,144 @@
+"""Gateways and misbehaving servers, for real."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import grpc
+import pytest
+
+METHOD_SERVICE = "inference.GRPCInferenceService"
+
+
+class GatewayProcess:
+    """`wherever gateway` in a process of its own; keeps its port when started again."""
+
+    def __init__(self, packages: tuple[Path, ...], arguments: tuple[str, ...] = ()) -> None:
+        self._packages = [part for path in packages for part in ("--packages", str(path))]
+        self._arguments = arguments
+        self._port = "0"
+        self.process: subprocess.Popen[str] | None = None
+        self.ready: dict = {}
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "wherever", "gateway", "--json", "--no-http"]
+        self.process = subprocess.Popen(
+            [*command, "--grpc-port", self._port, *self._packages, *self._arguments],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        line = self.process.stdout.readline()
+        assert line, f"the gateway ended with {self.process.wait()} before it was ready"
+        self.ready = json.loads(line)
+        self._port = self.address.rpartition(":")[2]
+
+    @property
+    def address(self) -> str:
+        return self.ready["grpc"]
+
+    def send(self, number: int) -> None:
+        os.kill(self.process.pid, number)
+
+    def kill(self) -> None:
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        return self._end(signal.SIGTERM)
+
+    def _end(self, number: int) -> int:
+        if self.process is None:
+            return 0
+        self.process.send_signal(number)
+        code = self.process.wait(timeout=30)
+        self.process.stdout.close()
+        self.process = None
+        return code
+
+
+@pytest.fixture
+def start_gateway() -> Iterator[Callable[..., GatewayProcess]]:
+    """Starts a gateway for packages; it is ended with the test."""
+    with ExitStack() as stack:
+
+        def start(*packages: Path, arguments: tuple[str, ...] = ()) -> GatewayProcess:
+            gateway = GatewayProcess(packages, arguments)
+            gateway.start()
+            stack.callback(gateway.kill)
+            return gateway
+
+        yield start
+
+
+@pytest.fixture
+def serve_infer() -> Iterator[Callable[..., str]]:
+    """Starts a gRPC server whose ModelInfer is the given function of bytes and context."""
+    with ExitStack() as stack:
+
+        def serve(infer: Callable[[bytes, grpc.ServicerContext], bytes]) -> str:
+            server = grpc.server(ThreadPoolExecutor(4))
+            handler = grpc.unary_unary_rpc_method_handler(infer)
+            handlers = grpc.method_handlers_generic_handler(METHOD_SERVICE, {"ModelInfer": handler})
+            server.add_generic_rpc_handlers((handlers,))
+            port = server.add_insecure_port("127.0.0.1:0")
+            server.start()
+            stack.callback(lambda: server.stop(0).wait())
+            return f"127.0.0.1:{port}"
+
+        yield serve
+
+
+class Listener:
+    """A TCP listener that accepts, counts what it reads, and never answers."""
+
+    def __init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
+        self.connections = 0
+        self.received = 0
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            self.connections += 1
+            self._open.append(connection)
+            threading.Thread(target=self._read, args=(connection,), daemon=True).start()
+
+    def _read(self, connection: socket.socket) -> None:
+        try:
+            while data := connection.recv(65536):
+                self.received += len(data)
+        except OSError:
+            return
+
+    def close(self) -> None:
+        self._socket.close()
+        for connection in self._open:
+            connection.close()
+
+
+@pytest.fixture
+def silent_listener() -> Iterator[Listener]:
+    with closing(Listener()) as listener:
+        yield listener
+
+
+@pytest.fixture
+def unused_address() -> str:
+    """An address on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return f"127.0.0.1:{taken.getsockname()[1]}"
