@@ -1,0 +1,114 @@
+"""The one place where errors become gRPC statuses, and statuses become errors again.
+
+Statuses go by their names (`grpc.StatusCode[name]`), so that nothing here needs grpc.
+"""
+
+from __future__ import annotations
+
+from wherever_contracts import errors
+from wherever_contracts.errors import AttemptError
+from wherever_contracts.wire.framing import WireError
+
+# trailing metadata: the `code` of the error that a call ended with
+CODE_KEY = "wherever-code"
+
+STATUS: dict[type[Exception], str] = {
+    WireError: "INVALID_ARGUMENT",
+    errors.WhereverError: "INTERNAL",
+    errors.InputError: "INVALID_ARGUMENT",
+    errors.SettingsError: "FAILED_PRECONDITION",
+    errors.ModelNotFoundError: "NOT_FOUND",
+    errors.MissingExtraError: "UNIMPLEMENTED",
+    errors.ClosedError: "UNAVAILABLE",
+    errors.ForkedError: "INTERNAL",
+    errors.PackageError: "FAILED_PRECONDITION",
+    errors.EngineError: "INTERNAL",
+    errors.UnreachableError: "UNAVAILABLE",
+    errors.DeadlineError: "DEADLINE_EXCEEDED",
+    errors.RefusedError: "FAILED_PRECONDITION",
+    errors.OverloadedError: "RESOURCE_EXHAUSTED",
+    errors.RemoteError: "INTERNAL",
+    errors.BadAnswerError: "INTERNAL",
+    errors.NoRouteError: "UNAVAILABLE",
+}
+
+ERRORS: dict[str, type[AttemptError]] = {
+    "CANCELLED": errors.UnreachableError,
+    "UNKNOWN": errors.RemoteError,
+    "INVALID_ARGUMENT": errors.RefusedError,
+    "DEADLINE_EXCEEDED": errors.DeadlineError,
+    "NOT_FOUND": errors.RefusedError,
+    "ALREADY_EXISTS": errors.RefusedError,
+    "PERMISSION_DENIED": errors.RefusedError,
+    "UNAUTHENTICATED": errors.RefusedError,
+    "RESOURCE_EXHAUSTED": errors.OverloadedError,
+    "FAILED_PRECONDITION": errors.RefusedError,
+    "ABORTED": errors.RemoteError,
+    "OUT_OF_RANGE": errors.RefusedError,
+    "UNIMPLEMENTED": errors.RefusedError,
+    "INTERNAL": errors.RemoteError,
+    "UNAVAILABLE": errors.UnreachableError,
+    "DATA_LOSS": errors.RemoteError,
+}
+
+_ADVICE: dict[type[AttemptError], str] = {
+    errors.UnreachableError: "is it running, and is its port open to this machine?",
+    errors.DeadlineError: "give the call more time, or let the device answer",
+    errors.OverloadedError: "try again a little later, or give the host more workers",
+    errors.RemoteError: "its log says more",
+    errors.RefusedError: "the same call will be refused again",
+}
+
+
+def status_of(error: BaseException) -> str:
+    """The name of the status that `error` ends a call with; INTERNAL for foreign errors."""
+    for kind in type(error).__mro__:
+        status = STATUS.get(kind)
+        if status is not None:
+            return status
+    return "INTERNAL"
+
+
+def code_of(error: BaseException) -> str:
+    """The stable code that travels with `error`."""
+    if isinstance(error, WireError):
+        return errors.InputError.code
+    return error.code if isinstance(error, errors.WhereverError) else errors.WhereverError.code
+
+
+def attempt_error(
+    status: str, *, host: str, details: str, code: str, elapsed_s: float, timeout_s: float | None
+) -> AttemptError:
+    """What a call that ended with `status` means to the caller.
+
+    Args:
+        status: the status' name.
+        host: what to call the host in the message.
+        details: the text that came with the status.
+        code: our error code from the trailing metadata, or "".
+        elapsed_s: how long the call took.
+        timeout_s: how long it was given, None for no limit.
+    """
+    kind = ERRORS.get(status, errors.RemoteError)
+    if status == "RESOURCE_EXHAUSTED" and "larger than max" in details:
+        kind = errors.RefusedError
+    limit = "" if timeout_s is None else f" of {timeout_s:.3g} s"
+    label = f"{status}, {code}" if code else status
+    return kind(
+        f"{host} {_VERBS[kind]} after {elapsed_s:.3g} s{limit} "
+        f"({label}: {_essence(details)}); {_ADVICE[kind]}"
+    )
+
+
+_VERBS: dict[type[AttemptError], str] = {
+    errors.UnreachableError: "could not be reached",
+    errors.DeadlineError: "did not answer",
+    errors.OverloadedError: "had no room for the call",
+    errors.RemoteError: "failed at the call",
+    errors.RefusedError: "refused the call",
+}
+
+
+def _essence(details: str) -> str:
+    """The last cause in gRPC's chain of them, without line breaks."""
+    return " ".join(details.rpartition("last error: ")[2].split())[:300] or "no details"

@@ -1,0 +1,116 @@
+"""Addresses, and the two tables between errors and statuses."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+
+from wherever_contracts import errors
+from wherever_contracts.errors import SettingsError, WhereverError
+from wherever_contracts.wire.framing import WireError
+from wherever_edge.oip.endpoints import Endpoint
+from wherever_edge.oip.status import ERRORS, STATUS, attempt_error, code_of, status_of
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("localhost:8001", Endpoint("localhost", 8001, tls=False)),
+        ("LOCALHOST", Endpoint("LOCALHOST", 8001, tls=False)),
+        ("127.0.0.1:9000", Endpoint("127.0.0.1", 9000, tls=False)),
+        ("127.8.9.1", Endpoint("127.8.9.1", 8001, tls=False)),
+        ("[::1]:7", Endpoint("::1", 7, tls=False)),
+        ("gw", Endpoint("gw", 8001, tls=True)),
+        ("gw.example.com:443", Endpoint("gw.example.com", 443, tls=True)),
+        ("10.0.0.5", Endpoint("10.0.0.5", 8001, tls=True)),
+        ("[fe80::1]", Endpoint("fe80::1", 8001, tls=True)),
+        ("grpc://10.0.0.5:8011", Endpoint("10.0.0.5", 8011, tls=False)),
+        ("grpcs://127.0.0.1", Endpoint("127.0.0.1", 8001, tls=True)),
+        (" gw:1 ", Endpoint("gw", 1, tls=True)),
+    ],
+)
+def test_an_address_says_host_port_and_encryption(text: str, expected: Endpoint) -> None:
+    assert Endpoint.parse(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ":8001",
+        "http://gw:8001",
+        "https://gw",
+        "gw:",
+        "gw:port",
+        "gw:0",
+        "gw:65536",
+        "gw:8001/path",
+        "user@gw",
+        "::1",
+        "[gw]:1",
+        "[1:2]:1",
+        "g w",
+        "grpc://",
+        "-gw",
+        "gw\n.evil",
+        "unix:/tmp/x",
+    ],
+)
+def test_a_wrong_address_is_refused_with_what_is_expected(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"expected|not an IPv6 address"):
+        Endpoint.parse(text)
+
+
+def test_an_endpoint_prints_as_an_address_that_reads_back() -> None:
+    for text in ("grpc://gw:1", "grpcs://[::1]:8001"):
+        assert str(Endpoint.parse(text)) == text
+    assert Endpoint.parse("gw").name == "gw:8001"
+
+
+def leaves(kind: type[WhereverError]) -> list[type[WhereverError]]:
+    children = kind.__subclasses__()
+    return [leaf for child in children for leaf in leaves(child)] if children else [kind]
+
+
+@pytest.mark.parametrize("kind", leaves(WhereverError))
+def test_every_error_has_a_status_of_its_own_or_of_its_parent(kind: type[WhereverError]) -> None:
+    assert any(parent in STATUS for parent in kind.__mro__ if parent is not WhereverError)
+    error = kind.__new__(kind)
+    assert status_of(error) in grpc.StatusCode.__members__
+    assert code_of(error) == kind.code
+
+
+def test_foreign_errors_are_internal_and_malformed_messages_the_callers() -> None:
+    assert status_of(KeyError("x")) == "INTERNAL"
+    assert code_of(KeyError("x")) == "error"
+    assert status_of(WireError("x")) == "INVALID_ARGUMENT"
+    assert code_of(WireError("x")) == "input"
+
+
+def test_every_status_but_ok_has_an_error() -> None:
+    assert set(ERRORS) == set(grpc.StatusCode.__members__) - {"OK"}
+
+
+@pytest.mark.parametrize("status", ERRORS)
+def test_an_attempts_error_names_host_time_cause_and_advice(status: str) -> None:
+    error = attempt_error(
+        status,
+        host="gw:8001",
+        details="a; last error: no\nway",
+        code="why",
+        elapsed_s=0.25,
+        timeout_s=1.5,
+    )
+    assert type(error) is ERRORS[status]
+    said = str(error)
+    for words in ("gw:8001", "0.25 s", "1.5 s", status, "why", "no way", ";"):
+        assert words in said
+
+
+def test_a_message_that_is_too_large_is_refused_not_overload() -> None:
+    details = "SERVER: Received message larger than max (70 vs. 64)"
+    error = attempt_error(
+        "RESOURCE_EXHAUSTED", host="gw", details=details, code="", elapsed_s=0.0, timeout_s=None
+    )
+    assert type(error) is errors.RefusedError
+    assert not error.retryable
