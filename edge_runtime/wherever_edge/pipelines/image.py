@@ -46,7 +46,7 @@ class Placement(NamedTuple):
 
 
 def image_tensor(
-    context: StepContext,
+    context: StepContext,  # noqa: ARG001 (every step factory takes it)
     *,
     name: str,
     to: str,
