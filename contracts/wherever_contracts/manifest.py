@@ -303,9 +303,13 @@ def parse_manifest(data: bytes, source: str = MANIFEST_NAME) -> Manifest:
     raw = _read_json(data, source)
     _check_schema_version(raw.get("schema"), source)
     try:
-        return Manifest.model_validate(raw)
+        manifest = Manifest.model_validate(raw)
+        manifest.to_bytes()  # half a surrogate pair, or too deep a nest, cannot be written back
     except ValidationError as error:
         raise _as_manifest_error(error, source) from error
+    except ValueError as error:
+        raise ManifestError(source, "", "what can be written back as JSON", f"{error}") from error
+    return manifest
 
 
 def signature_digest(signature: Signature) -> str:
@@ -320,7 +324,6 @@ def _read_json(data: bytes, source: str) -> dict[str, Any]:
         raise ManifestError(source, "", f"at most {MAX_MANIFEST_BYTES} bytes", f"{len(data)} bytes")
     try:
         raw = json.loads(data.decode(), parse_constant=_refuse_constant)
-        json.dumps(raw, ensure_ascii=False).encode()  # half a surrogate pair cannot be written back
     except (ValueError, RecursionError) as error:
         raise ManifestError(source, "", "JSON in UTF-8", f"{error}") from error
     if not isinstance(raw, dict):
