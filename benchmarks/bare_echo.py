@@ -12,8 +12,12 @@ OPTIONS = [("grpc.max_receive_message_length", 1 << 26), ("grpc.max_send_message
 def main() -> None:
     """Serve until killed."""
     server = grpc.server(ThreadPoolExecutor(4), options=OPTIONS)
-    echo = grpc.unary_unary_rpc_method_handler(lambda request, context: request)
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bare.Echo", {"Echo": echo}),))
+    echo: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(
+        lambda request, context: request
+    )
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("bare.Echo", {"Echo": echo}),)
+    )
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     print(f"127.0.0.1:{port}", flush=True)

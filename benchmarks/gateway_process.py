@@ -24,7 +24,9 @@ class Gateway:
         """Start it, and wait until it says that it is ready."""
         command = [sys.executable, "-m", "wherever", "gateway", "--json", "--no-http"]
         self._process = subprocess.Popen(
-            [*command, "--grpc-port", self._port, *self._arguments], stdout=subprocess.PIPE, text=True
+            [*command, "--grpc-port", self._port, *self._arguments],
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert self._process.stdout is not None
         self.address = json.loads(self._process.stdout.readline())["grpc"]

@@ -45,10 +45,13 @@ def _row(
     values = np.linspace(0, 1, floats, dtype=np.float32)
     assert echo(values, mode="only_in_cloud").place == "cloud"
     contents = values.tobytes()
-    ask = channel.unary_unary("/bare.Echo/Echo")
+    ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/bare.Echo/Echo")
     assert ask(contents) == contents
     pair = interleaved(
-        lambda: echo(values, mode="only_in_cloud"), lambda: ask(contents), rounds=rounds, calls=calls
+        lambda: echo(values, mode="only_in_cloud"),
+        lambda: ask(contents),
+        rounds=rounds,
+        calls=calls,
     )
     size = f"{len(contents)} B" if len(contents) < 1000 else f"{len(contents) // 1000} KB"
     return Row(
@@ -90,7 +93,10 @@ def _echo_package(root: Path) -> Package:
                     "format": "onnx",
                     "precision": "float32",
                     "files": [{"path": "identity.onnx"}],
-                    "tensors": {"inputs": [{"name": "x", **tensor}], "outputs": [{"name": "y", **tensor}]},
+                    "tensors": {
+                        "inputs": [{"name": "x", **tensor}],
+                        "outputs": [{"name": "y", **tensor}],
+                    },
                 }
             ],
         },

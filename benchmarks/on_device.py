@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import onnxruntime as ort
 from harness import Row, interleaved
 
 import wherever
+from wherever_contracts.tensors import Array
 from wherever_edge.builtin import digits_test_split
 from wherever_edge.packages.store import Store
 
@@ -46,7 +49,7 @@ def rows() -> list[Row]:
     ]
 
 
-def _raw(variant_id: str, image):  # noqa: ANN001, ANN202 (arrays and sessions of a runtime)
+def _raw(variant_id: str, image: Array) -> tuple[Any, dict[str, Array]]:
     package = Store().get("digits")
     variant = package.manifest.variant(variant_id)
     options = ort.SessionOptions()

@@ -10,6 +10,8 @@ from gateway_process import Gateway
 from harness import Row
 
 import wherever
+from wherever_contracts.places import Mode
+from wherever_contracts.tensors import Array
 from wherever_edge.builtin import digits_test_split
 
 OUTAGE_CALLS = 1000
@@ -26,9 +28,10 @@ def _accuracy(client: wherever.Client) -> list[Row]:
     digits = client.model("digits")
     right: dict[str, float] = {}
     cloud_share = 0.0
-    for mode in ("only_on_device", "only_in_cloud", "auto"):
+    modes: tuple[Mode, ...] = ("only_on_device", "only_in_cloud", "auto")
+    for mode in modes:
         predictions = [digits(image, mode=mode) for image in images]
-        hits = [p.value.index == label for p, label in zip(predictions, labels, strict=True)]
+        hits = [p.value.class_index == label for p, label in zip(predictions, labels, strict=True)]
         right[mode] = 100 * sum(hits) / len(hits)
         cloud_share = 100 * sum(p.place == "cloud" for p in predictions) / len(predictions)
     gain = right["auto"] - right["only_on_device"]
@@ -40,7 +43,9 @@ def _accuracy(client: wherever.Client) -> list[Row]:
             ">= 2 points",
             gain >= 2,
         ),
-        Row("share of its calls escalated", f"{cloud_share:.1f} %", "", "<= 35 %", cloud_share <= 35),
+        Row(
+            "share of its calls escalated", f"{cloud_share:.1f} %", "", "<= 35 %", cloud_share <= 35
+        ),
     ]
 
 
@@ -52,7 +57,11 @@ def _outages(gateway: Gateway, client: wherever.Client) -> list[Row]:
     result: list[Row] = []
     for name, begin, end in (
         ("killed", gateway.kill, gateway.start),
-        ("hung (SIGSTOP)", lambda: gateway.signal(signal.SIGSTOP), lambda: gateway.signal(signal.SIGCONT)),
+        (
+            "hung (SIGSTOP)",
+            lambda: gateway.signal(signal.SIGSTOP),
+            lambda: gateway.signal(signal.SIGCONT),
+        ),
         ("restarted", gateway.restart, lambda: None),
     ):
         _until_escalating(digits, images)
@@ -64,7 +73,7 @@ def _outages(gateway: Gateway, client: wherever.Client) -> list[Row]:
             Row(
                 f"gateway {name}: {OUTAGE_CALLS} calls in auto",
                 f"0 failed, {slow} slower than local + 50 ms",
-                f"slowest {max(times) * 1000:.0f} ms, median {statistics.median(times) * 1e6:.0f} us",
+                f"slowest {max(times) * 1e3:.0f} ms, median {statistics.median(times) * 1e6:.0f} us",
                 "0 failed, <= 1 slow",
                 slow <= 1,
             )
@@ -72,17 +81,17 @@ def _outages(gateway: Gateway, client: wherever.Client) -> list[Row]:
     return result
 
 
-def _run(digits: wherever.Model, images, **arguments) -> list[float]:  # noqa: ANN001, ANN003
+def _run(digits: wherever.Model, images: Array, mode: Mode = "auto") -> list[float]:
     times: list[float] = []
     for position in range(OUTAGE_CALLS):
         started = perf_counter()
-        prediction = digits(images[position % len(images)], **arguments)
+        prediction = digits(images[position % len(images)], mode=mode)
         times.append(perf_counter() - started)
         assert prediction.outputs["scores"].shape == (10,)
     return times
 
 
-def _until_escalating(digits: wherever.Model, images) -> None:  # noqa: ANN001
+def _until_escalating(digits: wherever.Model, images: Array) -> None:
     """Call until the gateway is used again."""
     until = perf_counter() + 20
     while perf_counter() < until:

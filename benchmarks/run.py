@@ -31,7 +31,9 @@ Made by `make bench`; do not edit. What is compared takes turns in one run; figu
 def main() -> None:
     """Run the parts named, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="which parts; all by default")
+    parser.add_argument(
+        "parts", nargs="*", choices=[*PARTS, []], help="which parts; all by default"
+    )
     parser.add_argument("--write", type=Path, help="write the table to this file")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:

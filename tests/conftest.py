@@ -37,7 +37,10 @@ def test_data() -> Path:
 def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Every test has a state directory of its own, and none of the caller's settings."""
     for name in list(os.environ):
-        if name.startswith("WHEREVER_") and name not in ("WHEREVER_TEST_DATA", "WHEREVER_TRAIN_PYTHON"):
+        if name.startswith("WHEREVER_") and name not in (
+            "WHEREVER_TEST_DATA",
+            "WHEREVER_TRAIN_PYTHON",
+        ):
             monkeypatch.delenv(name)
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("WHEREVER_HOME", str(home))
@@ -163,7 +166,7 @@ def _save(root: Path, name: str, graph: onnx.GraphProto) -> dict[str, str]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Skips hide gaps: in CI one is a failure (see `pytest_sessionfinish`), elsewhere it is said."""
+    """Skips hide gaps: elsewhere than in CI they are said; there, one is a failure."""
     skipped = terminalreporter.stats.get("skipped", [])
     if skipped:
         terminalreporter.write_line(f"{len(skipped)} tests did not run here; the reasons are above")

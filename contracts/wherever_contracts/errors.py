@@ -24,7 +24,7 @@
     │   └── BadAnswerError                the answer does not fit the signature
     └── NoRouteError                      no place could answer; `causes` lists every attempt
 
-`code` is stable across versions; `retryable` says whether the same call may succeed later, unchanged.
+`code` is stable across versions; `retryable` says whether the same call may succeed later.
 """
 
 from __future__ import annotations

@@ -23,4 +23,4 @@ WITHIN: dict[Boundary, tuple[Place, ...]] = {
 
 def stricter(one: Boundary, other: Boundary) -> Boundary:
     """The boundary of the two that lets the data travel less far."""
-    return min(one, other, key=BOUNDARIES.index)
+    return one if BOUNDARIES.index(one) <= BOUNDARIES.index(other) else other

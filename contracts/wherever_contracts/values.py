@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, TypeGuard
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
@@ -15,18 +15,19 @@ class Label(str):
 
     Attributes:
         score: 0 to 1.
-        index: position in the signature's labels.
+        class_index: position in the signature's labels.
         ranking: every (name, score), best first.
     """
 
-    __slots__ = ("_names", "_scores", "index", "score")
     score: float
-    index: int
+    class_index: int
+    _names: Sequence[str]
+    _scores: Array
 
-    def __new__(cls, names: Sequence[str], scores: Array) -> Label:
+    def __new__(cls, names: Sequence[str], scores: Array) -> Self:
         index = int(scores.argmax())
         self = super().__new__(cls, names[index])
-        self.index = index
+        self.class_index = index
         self.score = float(scores[index])
         self._names = names
         self._scores = scores
@@ -36,7 +37,7 @@ class Label(str):
     def ranking(self) -> list[tuple[str, float]]:
         """Every (name, score), best first."""
         order = (-self._scores).argsort(kind="stable")
-        return [(self._names[i], float(self._scores[i])) for i in order]
+        return [(self._names[int(i)], float(self._scores[i])) for i in order]
 
     def __reduce__(self) -> tuple[type, tuple[Sequence[str], Array]]:
         return Label, (self._names, self._scores)
@@ -77,3 +78,13 @@ def detections(
     """The rows of `boxes` [n, 4], `scores` [n] and `classes` [n], in the order given."""
     rows = zip(boxes.tolist(), scores.tolist(), classes.tolist(), strict=True)
     return [Detection(names[int(c)], score, Box(*box)) for box, score, c in rows]
+
+
+def is_detections(value: Any) -> TypeGuard[list[Detection]]:
+    """True for the value of a model that detects."""
+    return isinstance(value, list)
+
+
+def is_tensors(value: Any) -> TypeGuard[dict[str, Array]]:
+    """True for the value of a model that gives tensors."""
+    return isinstance(value, dict)

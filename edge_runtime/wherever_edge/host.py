@@ -61,7 +61,7 @@ class LoadedVariant:
 
         Raises:
             InputError: an image turned out to be damaged.
-            EngineError: the engine or a step failed, or made something else than the signature says.
+            EngineError: the engine or a step failed, or made something else than promised.
         """
         state: State = dict(inputs)
         state["options"] = options
@@ -139,9 +139,9 @@ class LoadedVariant:
         self._run_steps(self._post, state)
         outputs: dict[str, Array] = {}
         for name, admits, spec in self._outputs:
-            array = state.get(name)
-            if not isinstance(array, np.ndarray) or not admits(array):
-                found = describe(array) if isinstance(array, np.ndarray) else type(array).__name__
+            array: Any = state.get(name)
+            if type(array) is not np.ndarray or not admits(array):
+                found = describe(array) if hasattr(array, "dtype") else type(array).__name__
                 raise EngineError(
                     f"variant {self.variant.id!r} made {found} for output {name!r}, "
                     f"the signature says {spec}"
@@ -322,5 +322,3 @@ def _refuse_reserved_names(signature: Signature) -> None:
             raise ManifestError(
                 MANIFEST_NAME, "signature.inputs", f"a name other than {_RESERVED}", entry.name
             )
-
-

@@ -10,7 +10,7 @@ import math
 import os
 import stat
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from wherever_edge.images import Image
 
 Checked: TypeAlias = Image | str | Array
 Inputs: TypeAlias = dict[str, Checked]
+_ARRAYS: tuple[type, ...] = (list, tuple, int, float, bool, np.generic)
+
 Check: TypeAlias = Callable[[Any], Checked]
 
 
@@ -45,7 +47,7 @@ class InputChecker:
         """
         # an ndarray first: asking an abstract class costs as much as checking the numbers
         if not isinstance(value, np.ndarray) and isinstance(value, Mapping):
-            return self._named(value)
+            return self._named(dict[Any, Any](value))
         if len(self._checks) > 1:
             raise InputError("", f"a dict with {_names(self._checks)}", _kind(value))
         return {self._only_name: self._only(value)}
@@ -73,8 +75,8 @@ def check_options(signature: Signature, given: Mapping[str, Any]) -> dict[str, f
             raise InputError(name, expected, "an unknown name")
     options: dict[str, float] = {}
     for name, option in known.items():
-        value = given.get(name, option.default)
-        if isinstance(value, bool) or not isinstance(value, int | float | np.floating | np.integer):
+        value: Any = given.get(name, option.default)
+        if not _is_number(value):
             raise InputError(name, "a number", _kind(value))
         if not option.min <= value <= option.max:
             raise InputError(name, f"a number from {option.min:g} to {option.max:g}", f"{value}")
@@ -173,7 +175,7 @@ def _tensor_check(entry: InputEntry, *, strict: bool) -> Check:
     bounded = (entry.min, entry.max) != (None, None)
 
     def check(value: Any) -> Array:
-        array = value if isinstance(value, np.ndarray) else _as_array(spec, value)
+        array = cast("Array", value) if isinstance(value, np.ndarray) else _as_array(spec, value)
         if not spec.admits(array):
             array = _converted(spec, array, strict=strict)
         if array.size == 0:
@@ -192,13 +194,14 @@ def _image_check(entry: InputEntry) -> Check:
 
     def check(value: Any) -> Checked:
         if isinstance(value, np.ndarray):
-            if numbers is not None and (checked := numbers(value)) is not None:
+            array = cast("Array", value)
+            if numbers is not None and (checked := numbers(array)) is not None:
                 return checked
-            return Image.from_pixels(value, entry.name)
+            return Image.from_pixels(array, entry.name)
         if isinstance(value, bytes | bytearray | memoryview):
-            return _encoded(entry, bytes(value))
+            return _encoded(entry, bytes(cast("bytes", value)))
         if isinstance(value, str | os.PathLike):
-            return _encoded(entry, _read_file(entry, value))
+            return _encoded(entry, _read_file(entry, cast("str | os.PathLike[str]", value)))
         if numbers is not None and isinstance(value, list | tuple):
             array = _as_array(TensorSpec(entry.name, "float32", ()), value)
             if (checked := numbers(array)) is not None:
@@ -242,12 +245,14 @@ def _refuse_outside(name: str, array: Array, low: float, high: float) -> None:
 
 
 def _as_array(spec: TensorSpec, value: Any) -> Array:
-    if not isinstance(value, list | tuple | int | float | bool | np.generic):
+    if not isinstance(value, _ARRAYS):
         raise InputError(spec.name, f"an array {spec}", _kind(value))
     try:
         array = np.asarray(value)
     except (ValueError, OverflowError) as error:
-        raise InputError(spec.name, f"an array {spec}", f"a ragged {type(value).__name__}") from error
+        raise InputError(
+            spec.name, f"an array {spec}", f"a ragged {type(value).__name__}"
+        ) from error
     return array
 
 
@@ -286,7 +291,7 @@ def _read_file(entry: InputEntry, path: str | os.PathLike[str]) -> bytes:
     if "://" in text:
         raise InputError(entry.name, f"{expected} (download it first)", f"the address {text!r}")
     try:
-        with open(text, "rb", opener=_open_without_waiting) as file:  # noqa: PTH123
+        with open(text, "rb", opener=_open_without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise InputError(entry.name, expected, f"{text!r}, which is not a regular file")
             return file.read(entry.max_bytes + 1)
@@ -298,6 +303,11 @@ def _read_file(entry: InputEntry, path: str | os.PathLike[str]) -> bytes:
 def _open_without_waiting(path: str, flags: int) -> int:
     """Open like `open` does, but do not wait for a writer when `path` is a named pipe."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _is_number(value: Any) -> bool:
+    kinds = int | float | np.floating | np.integer
+    return isinstance(value, kinds) and not isinstance(value, bool)
 
 
 def _image_words(entry: InputEntry) -> str:
@@ -314,7 +324,7 @@ def _names(names: Iterable[Any]) -> str:
 
 def _kind(value: Any) -> str:
     if isinstance(value, np.ndarray):
-        return f"an array {describe(value)}"
+        return f"an array {describe(cast('Array', value))}"
     return "None" if value is None else f"a {type(value).__name__}"
 
 

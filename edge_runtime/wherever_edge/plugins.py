@@ -25,7 +25,9 @@ def load(group: str, name: str) -> Any:
     known = entry_points(group)
     if name not in known:
         installed = ", ".join(sorted(known)) or "none"
-        raise SettingsError(f"no {group} plug-in named {name!r} is installed (there are: {installed})")
+        raise SettingsError(
+            f"no {group} plug-in named {name!r} is installed (there are: {installed})"
+        )
     try:
         return known[name].load()
     except (ImportError, AttributeError) as error:

@@ -74,7 +74,11 @@ class Breaker:
         if isinstance(error, RefusedError):
             return
         self.failures += 1
-        if self.state == "trial" or self.failures >= FAILURES_IN_A_ROW or self._tells(error, timeout_s):
+        if (
+            self.state == "trial"
+            or self.failures >= FAILURES_IN_A_ROW
+            or self._tells(error, timeout_s)
+        ):
             self._open(str(error), now)
 
     def released(self) -> None:

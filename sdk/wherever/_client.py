@@ -6,23 +6,23 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from wherever_edge.oip.client import RemoteHost
 
 from wherever._handle import Model
 from wherever._remotes import Remote
 from wherever._route import Route
-from wherever._router import MODES, Candidate, Plan, make_plan
+from wherever._router import MODES, Candidate, check_words, make_plan
 from wherever._settings import Settings, load_settings
 from wherever._status import Status, make_status
-from wherever_contracts.errors import ClosedError, SettingsError, WhereverError
+from wherever_contracts.errors import ClosedError, WhereverError
 from wherever_contracts.manifest import signature_digest
 from wherever_contracts.places import stricter
 from wherever_edge.host import LoadedVariant, LocalHost
-from wherever_edge.oip.client import RemoteHost
 from wherever_edge.oip.endpoints import Endpoint
 from wherever_edge.packages.store import Store
 
@@ -62,7 +62,11 @@ class Client:
         if isinstance(gateways, str):
             gateways = (gateways,)
         given: dict[str, Any] = {
-            **({name: getattr(settings, name) for name in settings.model_fields_set} if settings else {}),
+            **(
+                {name: getattr(settings, name) for name in settings.model_fields_set}
+                if settings
+                else {}
+            ),
             **arguments,
         }
         if gateways is not None:
@@ -142,7 +146,7 @@ class Client:
         if self._host is not None:
             self._host.close()
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -159,14 +163,15 @@ class Client:
         """Plan calls of a model under these options, and load what the plan needs."""
         self._refuse_closed()
         manifest = package.manifest
-        for limit in (self.settings.boundary, boundary):
-            _check_boundary(limit)
-        limits = stricter(manifest.boundary, self.settings.boundary)
+        limit = stricter(manifest.boundary, self.settings.boundary)
+        if boundary is not None:
+            check_words(boundary=boundary)
+            limit = stricter(limit, boundary)
         device, unfit = self._load_device(package, mode or self.settings.mode, places)
         plan = make_plan(
             model=manifest.name,
             mode=mode or self.settings.mode,
-            boundary=stricter(limits, boundary) if boundary else limits,
+            boundary=limit,
             places=places,
             candidates=[
                 Candidate(DEVICE, "device", unfit),
@@ -195,13 +200,6 @@ class Client:
                 workers = 2 * (os.cpu_count() or 1)
                 self._pool = ThreadPoolExecutor(workers, thread_name_prefix="wherever")
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
-
-    @staticmethod
-    def progress(
-        wanted: bool | None, total: int | None, description: str
-    ) -> AbstractContextManager[Callable[[], None]]:
-        """A progress bar on a terminal's standard error, or nothing."""
-        return _progress(wanted, total, description)
 
     def _load_device(
         self, package: Package, mode: Mode, places: Collection[Place] | None
@@ -240,35 +238,12 @@ class Client:
             self._models[name] = model
 
 
-def _check_boundary(boundary: Boundary | None) -> None:
-    from wherever_contracts.places import BOUNDARIES  # noqa: PLC0415
-
-    if boundary is not None and boundary not in BOUNDARIES:
-        known = ", ".join(BOUNDARIES)
-        raise SettingsError(f"boundary {boundary!r} does not exist (there are: {known})")
-
-
 def _thresholds(package: Package) -> dict[str, float]:
     return {
         variant.id: variant.escalate_below
         for variant in package.manifest.variants
         if variant.escalate_below is not None
     }
-
-
-@contextmanager
-def _progress(
-    wanted: bool | None, total: int | None, description: str
-) -> Iterator[Callable[[], None]]:
-    import sys  # noqa: PLC0415
-
-    if wanted is False or (wanted is None and not sys.stderr.isatty()):
-        yield lambda: None
-        return
-    from wherever_edge.cli import progress  # noqa: PLC0415 (rich costs 60 ms)
-
-    with progress(total, description) as advance:
-        yield advance
 
 
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()
@@ -281,5 +256,3 @@ def _after_fork_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
-
-__all__ = ["Client", "Plan"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from wherever_contracts.values import Label
+from wherever_contracts.values import Label, is_detections, is_tensors
 
 if TYPE_CHECKING:
     from wherever._prediction import Prediction
-    from wherever_contracts.receipts import Receipt
+    from wherever_contracts.receipts import AttemptRecord, Receipt
 
 
 def explain(prediction: Prediction) -> str:
@@ -38,11 +38,11 @@ def _answer(value: Any, confidence: float | None) -> str:
     sure = "" if confidence is None else f", confidence {confidence:.3f}"
     if isinstance(value, Label):
         return f"{value}{sure}"
-    if isinstance(value, list):
+    if is_detections(value):
         names = [found.label for found in value]
         counts = [f"{names.count(name)} {name}" for name in dict.fromkeys(names)]
         return f"{', '.join(counts) or 'nothing found'}{sure}"
-    if isinstance(value, dict):
+    if is_tensors(value):
         return ", ".join(f"{name} {list(array.shape)}" for name, array in value.items()) + sure
     return f"array of {list(value.shape)}{sure}"
 
@@ -60,7 +60,7 @@ def _times(receipt: Receipt) -> str:
     return f"{milliseconds(receipt.total_s)}, {milliseconds(receipt.engine_s)} of it in the engine"
 
 
-def _attempt(record: Any) -> str:
+def _attempt(record: AttemptRecord) -> str:
     end = "answered" if record.outcome == "answered" else f"failed: {record.error}"
     return f"{record.place} ({record.host}): {end} after {milliseconds(record.elapsed_s)}"
 

@@ -207,8 +207,6 @@ def _certainty(plan: Plan, answer: Answer) -> tuple[str, ...]:
     return (", confident enough",)
 
 
-def _failures(
-    tried: tuple[Tried, ...], skipped: tuple[tuple[str, str], ...]
-) -> tuple[str, ...]:
+def _failures(tried: tuple[Tried, ...], skipped: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
     failed = [f"{t.candidate.host}: {t.error}" for t in tried if t.error is not None]
     return ("; ".join(failed + [f"{host}: {why}" for host, why in skipped]),)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator
+import sys
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sized
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
@@ -150,9 +152,9 @@ class Model:
         route = self._route(mode, boundary, places)
         chosen = check_options(self.signature, options)
         deadline_s = self._deadline(deadline_s)
-        total = len(values) if hasattr(values, "__len__") else None  # pyright: ignore
+        total = len(values) if isinstance(values, Sized) else None
         rest = iter(values)
-        with self._client.progress(progress, total, self.name) as advance:
+        with _progress_bar(total, self.name, wanted=progress) as advance:
             while rows := list(islice(rest, batch)):
                 for end in self._answer_batch(route, rows, deadline_s, chosen):
                     if isinstance(end, Exception):
@@ -221,6 +223,17 @@ class Model:
 
     def __repr__(self) -> str:
         return f"<wherever.Model {self.name} {self.version}>"
+
+
+def _progress_bar(
+    total: int | None, description: str, *, wanted: bool | None
+) -> AbstractContextManager[Callable[[], None]]:
+    """A progress bar when it is wanted, or when nobody said and a person is watching."""
+    if wanted is False or (wanted is None and not sys.stderr.isatty()):
+        return nullcontext(lambda: None)
+    from wherever_edge.cli import progress  # noqa: PLC0415 (rich costs 60 ms)
+
+    return progress(total, description)
 
 
 def _prediction(

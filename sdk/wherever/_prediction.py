@@ -14,7 +14,7 @@ from wherever_contracts.manifest import (
     Signature,
 )
 from wherever_contracts.receipts import AttemptRecord, Receipt
-from wherever_contracts.values import Detection, Label, detections
+from wherever_contracts.values import Detection, Label, detections, is_detections, is_tensors
 
 if TYPE_CHECKING:
     from wherever._flow import Tried, Verdict
@@ -126,7 +126,9 @@ class Prediction:
         context = self._context
         images = [e.name for e in context.signature.inputs if e.kind == "image"]
         if not images:
-            raise ValueError(f"model {context.plan.model!r} takes no image, so there is none to draw")
+            raise ValueError(
+                f"model {context.plan.model!r} takes no image, so there is none to draw"
+            )
         shown = context.inputs[images[0]]
         return plot(shown, context.signature, self.outputs, context.options.get("min_score", 0.0))
 
@@ -170,9 +172,9 @@ def plain(value: Any) -> Any:
     """A value as plain data, ready for JSON."""
     if isinstance(value, Label):
         return {"label": str(value), "score": value.score}
-    if isinstance(value, list):
+    if is_detections(value):
         return [_plain_detection(item) for item in value]
-    if isinstance(value, dict):
+    if is_tensors(value):
         return {name: array.tolist() for name, array in value.items()}
     return value.tolist()
 
@@ -192,8 +194,8 @@ def _record(tried: Tried) -> AttemptRecord:
 def _short(value: Any) -> str:
     if isinstance(value, Label):
         return f"{str(value)!r} ({value.score:.2f})"
-    if isinstance(value, list):
+    if is_detections(value):
         return f"{len(value)} detections"
-    if isinstance(value, dict):
+    if is_tensors(value):
         return f"tensors {', '.join(value)}"
     return f"array {list(value.shape)}"

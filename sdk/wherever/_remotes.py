@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from wherever_edge.oip.client import RemoteHost
 
 from wherever._breaker import Breaker
 from wherever_contracts.errors import AttemptError, BadAnswerError, WhereverError
@@ -16,7 +18,6 @@ from wherever_contracts.manifest import Signature
 from wherever_contracts.receipts import Answer, Ran
 from wherever_contracts.tensors import Array, describe
 from wherever_contracts.wire.tensors import InferRequest, InferResponse, to_array
-from wherever_edge.oip.client import RemoteHost
 
 if TYPE_CHECKING:
     from wherever._flow import Outcome
@@ -50,7 +51,9 @@ class Remote:
     def health(self) -> Health:
         """What the calls and probes so far have shown."""
         breaker = self._breaker
-        return Health(breaker.state, breaker.why if breaker.state != "closed" else "", breaker.usual_s)
+        return Health(
+            breaker.state, breaker.why if breaker.state != "closed" else "", breaker.usual_s
+        )
 
     def admit(self) -> str:
         """Why a call must not be sent now; "" is leave to send one, and it must be sent."""
@@ -60,7 +63,7 @@ class Remote:
             return self._breaker.admit()
 
     @contextmanager
-    def preparing(self) -> Iterator[None]:
+    def preparing(self) -> Generator[None]:
         """Around the making of a request: hands the leave back if that fails."""
         try:
             yield
@@ -74,7 +77,7 @@ class Remote:
         started = monotonic()
         try:
             answer = answer_of(self.host.infer(request, timeout_s), signature)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 (raised again when it is not ours)
             return self._failed(error, timeout_s)
         self._answered(monotonic() - started)
         return answer
@@ -94,7 +97,7 @@ class Remote:
         started = monotonic()
         try:
             call = self.host.start(request, timeout_s)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 (raised again when it is not ours)
             done(self._failed(error, timeout_s))
             return lambda: None
 
@@ -209,7 +212,7 @@ def _seconds(parameters: Mapping[str, object]) -> float:
 def _ran(text: str, model: str, version: str) -> Ran:
     """What ran, as a peer of our kind says it; peers of other kinds do not say."""
     try:
-        said = json.loads(text) if text else {}
+        said: dict[str, Any] = json.loads(text) if text else {}
         threads = int(said.get("threads", 0))
     except (ValueError, TypeError, AttributeError):
         said, threads = {}, 0

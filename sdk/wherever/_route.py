@@ -125,7 +125,8 @@ class Call:
         """Carry out one attempt beside the running event loop."""
         route = self._route
         if attempt.timeout_s is None:
-            return await route.in_thread(route.ask_device, self._inputs, self._options)
+            outcome: Outcome = await route.in_thread(route.ask_device, self._inputs, self._options)
+            return outcome
         remote = route.remotes[attempt.candidate.host]
         with remote.preparing():
             request = await route.in_thread(self.request, attempt.variant)

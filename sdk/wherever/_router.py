@@ -63,7 +63,7 @@ class Plan:
     thresholds: Mapping[str, float]
     reference: str
     degraded_from: Place | None
-    ruled_out: Mapping[str, str] = field(default_factory=dict)
+    ruled_out: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def make_plan(
@@ -92,7 +92,8 @@ def make_plan(
     Raises:
         SettingsError: a mode, boundary or place that does not exist.
     """
-    rule = _rule(mode, boundary, places)
+    check_words(mode, boundary, places)
+    rule = MODES[mode]
     within = WITHIN[boundary]
     ruled_out: dict[str, str] = {}
     allowed: list[Candidate] = []
@@ -116,7 +117,14 @@ def make_plan(
     )
 
 
-def _rule(mode: Mode, boundary: Boundary, places: Collection[Place] | None) -> ModeRule:
+def check_words(
+    mode: Mode = "auto", boundary: Boundary = "anywhere", places: Collection[Place] | None = None
+) -> None:
+    """Refuse words that do not exist.
+
+    Raises:
+        SettingsError: a mode, boundary or place that does not exist; the message lists those that do.
+    """
     if mode not in MODES:
         raise SettingsError(f"mode {mode!r} does not exist (there are: {', '.join(MODES)})")
     if boundary not in WITHIN:
@@ -125,7 +133,6 @@ def _rule(mode: Mode, boundary: Boundary, places: Collection[Place] | None) -> M
     for place in places or ():
         if place not in PLACES:
             raise SettingsError(f"place {place!r} does not exist (there are: {', '.join(PLACES)})")
-    return MODES[mode]
 
 
 def _why_not(

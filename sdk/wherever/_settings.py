@@ -17,8 +17,10 @@ from pydantic_settings import (
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    SettingsError as SourceError,
     TomlConfigSettingsSource,
+)
+from pydantic_settings import (
+    SettingsError as SourceError,
 )
 
 from wherever_contracts.errors import SettingsError
@@ -101,6 +103,8 @@ def load_settings(**given: Any) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"setting {name!r}: {first['msg']}, found {first['input']!r}") from error
+        raise SettingsError(
+            f"setting {name!r}: {first['msg']}, found {first['input']!r}"
+        ) from error
     except (SourceError, OSError, ValueError) as error:
         raise SettingsError(f"the settings cannot be read: {error}") from error

@@ -72,8 +72,9 @@ def make_status(
     settings: Settings, store: Store | WhereverError, remotes: Mapping[str, Remote]
 ) -> Status:
     """Put the status together; nothing here can fail or wait."""
+    models: tuple[ModelStatus, ...] = ()
     if isinstance(store, WhereverError):
-        models, problems = (), (str(store),)
+        problems: tuple[str, ...] = (str(store),)
     else:
         models = tuple(_model_status(package) for package in store.list())
         problems = tuple(f"{path}: {error}" for path, error in store.refused())

@@ -121,7 +121,7 @@ def test_a_handle_is_shared_by_threads_and_every_answer_is_its_callers(client):
 
     def ask_many(seed):
         rows = np.random.default_rng(seed).normal(size=(300, 3)).astype(np.float32)
-        return [int(scales(row).value.index == row.argmax()) for row in rows]
+        return [int(scales(row).value.class_index == row.argmax()) for row in rows]
 
     with ThreadPoolExecutor(8) as pool:
         assert all(all(right) for right in pool.map(ask_many, range(8)))
@@ -134,7 +134,7 @@ def test_many_tasks_of_one_loop_get_their_own_answers(client):
         return await asyncio.gather(*(client.apredict("scales", row) for row in rows))
 
     predictions = asyncio.run(ask_all())
-    assert [p.value.index for p in predictions] == rows.argmax(1).tolist()
+    assert [p.value.class_index for p in predictions] == rows.argmax(1).tolist()
     assert len({p.id for p in predictions}) == len(rows)
 
 
@@ -167,7 +167,7 @@ def test_map_keeps_the_order_and_takes_only_what_it_needs(client):
             yield np.eye(3, dtype=np.float32)[taken % 3] * 9
 
     answers = client.model("scales").map(endless(), batch=4)
-    first = [next(answers).value.index for _ in range(6)]
+    first = [next(answers).value.class_index for _ in range(6)]
     assert first == [1, 2, 0, 1, 2, 0]
     assert taken == 8
 
@@ -227,7 +227,11 @@ def test_preparing_loads_so_that_the_first_call_is_like_the_others(client):
 def run_python(code: str, scales_package) -> str:
     environment = {**os.environ, "WHEREVER_PACKAGES": str(scales_package.root)}
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False,
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
         env=environment,
     )
     assert done.returncode == 0, done.stderr
@@ -235,7 +239,9 @@ def run_python(code: str, scales_package) -> str:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
-@pytest.mark.parametrize("before", ["", "wherever.predict('scales', [0, 9, 0])"], ids=["fresh", "used"])
+@pytest.mark.parametrize(
+    "before", ["", "wherever.predict('scales', [0, 9, 0])"], ids=["fresh", "used"]
+)
 def test_a_forked_child_answers(scales_package, before):
     code = f"""
 import os, wherever

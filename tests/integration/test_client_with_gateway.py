@@ -67,7 +67,8 @@ def test_an_unsure_answer_is_escalated_and_a_sure_one_is_not(
     assert [record.host for record in unsure.receipt.attempts] == ["device", gateway.address]
     assert unsure.receipt.reason.startswith("escalated: confidence ")
     assert unsure.receipt.engine == "onnxruntime"
-    assert unsure.confidence > sure.receipt.engine_s > 0
+    assert unsure.confidence > 0.8
+    assert unsure.receipt.engine_s > 0
 
 
 @pytest.mark.parametrize(
@@ -358,7 +359,11 @@ print(wherever.predict('scales', [1, 1.2, 1]).place)
         "WHEREVER_GATEWAYS": gateway.address,
     }
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False,
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
         env=environment,
     )
     child, code, parent = done.stdout.strip().splitlines()

@@ -11,18 +11,33 @@ import pytest
 import wherever
 
 HEAVY = {
-    "asyncio", "cv2", "grpc", "importlib.metadata", "numpy", "onnxruntime", "PIL", "pydantic",
-    "pydantic_settings", "rich", "starlette", "typer", "uvicorn",
+    "asyncio",
+    "cv2",
+    "grpc",
+    "importlib.metadata",
+    "numpy",
+    "onnxruntime",
+    "PIL",
+    "pydantic",
+    "pydantic_settings",
+    "rich",
+    "starlette",
+    "typer",
+    "uvicorn",
 }
 
 
 def loaded_after(code: str) -> set[str]:
     program = f"{code}\nimport sys, json\nprint(json.dumps(sorted(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("code", ["import wherever", "import wherever.models", "import wherever.cli"])
+@pytest.mark.parametrize(
+    "code", ["import wherever", "import wherever.models", "import wherever.cli"]
+)
 def test_importing_the_package_loads_nothing_heavy(code):
     baseline = loaded_after("")
     heavy = HEAVY - {"rich", "typer"} if code.endswith("cli") else HEAVY

@@ -17,7 +17,9 @@ def test_the_types_of_the_public_api_are_complete():
     here = Path(sys.executable).parent
     done = subprocess.run(
         [sys.executable, "-m", "pyright", "--verifytypes", "wherever", "--ignoreexternal"],
-        capture_output=True, text=True, check=False,
+        capture_output=True,
+        text=True,
+        check=False,
         env={**os.environ, "PATH": f"{here}:{os.environ['PATH']}"},
     )
     assert "Type completeness score: 100%" in done.stdout, done.stdout[-3000:]

@@ -62,7 +62,7 @@ class Session(ABC):
             return self._run(feed)
         except EngineError:
             raise
-        except Exception as error:  # noqa: BLE001 (the named boundary: engines raise anything)
+        except Exception as error:
             raise EngineError(f"{self.facts.engine} failed: {error}") from error
 
     def close(self) -> None:  # noqa: B027 (optional: most runtimes free with the object)

@@ -20,7 +20,9 @@ def scale(context: StepContext, *, name: str, to: str | None = None, by: float) 
     return step
 
 
-def reshape(context: StepContext, *, name: str, to: str | None = None, shape: Sequence[int]) -> Step:
+def reshape(
+    context: StepContext, *, name: str, to: str | None = None, shape: Sequence[int]
+) -> Step:
     """Give an array another shape; one length may be -1."""
     target = to or name
     wanted = tuple(int(n) for n in shape)
@@ -62,10 +64,8 @@ def softmax(context: StepContext, *, name: str, to: str | None = None) -> Step:
     return step
 
 
-def utf8_bytes(
-    context: StepContext, *, name: str, to: str, length: int, pad: int = 0
-) -> Step:
-    """Turn text into the numbers of its UTF-8 bytes: int32 [1, length], cut or padded at the end."""
+def utf8_bytes(context: StepContext, *, name: str, to: str, length: int, pad: int = 0) -> Step:
+    """Turn text into its UTF-8 bytes: int32 [1, length], cut or padded at the end."""
     if length < 1:
         raise ValueError("length must be 1 or more")
 

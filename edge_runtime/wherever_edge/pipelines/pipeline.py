@@ -70,7 +70,8 @@ def compile_steps(
         ManifestError: an operation is not known, or its parameters are wrong.
     """
     return tuple(
-        _compile_one(entry, context, f"{where}.{position}") for position, entry in enumerate(entries)
+        _compile_one(entry, context, f"{where}.{position}")
+        for position, entry in enumerate(entries)
     )
 
 

@@ -17,7 +17,7 @@ NAMES = ("cat", "dog", "cow")
 def test_a_label_is_the_name_of_the_best_class_and_knows_its_score():
     label = Label(NAMES, np.array([0.2, 0.7, 0.1], np.float32))
     assert label == "dog"
-    assert (label.index, label.score) == (1, pytest.approx(0.7))
+    assert (label.class_index, label.score) == (1, pytest.approx(0.7))
     assert [name for name, _ in label.ranking] == ["dog", "cat", "cow"]
 
 

@@ -37,7 +37,9 @@ def test_reshape_first_row_and_rename():
 
 
 def test_softmax_gives_probabilities_even_for_huge_logits():
-    state = run("softmax", {"logits": np.array([[1000.0, 1000.0], [0, -1e9]])}, name="logits", to="p")
+    state = run(
+        "softmax", {"logits": np.array([[1000.0, 1000.0], [0, -1e9]])}, name="logits", to="p"
+    )
     np.testing.assert_allclose(state["p"], [[0.5, 0.5], [1, 0]])
 
 
@@ -47,7 +49,8 @@ def test_the_confidence_of_a_classifier_is_its_largest_score():
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("", [9, 9, 9]), ("ab", [97, 98, 9]), ("abcd", [97, 98, 99]), ("é", [195, 169, 9])]
+    ("text", "expected"),
+    [("", [9, 9, 9]), ("ab", [97, 98, 9]), ("abcd", [97, 98, 99]), ("é", [195, 169, 9])],
 )
 def test_text_becomes_its_bytes_cut_or_padded(text, expected):
     state = run("utf8_bytes", {"text": text}, name="text", to="ids", length=3, pad=9)

@@ -153,7 +153,10 @@ def test_an_outage_never_costs_more_than_one_call_between_two_signs_of_life(hist
     now = 0.0
     slow_since_life = 0
     errors: dict[str, AttemptError] = {
-        "gone": GONE, "late": LATE, "broken": RemoteError("x"), "refused": RefusedError("x"),
+        "gone": GONE,
+        "late": LATE,
+        "broken": RemoteError("x"),
+        "refused": RefusedError("x"),
     }
     for event in history:
         now += 0.1

@@ -14,7 +14,8 @@ def flow(asks, fails_with=None):
     """Yields each of `asks`; returns the outcomes, or raises."""
     outcomes = []
     for ask in asks:
-        outcomes.append((yield ask))
+        outcome = yield ask
+        outcomes.append(outcome)
     if fails_with is not None:
         raise fails_with
     return outcomes

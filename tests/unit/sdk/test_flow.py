@@ -55,7 +55,12 @@ class World:
             thresholds={"small": 0.8, "large": 0.99},
             reference="large",
         )
-        self.script = {"device": answer(), "gw:8001": answer("large"), "box:8011": answer(), **script}
+        self.script = {
+            "device": answer(),
+            "gw:8001": answer("large"),
+            "box:8011": answer(),
+            **script,
+        }
         self.takes = {"device": 0.01, "gw:8001": 0.05, "box:8011": 0.02}
         self.shut: dict[str, str] = {}
         self.expected_device_s = 0.01
@@ -284,7 +289,10 @@ def test_a_long_deadline_does_not_stretch_the_timeout_of_one_host():
 def test_each_attempt_is_recorded_with_its_own_time():
     world = World(device=answer(confidence=0.5))
     verdict = world.run()
-    assert [tried.elapsed_s for tried in verdict.tried] == [pytest.approx(0.01), pytest.approx(0.05)]
+    assert [tried.elapsed_s for tried in verdict.tried] == [
+        pytest.approx(0.01),
+        pytest.approx(0.05),
+    ]
 
 
 outcomes = st.sampled_from([*FAILURES, answer(), answer(confidence=0.1), answer("large", 0.4)])
@@ -292,10 +300,8 @@ outcomes = st.sampled_from([*FAILURES, answer(), answer(confidence=0.1), answer(
 
 @given(
     mode=st.sampled_from(sorted(MODES)),
-    script=st.fixed_dictionaries({h: outcomes for h in ("device", "box:8011", "gw:8001")}),
-    takes=st.fixed_dictionaries(
-        {h: st.floats(0.001, 5.0) for h in ("box:8011", "gw:8001")}
-    ),
+    script=st.fixed_dictionaries(dict.fromkeys(("device", "box:8011", "gw:8001"), outcomes)),
+    takes=st.fixed_dictionaries({h: st.floats(0.001, 5.0) for h in ("box:8011", "gw:8001")}),
     shut=st.sets(st.sampled_from(["box:8011", "gw:8001"])),
     deadline_s=st.floats(0.05, 3.0),
 )

@@ -73,7 +73,9 @@ def test_places_narrow_the_plan_and_cannot_widen_it():
 
 
 def test_every_host_that_is_not_asked_has_its_reason():
-    made = plan("only_in_cloud", candidates=(DEVICE, FIRST, Candidate("two:8001", "cloud", "too old")))
+    made = plan(
+        "only_in_cloud", candidates=(DEVICE, FIRST, Candidate("two:8001", "cloud", "too old"))
+    )
     assert made.ruled_out == {
         "device": "mode 'only_in_cloud' does not use it",
         "two:8001": "too old",

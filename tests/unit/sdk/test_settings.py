@@ -32,7 +32,9 @@ def test_lists_in_the_environment_are_separated_by_commas(monkeypatch):
 
 
 def test_a_keyword_wins_over_the_environment_and_that_over_the_file(monkeypatch, tmp_path):
-    (tmp_path / "wherever.toml").write_text('deadline_s = 3.0\nmode = "only_on_device"\nthreads = 2\n')
+    (tmp_path / "wherever.toml").write_text(
+        'deadline_s = 3.0\nmode = "only_on_device"\nthreads = 2\n'
+    )
     monkeypatch.setenv("WHEREVER_DEADLINE_S", "2.0")
     settings = load_settings(threads=1)
     assert (settings.deadline_s, settings.mode, settings.threads) == (2.0, "only_on_device", 1)
