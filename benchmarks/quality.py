@@ -52,8 +52,8 @@ def _accuracy(client: wherever.Client) -> list[Row]:
 def _outages(gateway: Gateway, client: wherever.Client) -> list[Row]:
     digits = client.model("digits")
     images, _ = digits_test_split()
-    local = _run(digits, images, mode="only_on_device")
-    usual_s = statistics.median(local)
+    here = _run(digits, images, mode="only_on_device")
+    usual_s = statistics.median(here)
     result: list[Row] = []
     for name, begin, end in (
         ("killed", gateway.kill, gateway.start),
@@ -73,7 +73,7 @@ def _outages(gateway: Gateway, client: wherever.Client) -> list[Row]:
             Row(
                 f"gateway {name}: {OUTAGE_CALLS} calls in auto",
                 f"0 failed, {slow} slower than local + 50 ms",
-                f"slowest {max(times) * 1e3:.0f} ms, median {statistics.median(times) * 1e6:.0f} us",
+                f"slowest {1e3 * max(times):.0f} ms, median {1e6 * statistics.median(times):.0f} us",
                 "0 failed, <= 1 slow",
                 slow <= 1,
             )

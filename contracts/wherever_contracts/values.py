@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
 
 
-class Label(str):
+class Label(str):  # noqa: SLOT000 (a str subclass cannot name its slots and annotate them)
     """The name of the best class; a plain string that also knows its score.
 
     Attributes:

@@ -47,7 +47,7 @@ class InputChecker:
         """
         # an ndarray first: asking an abstract class costs as much as checking the numbers
         if not isinstance(value, np.ndarray) and isinstance(value, Mapping):
-            return self._named(dict[Any, Any](value))
+            return self._named(value)  # pyright: ignore[reportUnknownArgumentType]
         if len(self._checks) > 1:
             raise InputError("", f"a dict with {_names(self._checks)}", _kind(value))
         return {self._only_name: self._only(value)}

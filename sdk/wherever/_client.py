@@ -11,8 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from wherever_edge.oip.client import RemoteHost
-
 from wherever._handle import Model
 from wherever._remotes import Remote
 from wherever._route import Route
@@ -23,6 +21,7 @@ from wherever_contracts.errors import ClosedError, WhereverError
 from wherever_contracts.manifest import signature_digest
 from wherever_contracts.places import stricter
 from wherever_edge.host import LoadedVariant, LocalHost
+from wherever_edge.oip.client import RemoteHost
 from wherever_edge.oip.endpoints import Endpoint
 from wherever_edge.packages.store import Store
 

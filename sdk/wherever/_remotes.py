@@ -10,14 +10,13 @@ from functools import lru_cache
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wherever_edge.oip.client import RemoteHost
-
 from wherever._breaker import Breaker
 from wherever_contracts.errors import AttemptError, BadAnswerError, WhereverError
 from wherever_contracts.manifest import Signature
 from wherever_contracts.receipts import Answer, Ran
 from wherever_contracts.tensors import Array, describe
 from wherever_contracts.wire.tensors import InferRequest, InferResponse, to_array
+from wherever_edge.oip.client import RemoteHost
 
 if TYPE_CHECKING:
     from wherever._flow import Outcome

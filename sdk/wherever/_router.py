@@ -123,7 +123,7 @@ def check_words(
     """Refuse words that do not exist.
 
     Raises:
-        SettingsError: a mode, boundary or place that does not exist; the message lists those that do.
+        SettingsError: a mode, boundary or place that does not exist, with those that do.
     """
     if mode not in MODES:
         raise SettingsError(f"mode {mode!r} does not exist (there are: {', '.join(MODES)})")
