@@ -1,0 +1,244 @@
+"""What `wherever doctor` looks at; each look gives findings, and none of them fails."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import platform
+import shutil
+import tempfile
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+
+from platformdirs import user_config_path
+
+from wherever._settings import SETTINGS_FILE, Settings
+from wherever_contracts.errors import WhereverError
+from wherever_devices.machine import default_threads, probe
+from wherever_edge import plugins
+from wherever_edge.builtin import digits_test_split
+from wherever_edge.host import LoadedVariant, LocalHost
+from wherever_edge.inputs import InputChecker
+from wherever_edge.packages.store import Store
+
+if TYPE_CHECKING:
+    from wherever_edge.engines.engine import Engine
+    from wherever_edge.packages.store import Package
+
+State: TypeAlias = Literal["ok", "warn", "fail"]
+
+# Extra -> the modules it brings; a test compares the extras with those of the distribution.
+EXTRAS: Mapping[str, Mapping[str, str]] = {
+    "image": {"PIL": "Pillow", "cv2": "OpenCV"},
+    "gateway": {"starlette": "starlette", "uvicorn": "uvicorn"},
+    "plot": {"matplotlib": "matplotlib"},
+}
+_FOR: Mapping[str, str] = {
+    "image": "reading, sending and drawing images",
+    "gateway": "`wherever gateway` over HTTP",
+    "plot": "`wherever demo --save`",
+}
+_BASE = ("numpy", "onnxruntime", "grpcio", "protobuf", "pydantic")
+_PREFIX = "WHEREVER_"
+_LITTLE_DISK = 500_000_000
+_TRIED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the doctor's report.
+
+    Attributes:
+        area: what was looked at.
+        state: "ok"; "warn": something optional is amiss; "fail": something needed is.
+        text: what was found.
+        mend: what to do about it, or "".
+    """
+
+    area: str
+    state: State
+    text: str
+    mend: str = ""
+
+    def to_dict(self) -> dict[str, str]:
+        """The same as plain data."""
+        return asdict(self)
+
+
+def look_at_machine() -> Iterator[Finding]:
+    """What this machine is, and what wherever makes of it."""
+    machine = probe()
+    memory = f"{machine.usable_memory_bytes / 2**30:.1f} GiB" if machine.memory_bytes else "unknown"
+    features = ", ".join(sorted(machine.cpu_features or ())) or "none known"
+    yield Finding("machine", "ok", f"{machine.os} {machine.arch}, {machine.cpu_model or 'CPU'}")
+    yield Finding(
+        "machine",
+        "ok",
+        f"{machine.usable_cores} cores and {memory} of memory for this process; "
+        f"{default_threads(machine)} thread(s) a run; instructions: {features}",
+    )
+
+
+def look_at_installation() -> Iterator[Finding]:
+    """Versions, and which extras are there."""
+    python = f"Python {platform.python_version()}"
+    base = ", ".join(f"{name} {metadata.version(name)}" for name in _BASE)
+    yield Finding("installed", "ok", f"wherever {metadata.version('wherever')}, {python}; {base}")
+    for extra, modules in EXTRAS.items():
+        yield _extra(extra, modules)
+
+
+def look_at_engines() -> Iterator[Finding]:
+    """Each engine that is registered: does it load the built-in model, and does it read digits?"""
+    names = sorted(plugins.entry_points("wherever.engines"))
+    findings = [_engine(name) for name in names]
+    if not any(finding.state == "ok" for finding in findings):
+        yield Finding("engines", "fail", "no engine works", "pip install --upgrade onnxruntime")
+    yield from findings
+
+
+def look_at_packages(store: Store) -> Iterator[Finding]:
+    """Each package: whole, undamaged, and able to run here?"""
+    host = LocalHost(store, distance="device")
+    for package in store.list():
+        yield _package(package, host)
+    for path, error in store.refused():
+        mend = "put a whole package there, or take the path out of the setting 'packages'"
+        yield Finding("packages", "fail", f"{path} is refused: {error}", mend)
+
+
+def look_at_settings(settings: Settings) -> Iterator[Finding]:
+    """Each setting in force, and where it comes from."""
+    files = [_toml(path) for path in settings_files()]
+    for name in Settings.model_fields:
+        value = getattr(settings, name)
+        yield Finding("settings", "ok", f"{name} = {_shown(value)} ({_source(name, files)})")
+    known = [_PREFIX + name.upper() for name in Settings.model_fields]
+    for variable in sorted(os.environ):
+        near = difflib.get_close_matches(variable.upper(), known, n=1, cutoff=0.85)
+        if near and variable.upper() not in known:
+            text = f"the environment sets {variable}, which is no setting"
+            yield Finding("settings", "warn", text, f"did you mean {near[0]}?")
+
+
+def look_at_home(home: Path) -> Iterator[Finding]:
+    """Can state be written, and is there room for it?"""
+    folder = next(path for path in (home, *home.absolute().parents) if path.exists())
+    mend = "make it writable, or name another directory: WHEREVER_HOME"
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        text = f"{home} cannot be written ({error.strerror}): archives cannot be unpacked"
+        yield Finding("state", "warn", text, mend)
+    else:
+        yield Finding("state", "ok", f"{home} can be written")
+    free = shutil.disk_usage(folder).free
+    text = f"{free / 1e9:,.1f} GB free there"
+    if free < _LITTLE_DISK:
+        yield Finding("state", "warn", text, "make room: archives are unpacked there")
+    else:
+        yield Finding("state", "ok", text)
+
+
+def look_at_gateways(addresses: Sequence[str], timeout_s: float) -> Iterator[Finding]:
+    """Is each gateway there?"""
+    if not addresses:
+        yield Finding(
+            "gateways",
+            "ok",
+            "none is set, so calls stay on this device (WHEREVER_GATEWAYS sets some)",
+        )
+        return
+    from wherever.cli._reach import reach_all  # noqa: PLC0415 (grpc: 100 ms)
+
+    for found in reach_all(addresses, timeout_s):
+        took = f"{found.elapsed_s * 1000:.0f} ms"
+        if found.ok:
+            yield Finding("gateways", "ok", f"{found.address} is ready, asked in {took}")
+        else:
+            yield Finding("gateways", "fail", f"{found.address}: {found.why}", found.mend)
+
+
+def settings_files() -> tuple[Path, ...]:
+    """Where settings are read from, the winner first."""
+    return Path(SETTINGS_FILE), user_config_path("wherever", appauthor=False) / SETTINGS_FILE
+
+
+def _extra(extra: str, modules: Mapping[str, str]) -> Finding:
+    found: list[str] = []
+    try:
+        for module, name in modules.items():
+            found.append(f"{name} {getattr(import_module(module), '__version__', '')}".strip())
+    except Exception as error:  # noqa: BLE001 (a broken install raises anything when imported)
+        text = f"extra {extra}, for {_FOR[extra]}: {error}"
+        return Finding("installed", "warn", text, f"pip install 'wherever[{extra}]'")
+    return Finding("installed", "ok", f"extra {extra}: {', '.join(found)}")
+
+
+def _engine(name: str) -> Finding:
+    try:
+        return _tried(name, plugins.load("wherever.engines", name)())
+    except Exception as error:  # noqa: BLE001 (the named boundary: plug-ins raise anything)
+        text = f"{name} does not work: {error}"
+        return Finding("engines", "warn", text, f"install it again, or remove the plug-in {name!r}")
+
+
+def _tried(name: str, engine: Engine) -> Finding:
+    """Read some digits whose labels are known."""
+    package = Store().get("digits")
+    variant = next((v for v in package.present() if v.format in engine.formats), None)
+    if variant is None:
+        text = f"{name} reads {', '.join(engine.formats)}: not tried, no built-in model is of these"
+        return Finding("engines", "warn", text)
+    session = engine.open(package.read(variant.files[0]), precision=variant.precision, threads=1)
+    loaded = LoadedVariant(package, variant, session)
+    check = InputChecker(package.manifest.signature).check
+    images, labels = (split[:_TRIED] for split in digits_test_split())
+    answers = [loaded.answer(check(image), {}).outputs["scores"].argmax() for image in images]
+    right = sum(int(answer == label) for answer, label in zip(answers, labels, strict=True))
+    facts = session.facts
+    session.close()
+    text = f"{name} {facts.version} on {facts.provider}: {right} of {_TRIED} digits read right"
+    if right < _TRIED * 0.8:
+        return Finding("engines", "warn", text, "it computes wrongly here: install another version")
+    return Finding("engines", "ok", text)
+
+
+def _package(package: Package, host: LocalHost) -> Finding:
+    name = f"{package.name} {package.version} ({package.trust})"
+    try:
+        package.verify()
+    except WhereverError as error:
+        return Finding("packages", "fail", f"{name} is damaged: {error}", "install it again")
+    choices = host.choices(package)
+    runs = next((variant for variant, reason in choices if not reason), None)
+    if runs is None:
+        reasons = "; ".join(f"{variant.id}: {reason}" for variant, reason in choices)
+        return Finding("packages", "warn", f"{name} cannot run on this device ({reasons})")
+    return Finding("packages", "ok", f"{name} runs here as variant {runs.id}")
+
+
+def _source(name: str, files: Sequence[tuple[Path, Mapping[str, Any]]]) -> str:
+    """Where a setting comes from, by the order in which the sources win."""
+    for variable, value in os.environ.items():
+        if variable.upper() == _PREFIX + name.upper() and value:
+            return variable
+    return next((str(path) for path, found in files if name in found), "default")
+
+
+def _toml(path: Path) -> tuple[Path, Mapping[str, Any]]:
+    try:
+        return path, tomllib.loads(path.read_text())
+    except (OSError, ValueError):
+        return path, {}
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, cast("tuple[object, ...]", value))) or "none"
+    return "none" if value is None else str(value)

@@ -1,0 +1,189 @@
+"""`wherever predict`: answer for one input."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from wherever._router import MODES
+from wherever_contracts.errors import SettingsError
+from wherever_contracts.places import BOUNDARIES, Boundary, Mode
+from wherever_edge.cli import JsonFlag, Output, run
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from wherever._client import Client
+    from wherever._handle import Model
+    from wherever._prediction import Prediction
+    from wherever_contracts.tensors import Array
+    from wherever_contracts.values import Detection
+
+# What a call takes besides the model's own options.
+_OF_CALLS = ("mode", "boundary", "deadline_s", "places")
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+@run
+def command(
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="The model's name, for example digits or digits@1.0."),
+    ],
+    given: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="INPUT",
+            help="An image file; text; numbers (a .npy file, a JSON array, or with commas or "
+            "spaces between them); - for standard input; name=INPUT where there are several.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    mode: Annotated[
+        Mode | None,
+        typer.Option(metavar="MODE", help=f"Which places, in which order: {', '.join(MODES)}."),
+    ] = None,
+    boundary: Annotated[
+        Boundary | None,
+        typer.Option(
+            metavar="BOUNDARY", help=f"How far the data may travel: {', '.join(BOUNDARIES)}."
+        ),
+    ] = None,
+    deadline_s: Annotated[
+        float | None, typer.Option(help="Seconds in which the answer is wanted.")
+    ] = None,
+    gateway: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST:PORT", help="A gateway that may be asked; may be repeated."),
+    ] = None,
+    packages: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="A package, or a directory of them; may be repeated."),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A number that the model takes; may be repeated."),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Save the image with the answer drawn on it."),
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say in full where the answer came from and why.")
+    ] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Answer for one input.
+
+    The first line is the answer; what follows says where it came from and why.
+    """
+    from wherever._client import Client  # noqa: PLC0415 (numpy and grpc; not for --help)
+
+    options = _options(option or [])
+    with Client(gateway or None, packages=packages or None) as client:
+        _warn_of_refused(client, packages or [])
+        handle = client.model(model)
+        _check_plot(handle, plot)
+        value = _value(handle, given or [])
+        prediction = handle(value, mode=mode, boundary=boundary, deadline_s=deadline_s, **options)
+    data = prediction.to_dict()
+    if plot is not None:
+        prediction.plot().save(plot)
+        data["plot"] = str(plot)
+    Output(json=json).emit(data, lambda: _view(prediction, explain=explain, plot=plot))
+
+
+def _value(handle: Model, given: Sequence[str]) -> Any:
+    from wherever.cli._given import read_inputs, takes  # noqa: PLC0415 (numpy)
+
+    if not given:
+        what = takes(handle.signature)
+        raise typer.BadParameter(f"model {handle.name!r} takes {what}", param_hint="INPUT")
+    return read_inputs(handle.signature, given)
+
+
+def _options(given: Sequence[str]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        try:
+            options[name] = float(value)
+        except ValueError:
+            message = f"{text!r} is not NAME=VALUE with a number for VALUE"
+            raise typer.BadParameter(message, param_hint="--option") from None
+        if name in _OF_CALLS:
+            raise typer.BadParameter(f"{name} is not a model's option", param_hint="--option")
+    return options
+
+
+def _warn_of_refused(client: Client, packages: Sequence[Path]) -> None:
+    """What the user named and cannot be used is said, although the call may go on without it."""
+    for path, error in client.store.refused() if packages else ():
+        print(f"warning: {path} is refused: {error}", file=sys.stderr)  # noqa: T201
+
+
+def _check_plot(handle: Model, plot: Path | None) -> None:
+    """Refuse what cannot be drawn or saved before any work is done."""
+    if plot is None:
+        return
+    if plot.suffix.lower() not in PICTURES:
+        raise SettingsError(f"--plot {plot}: the file's name must end in {', '.join(PICTURES)}")
+    if not plot.absolute().parent.is_dir():
+        raise SettingsError(f"--plot {plot}: there is no directory {plot.absolute().parent}")
+    if all(entry.kind != "image" for entry in handle.signature.inputs):
+        raise SettingsError(
+            f"--plot: model {handle.name!r} takes no image, so there is none to draw"
+        )
+
+
+def _view(prediction: Prediction, *, explain: bool, plot: Path | None) -> str | RenderableType:
+    answer = "\n".join(value_lines(prediction.value))
+    rest = prediction.explain() if explain else f"  {_where(prediction)}"
+    if plot is not None:
+        rest += f"\n  picture saved as {plot}"
+    if not sys.stdout.isatty():
+        return f"{answer}\n{rest}"
+    from rich.text import Text  # noqa: PLC0415 (60 ms)
+
+    return Text.assemble((answer, "bold"), "\n", (rest, "" if explain else "dim"))
+
+
+def value_lines(value: Any) -> list[str]:
+    """A model's value, one line for each part of it."""
+    if isinstance(value, str):
+        return [str(value)]
+    if isinstance(value, list):
+        found = cast("list[Detection]", value)
+        return [_detection(each) for each in found] or ["nothing found"]
+    if isinstance(value, dict):
+        tensors = cast("dict[str, Array]", value)
+        return [f"{name}: {_numbers(array)}" for name, array in tensors.items()]
+    return [_numbers(value)]
+
+
+def _where(prediction: Prediction) -> str:
+    receipt = prediction.receipt
+    sure = "" if prediction.confidence is None else f", confidence {prediction.confidence:.3f}"
+    lesser = ", degraded" if prediction.degraded else ""
+    host = "" if receipt.host == receipt.place else f" ({receipt.host})"
+    return f"{receipt.place}{host}{sure}{lesser}: {receipt.reason}"
+
+
+def _detection(found: Detection) -> str:
+    box = found.box
+    corners = ", ".join(f"{n:.0f}" for n in (box.left, box.top, box.right, box.bottom))
+    return f"{found.label} {found.score:.2f} [{corners}]"
+
+
+def _numbers(array: Array) -> str:
+    import numpy as np  # noqa: PLC0415
+
+    from wherever_contracts.tensors import describe  # noqa: PLC0415
+
+    shown = np.array2string(array, precision=4, threshold=8, edgeitems=3, separator=", ")
+    return f"{describe(array)} {' '.join(shown.split())}"

@@ -1,0 +1,98 @@
+"""`wherever status`: models, places and problems, as known now."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wherever_edge.cli import JsonFlag, Output, run
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from wherever._status import PlaceStatus, Status
+    from wherever.cli._reach import Reach
+
+# What the state of a remote host means to a person.
+_STATES = {
+    "closed": "may be asked",
+    "open": "shut out after a failure",
+    "trial": "coming back",
+}
+
+
+@run
+def command(
+    *,
+    gateway: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST:PORT", help="A gateway that may be asked; may be repeated."),
+    ] = None,
+    packages: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="A package, or a directory of them; may be repeated."),
+    ] = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Also ask each gateway whether it is ready.")
+    ] = False,
+    timeout_s: Annotated[
+        float, typer.Option(min=0.01, help="How long a gateway may take to answer a probe.")
+    ] = 3.0,
+    json: JsonFlag = False,
+) -> None:
+    """Show models, places and problems."""
+    from wherever._client import Client  # noqa: PLC0415 (numpy and grpc; not for --help)
+
+    reaches: dict[str, Reach] = {}
+    with Client(gateway or None, packages=packages or None) as client:
+        status = client.status()
+        if probe:
+            from wherever.cli._reach import reach_all  # noqa: PLC0415
+
+            asked = [place.host for place in status.places if place.place != "device"]
+            reaches = dict(zip(asked, reach_all(client.settings.gateways, timeout_s), strict=True))
+    data = status.to_dict()
+    if probe:
+        data["probes"] = [reach._asdict() for reach in reaches.values()]
+    Output(json=json).emit(data, lambda: _view(status, reaches))
+
+
+def _view(status: Status, reaches: Mapping[str, Reach]) -> str | RenderableType:
+    rows = _rows(status, reaches)
+    if not sys.stdout.isatty():
+        return "\n".join(f"{name:<9}{'  '.join(cells)}".rstrip() for name, *cells in rows)
+    from rich.table import Table  # noqa: PLC0415 (60 ms)
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    before = ""
+    for name, *cells in rows:
+        style = "yellow" if name == "problem" else ""
+        table.add_row(Text("" if name == before else name, "dim"), *(Text(c, style) for c in cells))
+        before = name
+    return table
+
+
+def _rows(status: Status, reaches: Mapping[str, Reach]) -> list[tuple[str, ...]]:
+    return [
+        *(
+            ("model", f"{m.name} {m.version}", f"variants {', '.join(m.variants)}; {m.trust}")
+            for m in status.models
+        ),
+        *(("place", place.host, _place(place, reaches)) for place in status.places),
+        *(("problem", "", problem) for problem in status.problems),
+        ("calls", f"mode {status.mode}", f"boundary {status.boundary}"),
+        ("home", status.home, ""),
+    ]
+
+
+def _place(place: PlaceStatus, reaches: Mapping[str, Reach]) -> str:
+    found = reaches.get(place.host)
+    if found is not None:
+        return f"ready, asked in {found.elapsed_s * 1000:.0f} ms" if found.ok else found.why
+    state = _STATES.get(place.state, place.state)
+    return f"{state} ({place.why})" if place.why else state
