@@ -22,10 +22,10 @@ demo: $(VENV)/base  ## set up everything and run the demo
 	$(BIN)/wherever demo
 
 test: $(VENV)/test  ## the tests that need pip alone
-	$(BIN)/python -m pytest -m "not check and not full and not soak"
+	$(BIN)/python -m pytest -m "not check and not full and not soak" $(ARGS)
 
 test-full: $(VENV)/test $(VENV)/train/.ready  ## the tests that need apt packages, other environments, namespaces
-	WHEREVER_TRAIN_PYTHON=$(CURDIR)/$(VENV)/train/bin/python $(BIN)/python -m pytest -m full
+	WHEREVER_TRAIN_PYTHON=$(CURDIR)/$(VENV)/train/bin/python $(BIN)/python -m pytest -m full $(ARGS)
 
 soak: $(VENV)/test  ## long random runs; SOAK_SECONDS sets how long each one takes
 	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(BIN)/python -m pytest -m soak --timeout 0
