@@ -128,8 +128,8 @@ def found_in(answer: Answer) -> Found:
 
 def average_precisions(images: Sequence[Labelled], found: Sequence[Found]) -> dict[str, float]:
     """COCO's mAP (IoU 0.50:0.95), AP50, and AP50 of people; at most 100 boxes an image."""
-    from pycocotools.coco import COCO  # type: ignore[import-untyped] # it ships no types
-    from pycocotools.cocoeval import COCOeval  # type: ignore[import-untyped] # likewise
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
 
     truth: Any = COCO()
     truth.dataset = {

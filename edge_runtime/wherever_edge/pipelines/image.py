@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wherever_contracts.errors import missing_extra
-from wherever_contracts.tensors import Array
+from wherever_contracts.tensors import Array, shape_fits
 from wherever_edge.pipelines.pipeline import State, Step, StepContext, StepFactory
 
 PLACEMENT = "placement"
@@ -46,7 +46,7 @@ class Placement(NamedTuple):
 
 
 def image_tensor(
-    context: StepContext,  # noqa: ARG001 (every step factory takes it)
+    context: StepContext,
     *,
     name: str,
     to: str,
@@ -65,7 +65,7 @@ def image_tensor(
     A pixel's value v becomes (v * scale - mean) / std.
 
     Args:
-        context: not used; every step factory takes it.
+        context: the variant; where it declares the tensor, the shapes must agree.
         name: the input, an `Image`.
         to: where to leave the tensor.
         size: height and width of the tensor.
@@ -91,6 +91,7 @@ def image_tensor(
     channels_first = _one_of("layout", layout, {"nchw": True, "nhwc": False})
     gain, bias = _affine(channels, scale, mean, std)
     shape = (1, channels, height, width) if channels_first else (1, height, width, channels)
+    _check_shape(context, to, shape)
     margin = pad * gain + bias
     biased = bool(bias.any())
 
@@ -176,6 +177,14 @@ def _affine(
     gain = np.broadcast_to(scale / spread, channels).astype(np.float32)
     bias = np.broadcast_to(-shift / spread, channels).astype(np.float32)
     return gain[:, None, None], bias[:, None, None]
+
+
+def _check_shape(context: StepContext, name: str, shape: tuple[int, ...]) -> None:
+    if min(shape) < 1:
+        raise ValueError(f"size must be above 0, not {shape}")
+    for entry in context.variant.tensors.inputs:
+        if entry.name == name and not shape_fits(entry.shape, shape):
+            raise ValueError(f"the variant takes {list(entry.shape)}, not {list(shape)}")
 
 
 def _one_of(parameter: str, value: str, choices: Mapping[str, _T]) -> _T:
