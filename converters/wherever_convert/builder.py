@@ -19,11 +19,11 @@ from wherever_contracts.manifest import (
     parse_manifest,
 )
 from wherever_edge.packages import checks
-from wherever_edge.packages.store import Package, listing, open_package
+from wherever_edge.packages.package import Package, listing
 
 
 def build_package(root: Path, manifest: dict[str, Any]) -> Package:
-    """Write `model.json` beside the files that it lists, and open the package.
+    """Check a package's files, and write its `model.json` beside them.
 
     Args:
         root: a directory with the package's files and nothing else.
@@ -31,7 +31,7 @@ def build_package(root: Path, manifest: dict[str, Any]) -> Package:
             out, and so may `schema`; they are filled in.
 
     Returns:
-        The package, verified.
+        The package, as opening it would give it, with every digest checked.
 
     Raises:
         PackageError: the manifest is wrong, or the directory does not fit it; `model.json` is
@@ -39,10 +39,13 @@ def build_package(root: Path, manifest: dict[str, Any]) -> Package:
     """
     parsed = _filled(root, manifest)
     checks.check_manifest(parsed)
-    checks.check_listing(parsed, listing(root))
-    _write(root / MANIFEST_NAME, parsed.to_bytes())
-    package = open_package(root)
-    package.verify()
+    present = checks.check_listing(parsed, listing(root))
+    data = parsed.to_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    package = Package(root.resolve(), parsed, digest, "local", present)
+    for entry in package.files():
+        package.read(entry)
+    _write(root / MANIFEST_NAME, data)
     return package
 
 
@@ -80,12 +83,11 @@ def _fill(root: Path, field: str, entry: dict[str, Any]) -> None:
     why = checks.unsafe(path)
     if why:
         raise UnsafePathError(MANIFEST_NAME, f"{field}.path", "a plain relative path", why)
-    try:
-        with (root / path).open("rb") as file:
-            entry.setdefault("sha256", hashlib.file_digest(file, "sha256").hexdigest())
-            entry.setdefault("bytes", file.tell())
-    except FileNotFoundError as error:
-        raise MissingFileError(path, field, "the file", "nothing") from error
+    if not (root / path).is_file():
+        raise MissingFileError(path, field, "the file", "nothing")
+    with (root / path).open("rb") as file:
+        entry.setdefault("sha256", hashlib.file_digest(file, "sha256").hexdigest())
+        entry.setdefault("bytes", file.tell())
 
 
 def _write(path: Path, data: bytes) -> None:

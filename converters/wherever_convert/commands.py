@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from wherever_contracts.errors import PackageError
 from wherever_edge.cli import JsonFlag, Output, run
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ def pack(
     package = open_directory(directory)
     path = output or Path()
     path = path / archive_name(package) if path.is_dir() else path
+    if path.resolve().is_relative_to(package.root):
+        raise PackageError(str(path), "", "an archive outside of the package (-o)", "one inside")
     write_archive(package, path)
     result = _described(package, path)
     Output(json=json).emit(result, "\n".join(f"{key:>8}  {value}" for key, value in result.items()))

@@ -112,15 +112,20 @@ def _settle(zipped: zipfile.ZipFile, contents: Contents, archive: Path, into: Pa
         fresh = Path(staging) / "new"
         _write_tree(zipped, contents, fresh)
         open_directory(fresh)
-        if target.exists():
-            target.rename(Path(staging) / "old")
-        try:
-            fresh.rename(target)
-        except OSError:
-            if not _stands(target, contents):  # else another process was faster
-                raise
+        _place(fresh, target, contents)
     _sync_directory(into)
     return target
+
+
+def _place(fresh: Path, target: Path, contents: Contents) -> None:
+    """Move what was unpacked to its place, unless another process was faster."""
+    if target.exists() and not _stands(target, contents):
+        target.rename(fresh.with_name("damaged"))
+    try:
+        fresh.rename(target)
+    except OSError:
+        if not _stands(target, contents):
+            raise
 
 
 def _stands(target: Path, contents: Contents) -> bool:
@@ -165,12 +170,13 @@ def _write_tree(zipped: zipfile.ZipFile, contents: Contents, root: Path) -> None
 
 
 def _checked(source: IO[bytes], listed: checks.Listed) -> Iterator[bytes]:
-    """The chunks of a file; fails as soon as there are too many bytes, or at the end."""
+    """The chunks of a file, and a refusal at the end when they are not what was promised.
+
+    zipfile gives no more bytes than the entry declares, and that was compared with the manifest.
+    """
     digest, size = hashlib.sha256(), 0
     while chunk := source.read(_CHUNK):
         size += len(chunk)
-        if size > listed.entry.bytes:
-            break
         digest.update(chunk)
         yield chunk
     checks.check_size(listed, size)
