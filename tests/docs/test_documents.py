@@ -14,9 +14,7 @@ DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("example
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_relative_link_leads_to_a_file(document):
     links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", document.read_text())
-    broken = [
-        link for link in links if "://" not in link and not (document.parent / link).exists()
-    ]
+    broken = [link for link in links if "://" not in link and not (document.parent / link).exists()]
     assert broken == []
 
 

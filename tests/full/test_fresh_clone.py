@@ -38,7 +38,9 @@ def test_make_demo_sets_up_everything_and_runs(clone):
 
 def test_make_test_sets_up_everything_and_passes(clone):
     """The whole suite runs beside this one; here it is enough that it starts from nothing."""
-    done = in_clean_environment(["make", "test", "ARGS=tests/unit/sdk tests/integration/test_host.py"], clone)
+    done = in_clean_environment(
+        ["make", "test", "ARGS=tests/unit/sdk tests/integration/test_host.py"], clone
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert " passed" in done.stdout
 

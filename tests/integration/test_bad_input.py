@@ -220,7 +220,16 @@ def served(scales_package, tmp_path_factory):
     import json
     import sys
 
-    command = [sys.executable, "-m", "wherever", "gateway", "--json", "--no-http", "--grpc-port", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "wherever",
+        "gateway",
+        "--json",
+        "--no-http",
+        "--grpc-port",
+        "0",
+    ]
     builtin = Path(wherever.Client().store.get("digits").root)
     packages = ["--packages", str(scales_package.root), "--packages", str(builtin)]
     with subprocess.Popen([*command, *packages], stdout=subprocess.PIPE, text=True) as process:
