@@ -120,9 +120,7 @@ def _all(packages: list[Package], refused: list[tuple[str, PackageError]]) -> Re
     parts: list[RenderableType] = [_table(packages)] if packages else []
     for path, error in refused:
         why = printable(f"{path}\n  {error}")
-        parts.append(Text.assemble(("refused ", "bold red"), why))
-    if not parts:
-        parts.append(Text("No models are known here; name a directory with --packages."))
+        parts.append(Text.assemble(("refused ", "bold red"), why, no_wrap=True, overflow="ignore"))
     return Group(*parts)
 
 
