@@ -70,7 +70,7 @@ class Output:
             return
         from rich.console import Console  # noqa: PLC0415 (60 ms)
 
-        Console(highlight=False).print(shown)
+        Console(highlight=False).print(shown, crop=False)
 
 
 def run(function: Callable[P, None]) -> Callable[P, None]:
