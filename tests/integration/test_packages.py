@@ -395,6 +395,14 @@ def test_what_is_built_in_comes_with_the_wheel_and_last(package):
         each.verify()
 
 
+def test_a_package_of_ones_own_takes_the_place_of_a_built_in_one_quietly(build_scales, tmp_path):
+    builtin = Store().list()[0]
+    own = build_scales(tmp_path / "own", name=builtin.name, version=builtin.version)
+    store = Store([own.root])
+    assert store.get(builtin.name).digest == own.digest
+    assert store.refused() == []
+
+
 def test_a_store_sees_a_new_package_after_rescan(build_scales, tmp_path):
     root = versions(build_scales, tmp_path, "1.0.0")
     store = Store([root], builtin=False)

@@ -15,13 +15,12 @@ from wherever_edge.packages.package import (
     ARCHIVE_SUFFIX,
     Package,
     Trust,
-    listing,
     open_directory,
 )
 
 Refused: TypeAlias = list[tuple[Path, PackageError]]
 
-__all__ = ["BUILTIN", "Package", "Refused", "Store", "Trust", "listing", "open_package"]
+__all__ = ["BUILTIN", "Package", "Refused", "Store", "Trust", "open_package"]
 
 BUILTIN = Path(__file__).parent.parent / "builtin"
 
@@ -56,7 +55,8 @@ class Store:
 
     A directory either is a package or holds packages and archives. One that is refused hides
     nothing else. Where two packages have the same name and version, the first found wins:
-    directories in the order given, then the wheel's. Looked at on first use, and on `rescan`.
+    directories in the order given, then the wheel's; the other is refused when it differs, except
+    that the wheel's give way quietly. Looked at on first use, and on `rescan`.
 
     Args:
         directories: where to look.
@@ -163,7 +163,7 @@ class _Scan:
         first = self._by_id.setdefault((package.name, package.version), package)
         if first is package:
             self.packages.append(package)
-        elif first.digest != package.digest:
+        elif first.digest != package.digest and package.trust != "wheel":
             one = f"one {package.name} {package.version} (the first is {first.root})"
             raise PackageError(MANIFEST_NAME, "version", one, "another one with the same version")
 
