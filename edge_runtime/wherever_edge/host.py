@@ -20,6 +20,7 @@ from wherever_contracts.receipts import Answer, Ran
 from wherever_contracts.tensors import describe
 from wherever_devices.machine import Machine, default_threads, probe, unfit
 from wherever_edge import plugins
+from wherever_edge.forking import loading
 from wherever_edge.packages.checks import tensor_mismatch
 from wherever_edge.pipelines.pipeline import State, Step, StepContext, compile_steps
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from wherever_edge.engines.engine import Engine, Session
     from wherever_edge.packages.store import Package, Store
 
-_RESERVED = ("options", "confidence")
+_RESERVED = ("options", "confidence", "placement")
 
 
 class LoadedVariant:
@@ -63,13 +64,20 @@ class LoadedVariant:
             InputError: an image turned out to be damaged.
             EngineError: the engine or a step failed, or made something else than promised.
         """
-        state: State = dict(inputs)
-        state["options"] = options
-        self._run_steps(self._pre, state)
-        started = perf_counter()
-        state.update(self.session.run(state))
-        engine_s = perf_counter() - started
-        return self._finish(state, engine_s)
+        state: State = {**inputs, "options": options}
+        try:
+            for step in self._pre:
+                step(state)
+            started = perf_counter()
+            state.update(self.session.run(state))
+            engine_s = perf_counter() - started
+            for step in self._post:
+                step(state)
+        except WhereverError:
+            raise
+        except Exception as error:
+            raise self._step_failed(error) from error
+        return self._collect(state, engine_s)
 
     def answer_many(
         self, rows: Sequence[Mapping[str, Any]], options: Mapping[str, float]
@@ -112,7 +120,8 @@ class LoadedVariant:
     ) -> Answer | WhereverError:
         state.update(outputs)
         try:
-            return self._finish(state, engine_s)
+            self._run_steps(self._post, state)
+            return self._collect(state, engine_s)
         except WhereverError as error:
             return error
 
@@ -135,8 +144,8 @@ class LoadedVariant:
         except WhereverError as error:
             return error
 
-    def _finish(self, state: State, engine_s: float) -> Answer:
-        self._run_steps(self._post, state)
+    def _collect(self, state: State, engine_s: float) -> Answer:
+        """The signature's outputs out of the state, checked."""
         outputs: dict[str, Array] = {}
         for name, admits, spec in self._outputs:
             array: Any = state.get(name)
@@ -156,10 +165,11 @@ class LoadedVariant:
         except WhereverError:
             raise
         except Exception as error:
-            raise EngineError(
-                f"a pipeline step of variant {self.variant.id!r} failed: "
-                f"{type(error).__name__}: {error}"
-            ) from error
+            raise self._step_failed(error) from error
+
+    def _step_failed(self, error: Exception) -> EngineError:
+        what = f"{type(error).__name__}: {error}"
+        return EngineError(f"a pipeline step of variant {self.variant.id!r} failed: {what}")
 
 
 class LocalHost:
@@ -219,8 +229,8 @@ class LocalHost:
         """Load a variant of a package, or return the one that is loaded."""
         key = (package.digest, variant.id)
         with self._lock:
-            loading = self._loading.setdefault(key, threading.Lock())
-        with loading:
+            single = self._loading.setdefault(key, threading.Lock())
+        with single, loading():
             loaded = self._loaded.get(key)
             if loaded is None:
                 loaded = self._loaded[key] = self._load(package, variant)

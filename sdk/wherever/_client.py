@@ -20,6 +20,7 @@ from wherever._status import Status, make_status
 from wherever_contracts.errors import ClosedError, WhereverError
 from wherever_contracts.manifest import signature_digest
 from wherever_contracts.places import stricter
+from wherever_edge.forking import loading
 from wherever_edge.host import LoadedVariant, LocalHost
 from wherever_edge.oip.client import RemoteHost
 from wherever_edge.oip.endpoints import Endpoint
@@ -106,7 +107,8 @@ class Client:
         model = self._models.get(name)
         if model is None:
             self._refuse_closed()
-            package = self.store.get(name)
+            with loading():
+                package = self.store.get(name)
             with self._lock:
                 model = self._models.setdefault(name, Model(self, name, package))
         return model
@@ -166,7 +168,8 @@ class Client:
         if boundary is not None:
             check_words(boundary=boundary)
             limit = stricter(limit, boundary)
-        device, unfit = self._load_device(package, mode or self.settings.mode, places)
+        with loading():
+            device, unfit = self._load_device(package, mode or self.settings.mode, places)
         plan = make_plan(
             model=manifest.name,
             mode=mode or self.settings.mode,

@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from wherever._client import Client
+from wherever_edge.forking import loading
 
 if TYPE_CHECKING:
     from wherever._handle import Model
@@ -21,7 +22,7 @@ def default_client() -> Client:
     """The client of the module-level functions, made from the settings on first use."""
     global _client  # noqa: PLW0603 (one default client for the process)
     if _client is None:
-        with _lock:
+        with loading(), _lock:
             if _client is None:
                 _client = Client()
                 atexit.register(_client.close)
