@@ -9,7 +9,11 @@ import pytest
 
 from wherever_edge.forking import loading
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork"),
+    # from 3.12 on, forking beside a thread warns; that it works is what is tested here
+    pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
+]
 
 
 def fork_and_exit() -> int:
