@@ -21,9 +21,11 @@ Parameter: TypeAlias = str | int | float | bool
 Parameters: TypeAlias = dict[str, Parameter]
 
 _LENGTH = struct.Struct("<I")
-_SIZES = {
-    wire: 0 if name == "bytes" else np.dtype(name).itemsize for name, wire in WIRE_TYPES.items()
+# datatype -> the dtype of its raw contents, and back; asking numpy each time is slow
+_LITTLE_ENDIAN = {
+    wire: np.dtype(name).newbyteorder("<") for name, wire in WIRE_TYPES.items() if name != "bytes"
 }
+_DATATYPES = {np.dtype(DTYPE_OF_WIRE[wire]): wire for wire in _LITTLE_ENDIAN}
 
 
 class WireTensor(NamedTuple):
@@ -62,11 +64,12 @@ def from_array(name: str, array: Array, content_type: str = "") -> WireTensor:
     if array.dtype == object:
         elements = [bytes(element) for element in array.ravel()]
         return from_bytes(name, elements, array.shape, content_type)
-    datatype = WIRE_TYPES[array.dtype.name]
+    datatype = _DATATYPES[array.dtype]
     if sys.byteorder == "big":
-        array = array.astype(array.dtype.newbyteorder("<"))
-    contiguous = np.ascontiguousarray(array)
-    data = contiguous.reshape(-1).view(np.uint8).data if contiguous.size else b""
+        array = array.astype(_LITTLE_ENDIAN[datatype])
+    if not array.flags.c_contiguous:
+        array = array.copy(order="C")
+    data = array.reshape(-1).view(np.uint8).data if array.size else b""
     return WireTensor(name, datatype, array.shape, data)
 
 
@@ -87,24 +90,22 @@ def to_array(tensor: WireTensor) -> Array:
         ValueError: unknown datatype, a negative length, or contents of another size than the
             shape says.
     """
-    if tensor.datatype not in DTYPE_OF_WIRE:
-        raise ValueError(f"a known datatype, not {tensor.datatype!r}")
-    if any(n < 0 for n in tensor.shape):
-        raise ValueError(f"lengths of 0 and more in its shape, not {list(tensor.shape)}")
-    count = math.prod(tensor.shape)
-    if tensor.datatype == "BYTES":
+    datatype, shape = tensor.datatype, tensor.shape
+    if datatype not in DTYPE_OF_WIRE:
+        raise ValueError(f"a known datatype, not {datatype!r}")
+    if shape and min(shape) < 0:
+        raise ValueError(f"lengths of 0 and more in its shape, not {list(shape)}")
+    count = math.prod(shape)
+    if datatype == "BYTES":
         return _bytes_array(tensor, count)
-    size = len(tensor.data)
-    if count * _SIZES[tensor.datatype] != size:
-        raise ValueError(
-            f"{count * _SIZES[tensor.datatype]} bytes for {tensor.datatype}{list(tensor.shape)}, "
-            f"not {size}"
-        )
-    dtype = np.dtype(DTYPE_OF_WIRE[tensor.datatype])
-    array = np.frombuffer(tensor.data, dtype=dtype.newbyteorder("<"))
+    dtype = _LITTLE_ENDIAN[datatype]
+    size = count * dtype.itemsize
+    if size != len(tensor.data):
+        raise ValueError(f"{size} bytes for {datatype}{list(shape)}, not {len(tensor.data)}")
+    array = np.frombuffer(tensor.data, dtype=dtype)
     if sys.byteorder == "big":
-        array = array.astype(dtype)
-    return array.reshape(tensor.shape)
+        array = array.astype(dtype.newbyteorder("="))
+    return array.reshape(shape)
 
 
 def _bytes_array(tensor: WireTensor, count: int) -> Array:
