@@ -8,7 +8,7 @@ import platform
 import shutil
 import tempfile
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module, metadata
 from pathlib import Path
@@ -111,12 +111,12 @@ def look_at_packages(store: Store) -> Iterator[Finding]:
         yield Finding("packages", "fail", f"{path} is refused: {error}", mend)
 
 
-def look_at_settings(settings: Settings) -> Iterator[Finding]:
-    """Each setting in force, and where it comes from."""
+def look_at_settings(settings: Settings, given: Collection[str] = ()) -> Iterator[Finding]:
+    """Each setting in force, and where it comes from; `given` are those of the command line."""
     files = [_toml(path) for path in settings_files()]
     for name in Settings.model_fields:
-        value = getattr(settings, name)
-        yield Finding("settings", "ok", f"{name} = {_shown(value)} ({_source(name, files)})")
+        source = "command line" if name in given else _source(name, files)
+        yield Finding("settings", "ok", f"{name} = {_shown(getattr(settings, name))} ({source})")
     known = [_PREFIX + name.upper() for name in Settings.model_fields]
     for variable in sorted(os.environ):
         near = difflib.get_close_matches(variable.upper(), known, n=1, cutoff=0.85)
@@ -161,7 +161,7 @@ def look_at_gateways(addresses: Sequence[str], timeout_s: float) -> Iterator[Fin
         if found.ok:
             yield Finding("gateways", "ok", f"{found.address} is ready, asked in {took}")
         else:
-            yield Finding("gateways", "fail", f"{found.address}: {found.why}", found.mend)
+            yield Finding("gateways", "fail", found.why, found.mend)
 
 
 def settings_files() -> tuple[Path, ...]:

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from wherever_contracts.errors import (
     DeadlineError,
-    SettingsError,
     UnreachableError,
     WhereverError,
 )
@@ -47,24 +46,28 @@ def reach_all(addresses: Sequence[str], timeout_s: float) -> list[Reach]:
 def reach(address: str, timeout_s: float) -> Reach:
     """Ask one gateway."""
     started = perf_counter()
+    endpoint = None
     try:
-        host = RemoteHost(Endpoint.parse(address))
+        endpoint = Endpoint.parse(address)
+        host = RemoteHost(endpoint)
         try:
             host.probe(timeout_s)
         finally:
             host.close()
     except WhereverError as error:
-        mend = _mend(address, error)
+        mend = _mend(endpoint, error)
         return Reach(address, perf_counter() - started, ok=False, why=str(error), mend=mend)
     return Reach(address, perf_counter() - started, ok=True)
 
 
-def _mend(address: str, error: WhereverError) -> str:
-    if isinstance(error, SettingsError):
+def _mend(endpoint: Endpoint | None, error: WhereverError) -> str:
+    if endpoint is None:
         return "correct the address"
     if isinstance(error, UnreachableError):
-        plain = "" if "://" in address else f"; if it serves without TLS: grpc://{address}"
-        return f"start it there with: wherever gateway --help{plain}"
+        plain = (
+            f"; if it serves without TLS, call it grpc://{endpoint.name}" if endpoint.tls else ""
+        )
+        return f"start it there: wherever gateway{plain}"
     if isinstance(error, DeadlineError):
         return "look for a firewall that drops packets, or give it more time: --timeout-s"
     return "see whether another program listens at that address"

@@ -58,7 +58,7 @@ def _findings(
     yield from _checkup.look_at_machine()
     yield from _checkup.look_at_installation()
     yield from _checkup.look_at_engines()
-    given = {"gateways": gateway or None, "packages": packages or None}
+    given = {n: v for n, v in (("gateways", gateway), ("packages", packages)) if v}
     try:
         settings = load_settings(**given)
     except SettingsError as error:
@@ -66,7 +66,7 @@ def _findings(
         yield _checkup.Finding("settings", "fail", str(error), mend)
         settings = Settings.model_construct()
     else:
-        yield from _checkup.look_at_settings(settings)
+        yield from _checkup.look_at_settings(settings, given)
     yield from _checkup.look_at_home(settings.home)
     store = Store(settings.packages, unpack_into=settings.home / "unpacked")
     yield from _checkup.look_at_packages(store)

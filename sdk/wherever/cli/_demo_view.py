@@ -1,0 +1,212 @@
+"""What the demo shows to people: on a terminal a live timeline, elsewhere a line for each phase."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from wherever.cli._demo_stream import DEADLINE_S
+from wherever.cli._recording import Recording, quantile
+from wherever.cli._timeline import COLOURS, timeline
+
+if TYPE_CHECKING:
+    from wherever.cli._demo_modes import Example, ModeResult
+    from wherever.cli._demo_stream import PhaseResult
+    from wherever_contracts.tensors import Array
+    from wherever_edge.packages.store import Package
+
+FRAMES_PER_S = 12.0
+WIDEST = 100
+
+_MODES = f"   {'mode':<16}{'right':>9}{'median':>12}{'p95':>12}{'in the cloud':>16}"
+_PHASES = (
+    f"   {'phase':<12}{'calls':>7}{'failed':>8}{'right':>9}"
+    f"{'device':>9}{'cloud':>7}{'kept':>7}{'slowest':>13}"
+)
+_INK_FULL = 16
+
+
+class View:
+    """Prints the demo as it goes.
+
+    Args:
+        console: where to; a quiet one for JSON.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._width = min(console.width, WIDEST)
+
+    def opening(self, package: Package, digits: int, address: str, pid: int) -> None:
+        """What is going to happen, and with what."""
+        self._title("wherever demo")
+        self._line(f"{digits} handwritten digits that no model here has seen; one predict():")
+        small, large = (_variant(package, place) for place in ("device", "cloud"))
+        self._line(f"  device  {small}, in this process", COLOURS["device"])
+        self._line(f"  cloud   {large}, in gateway process {pid} at {address}", COLOURS["cloud"])
+
+    def waiting(self, text: str) -> AbstractContextManager[object]:
+        """A spinner on a terminal."""
+        return self._console.status(text)
+
+    def modes(self, results: Sequence[ModeResult], threshold: float) -> None:
+        """One line for each mode."""
+        self._title("1  three modes, the same call")
+        self._line(_MODES.removeprefix("   "), "dim")
+        for result in results:
+            self._line(_mode_row(result))
+        self._line(
+            f"auto asks the gateway only where the device is less than {threshold:.0%} sure."
+        )
+
+    @contextmanager
+    def streaming(self, rate: float, acts: str) -> Generator[Callable[[Recording], None]]:
+        """Around the stream; the function that it gives is to be called after every call."""
+        self._title(f"2  {rate:.0f} calls a second; the gateway is {acts}")
+        if not self._console.is_terminal:
+            self._line(_PHASES.removeprefix("   "), "dim")
+            yield lambda _: None
+            return
+        with Live(console=self._console, auto_refresh=False) as live:
+            yield _Painter(live, self._width)
+
+    def phase(self, result: PhaseResult) -> None:
+        """A phase ended."""
+        if not self._console.is_terminal:
+            self._line(_phase_row(result))
+
+    def streamed(self, recording: Recording, results: Sequence[PhaseResult]) -> None:
+        """The stream ended."""
+        if self._console.is_terminal:
+            self._console.print()
+            self._line(_PHASES.removeprefix("   "), "dim")
+            for result in results:
+                self._line(_phase_row(result))
+        elif not self._console.options.ascii_only:
+            self._console.print()
+            self._console.print(timeline(recording, self._width))
+
+    def example(self, example: Example | None, ink: Array | None) -> None:
+        """One escalated call in full."""
+        if example is None or ink is None:
+            return
+        self._title("3  one escalated call, explained")
+        self._line(
+            f"digit {example.position} is a {example.truth}; "
+            f"the device alone said {example.device_said}, the gateway {example.prediction.value}"
+        )
+        self._console.print()
+        explained = example.prediction.explain().splitlines()
+        if self._console.is_terminal:
+            self._console.print(Padding(_beside(_drawn(ink), explained), (0, 0, 0, 3)))
+        else:
+            for line in explained:
+                self._line(line)
+
+    def closing(self, calls: int, failed: int, error: str, results: Sequence[PhaseResult]) -> None:
+        """What to remember."""
+        self._console.print()
+        style = "bold " + (COLOURS["failed"] if failed else COLOURS["device"])
+        self._line(f"{failed} of {calls:,} calls failed.", style)
+        if error:
+            self._line(f"The first one said: {error}")
+        with_it, without = (result.right / result.calls for result in results[:2])
+        self._line(
+            f"With the gateway {with_it:.1%} of answers were right, without it {without:.1%}."
+        )
+        times = [f"{r.took_s:.1f} s after it was {r.mark}" for r in results if r.waited]
+        self._line(f"It was asked again {' and '.join(times)}.")
+        self._line(_on_freezing(results))
+
+    def saved(self, path: str) -> None:
+        """The picture was written."""
+        self._line(f"The timeline is in {path}.")
+
+    def _title(self, text: str) -> None:
+        self._console.print()
+        self._line(text, "bold")
+
+    def _line(self, text: str, style: str = "") -> None:
+        self._console.print(Text(f"   {text}", style=style), soft_wrap=True)
+
+
+class _Painter:
+    """Repaints the timeline, no more often than a person can see."""
+
+    def __init__(self, live: Live, width: int) -> None:
+        self._live = live
+        self._width = width
+        self._due = 0.0
+
+    def __call__(self, recording: Recording) -> None:
+        now = monotonic()
+        if now >= self._due:
+            self._due = now + 1 / FRAMES_PER_S
+            self._live.update(Group("", timeline(recording, self._width)), refresh=True)
+
+
+def _variant(package: Package, place: str) -> str:
+    """The variant for a place: its name, and how large it is."""
+    manifest = package.manifest
+    of_place = [variant for variant in manifest.variants if place in variant.places]
+    variant = manifest.variant(manifest.reference) if place == "cloud" else of_place[0]
+    size = sum(entry.bytes for entry in variant.files) / 1000
+    return f"variant {variant.id} ({size:.0f} KB)"
+
+
+def _mode_row(result: ModeResult) -> str:
+    n = len(result.answers)
+    median, p95 = (quantile(result.took_s, share) * 1000 for share in (0.5, 0.95))
+    return (
+        f"{result.mode:<16}{result.right / n:>9.1%}{median:>9.2f} ms{p95:>9.2f} ms"
+        f"{result.cloud / n:>16.1%}"
+    )
+
+
+def _phase_row(result: PhaseResult) -> str:
+    return (
+        f"{result.name:<12}{result.calls:>7}{result.failed:>8}{result.right / result.calls:>9.1%}"
+        f"{result.device:>9}{result.cloud:>7}{result.kept:>7}{result.slowest_s * 1000:>10.1f} ms"
+    )
+
+
+def _on_freezing(results: Sequence[PhaseResult]) -> str:
+    for result in results:
+        if result.mark == "frozen":
+            calls = "1 call" if result.late == 1 else f"{result.late} calls"
+            return (
+                f"Frozen, it cost {calls} of {result.calls} the whole deadline of "
+                f"{DEADLINE_S * 1000:.0f} ms, and the others nothing."
+            )
+    return "This system cannot freeze a process, so that part was left out."
+
+
+def _beside(picture: Text, lines: Sequence[str]) -> Table:
+    """The picture, and right of it the lines, each as a name and what it is."""
+    words = Table.grid(padding=(0, 2))
+    words.add_column(justify="right", style="dim", no_wrap=True)
+    for line in lines:
+        name, _, text = line.strip().partition("  ")
+        words.add_row(name, text.strip())
+    both = Table.grid(padding=(0, 1))
+    both.add_row(picture, words)
+    return both
+
+
+def _drawn(ink: Array) -> Text:
+    """A digit in grey blocks, two columns for each of its pixels."""
+    text = Text()
+    for row in ink.tolist():
+        for amount in row:
+            grey = round(255 * amount / _INK_FULL)
+            text.append("  ", style=f"on #{grey:02x}{grey:02x}{grey:02x}")
+        text.append("\n")
+    return text
