@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-import statistics
+from statistics import median
 from time import perf_counter
 
 from gateway_process import Gateway
@@ -53,7 +53,7 @@ def _outages(gateway: Gateway, client: wherever.Client) -> list[Row]:
     digits = client.model("digits")
     images, _ = digits_test_split()
     here = _run(digits, images, mode="only_on_device")
-    usual_s = statistics.median(here)
+    usual_s = median(here)
     result: list[Row] = []
     for name, begin, end in (
         ("killed", gateway.kill, gateway.start),
@@ -73,7 +73,7 @@ def _outages(gateway: Gateway, client: wherever.Client) -> list[Row]:
             Row(
                 f"gateway {name}: {OUTAGE_CALLS} calls in auto",
                 f"0 failed, {slow} slower than local + 50 ms",
-                f"slowest {1e3 * max(times):.0f} ms, median {1e6 * statistics.median(times):.0f} us",
+                f"slowest {1e3 * max(times):.0f} ms, median {1e6 * median(times):.0f} us",
                 "0 failed, <= 1 slow",
                 slow <= 1,
             )

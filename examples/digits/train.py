@@ -23,12 +23,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime as ort  # type: ignore[import-untyped]
+import onnxruntime as ort
 import torch  # type: ignore[import-not-found, unused-ignore] # not in the development environment
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime import quantization
-from sklearn.datasets import load_digits  # type: ignore[import-untyped]
-from sklearn.model_selection import train_test_split  # type: ignore[import-untyped]
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 from torch import nn  # type: ignore[import-not-found, unused-ignore]
 
 from wherever_convert.builder import build_package

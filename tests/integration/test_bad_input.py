@@ -187,7 +187,7 @@ def wire_cases() -> dict[str, bytes]:
         "no input": digit(),
         "the same input twice": digit(NUMBERS, NUMBERS),
         "an unknown input": digit(from_array("picture", np.zeros((8, 8), np.float32))),
-        "text for an image": digit(from_bytes("image", ["seven".encode()])),
+        "text for an image": digit(from_bytes("image", [b"seven"])),
         "two images in one tensor": digit(from_bytes("image", [picture(), picture()], (2,))),
         "too few bytes": digit(WireTensor("image", "FP32", (8, 8), b"1234")),
         "too many bytes": digit(WireTensor("image", "FP32", (8, 8), bytes(1000))),
