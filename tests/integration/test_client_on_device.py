@@ -157,6 +157,13 @@ def test_a_loop_keeps_running_while_a_call_is_answered(client):
     assert asyncio.run(ask()) > 20
 
 
+def test_a_plain_call_inside_a_running_loop_works(client):
+    async def ask():
+        return client.predict("scales", SURE).value, next(iter(client.model("scales").map([SURE]))).value
+
+    assert asyncio.run(ask()) == ("middle", "middle")
+
+
 def test_map_keeps_the_order_and_takes_only_what_it_needs(client):
     taken = 0
 
