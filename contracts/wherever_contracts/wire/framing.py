@@ -1,57 +1,86 @@
-"""Reading protobuf messages without copying their bulk fields.
+"""Fields of protobuf messages as bytes: found without parsing, written without building.
 
-A message of the protocol is a small header and one large `bytes` field for each tensor. Parsing
-copies every byte; walking over the top-level fields instead finds the large ones where they lie.
+A message of the protocol has a header that is the same from call to call, a few fields that
+change, and one large `bytes` field for each tensor. Protobuf copies every byte and makes objects
+of every header; finding the fields where they lie leaves it only the headers not seen before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import struct
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 
 from wherever_contracts.wire.schema import CLASSES
-from wherever_contracts.wire.tensors import Buffer
+from wherever_contracts.wire.tensors import IN_PLACE_FROM, Buffer
 
-# Below this many bytes protobuf's own copy costs less than walking over the fields in Python.
-IN_PLACE_FROM = 4096
+ID_TAG, PARAMETER_TAG, TENSOR_TAG = 0x1A, 0x22, 0x2A
 
 _LENGTH_DELIMITED = 2
+_DOUBLE = struct.Struct("<d")
+
+# between the key and the eight bytes of a parameter that is a double: field 2 of the map's entry,
+# nine bytes long; field 4 of InferParameter, 64 bits
+_DOUBLE_VALUE = b"\x12\x09\x21"
 
 
 class WireError(ValueError):
     """A message is not what the protocol says; the text says in which way."""
 
 
-def parse(name: str, data: Buffer, bulk_field: int = 0) -> tuple[Any, Sequence[Buffer]]:
-    """Parse a message, leaving its bulk field's values where they are.
+class Fields(NamedTuple):
+    """The fields of an inference message.
 
-    Args:
-        name: the message's name in the schema.
-        data: its bytes; they must not change while the values are in use.
-        bulk_field: number of a `repeated bytes` field, 0 for none.
+    Attributes:
+        header: the bytes of all fields but those below.
+        id: the value of the field `id`.
+        doubles: the parameters that are doubles.
+        bulk: the values of the bulk field, in order.
+    """
+
+    header: bytes
+    id: bytes
+    doubles: dict[str, float]
+    bulk: list[Buffer]
+
+
+def split(data: bytes, bulk_tag: int) -> Fields | None:
+    """Find the fields of an inference message.
 
     Returns:
-        The message, without the bulk field when `data` is large, and that field's values in order.
-
-    Raises:
-        WireError: the bytes are no such message.
+        The fields; None when anything is unusual (an unknown kind of field, one that is cut, a
+        field twice), and protobuf has to judge.
     """
-    if bulk_field and len(data) >= IN_PLACE_FROM:
-        split = _split(memoryview(data), bulk_field)
-        if split is not None:
-            header, values = split
-            return from_bytes(name, header), values
-    message = from_bytes(name, data)
-    if not bulk_field:
-        return message, ()
-    descriptor = message.DESCRIPTOR.fields_by_number[bulk_field]
-    return message, tuple(getattr(message, descriptor.name))
+    header: list[bytes] = []
+    ids: list[bytes] = []
+    doubles: dict[str, float] = {}
+    bulk: list[Buffer] = []
+    position, size = 0, len(data)
+    while position < size:
+        tag = data[position]
+        start = position + 2
+        if tag & 0x87 == _LENGTH_DELIMITED and start <= size and data[start - 1] < 0x80:
+            end = start + data[start - 1]
+        else:
+            start, end = _value_at(data, position + 1, tag)
+        if not position < end <= size:
+            return None
+        if tag == bulk_tag:
+            bulk.append(_part(data, start, end))
+        elif tag == ID_TAG:
+            ids.append(data[start:end])
+        elif tag != PARAMETER_TAG or not _take_double(data[start:end], doubles):
+            header.append(data[position:end])
+        position = end
+    if len(ids) > 1:
+        return None
+    return Fields(b"".join(header), ids[0] if ids else b"", doubles, bulk)
 
 
-def from_bytes(name: str, data: Buffer) -> Any:
-    """Parse a whole message.
+def parse(name: str, data: bytes) -> Any:
+    """Parse a message with protobuf.
 
     Raises:
         WireError: the bytes are no such message.
@@ -62,41 +91,51 @@ def from_bytes(name: str, data: Buffer) -> Any:
         raise WireError(f"{len(data)} bytes that are not a {name} message ({error})") from error
 
 
-def bulk_parts(bulk_field: int, values: Sequence[Buffer]) -> list[Buffer]:
-    """The pieces of a message that hold `values` in a `repeated bytes` field, for one join."""
-    tag = _varint(bulk_field << 3 | _LENGTH_DELIMITED)
-    parts: list[Buffer] = []
-    for value in values:
-        size = value.nbytes if isinstance(value, memoryview) else len(value)
-        parts += (tag + _varint(size), value)
-    return parts
+def text_field(tag: int, text: str) -> bytes:
+    """A field that holds a text; no bytes at all for "", as protobuf has it."""
+    value = text.encode()
+    return length_field(tag, len(value)) + value if value else b""
 
 
-def _split(data: memoryview, bulk_field: int) -> tuple[bytes, list[memoryview]] | None:
-    """The message without its bulk field, and that field's values.
-
-    None for anything unusual (a field above 15, a group, a cut field): protobuf judges it then.
-    """
-    wanted = bulk_field << 3 | _LENGTH_DELIMITED
-    header: list[memoryview] = []
-    values: list[memoryview] = []
-    position, size = 0, len(data)
-    while position < size:
-        start, end = _value_at(data, position)
-        if not position < end <= size:
-            return None
-        if data[position] == wanted:
-            values.append(data[start:end])
-        else:
-            header.append(data[position:end])
-        position = end
-    return b"".join(header), values
+def double_parameter(name: str, value: float) -> bytes:
+    """A parameter that is a double."""
+    return _double_head(name) + _DOUBLE.pack(value)
 
 
-def _value_at(data: memoryview, position: int) -> tuple[int, int]:
-    """Where the value of the field at `position` starts and ends; the end is -1 when unclear."""
-    tag = data[position]
-    start = position + 1
+@lru_cache(maxsize=1024)
+def length_field(tag: int, size: int) -> bytes:
+    """What stands before a value of `size` bytes."""
+    return bytes((tag, *_varint(size)))
+
+
+@lru_cache(maxsize=256)
+def _double_head(name: str) -> bytes:
+    key = text_field(0x0A, name) or b"\x0a\x00"
+    entry = key + _DOUBLE_VALUE
+    return length_field(PARAMETER_TAG, len(entry) + _DOUBLE.size) + entry
+
+
+def _take_double(entry: bytes, doubles: dict[str, float]) -> bool:
+    """Put a map entry that is written as we write doubles into `doubles`."""
+    end = len(entry) - _DOUBLE.size - len(_DOUBLE_VALUE)
+    if end < 2 or entry[0] != 0x0A or entry[1] != end - 2 or entry[1] >= 0x80:
+        return False
+    if entry[end : end + len(_DOUBLE_VALUE)] != _DOUBLE_VALUE:
+        return False
+    try:
+        name = entry[2:end].decode()
+    except UnicodeDecodeError:
+        return False
+    (doubles[name],) = _DOUBLE.unpack_from(entry, end + len(_DOUBLE_VALUE))
+    return True
+
+
+def _part(data: bytes, start: int, end: int) -> Buffer:
+    return memoryview(data)[start:end] if end - start >= IN_PLACE_FROM else data[start:end]
+
+
+def _value_at(data: bytes, start: int, tag: int) -> tuple[int, int]:
+    """Where the value after a tag starts and ends; the end is -1 when that is unclear."""
     match tag & 0x87:  # the wire type, and the bit that says that the tag goes on
         case 2:
             length, start = _read_varint(data, start)
@@ -111,7 +150,7 @@ def _value_at(data: memoryview, position: int) -> tuple[int, int]:
             return start, -1
 
 
-def _read_varint(data: memoryview, position: int) -> tuple[int, int]:
+def _read_varint(data: bytes, position: int) -> tuple[int, int]:
     """A number of at most five bytes, and where it ends (-1 when it is longer or cut)."""
     value = 0
     for count, byte in enumerate(data[position : position + 5]):

@@ -1,16 +1,27 @@
 """`ModelInferRequest` and `ModelInferResponse`, to bytes and back.
 
-Encoding copies a tensor once (into the message), decoding a large message not at all: the tensors
-of a decoded message read the message's own bytes.
+Encoding copies a tensor once (into the message); decoding does not copy a large one: it reads the
+message's own bytes. Headers that were seen before are neither built nor parsed again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from wherever_contracts.wire.contents import to_raw
-from wherever_contracts.wire.framing import WireError, bulk_parts, parse
+from wherever_contracts.wire.framing import (
+    ID_TAG,
+    TENSOR_TAG,
+    Fields,
+    WireError,
+    double_parameter,
+    length_field,
+    parse,
+    split,
+    text_field,
+)
 from wherever_contracts.wire.schema import CLASSES
 from wherever_contracts.wire.tensors import (
     Buffer,
@@ -29,10 +40,15 @@ __all__ = [
     "encode_response",
 ]
 
-_REQUEST, _RAW_INPUTS = "ModelInferRequest", 7
-_RESPONSE, _RAW_OUTPUTS = "ModelInferResponse", 6
+_REQUEST, _RESPONSE = "ModelInferRequest", "ModelInferResponse"
+_MODEL_TAG, _VERSION_TAG, _WANTED_TAG = 0x0A, 0x12, 0x32
+_RAW_INPUT_TAG, _RAW_OUTPUT_TAG = 0x3A, 0x32
+
 _CONTENT_TYPE = "content_type"
 _MAX_INT64 = 2**63 - 1
+
+# what is remembered of headers: so many, and none that is longer
+_REMEMBERED, _LONGEST = 512, 2048
 
 
 def encode_request(request: InferRequest) -> bytes:
@@ -41,14 +57,11 @@ def encode_request(request: InferRequest) -> bytes:
     Raises:
         WireError: a name, parameter or shape cannot be put into a message.
     """
-    message = CLASSES[_REQUEST]()
     try:
-        _put_head(message, request)
-        for name in request.outputs:
-            message.outputs.add(name=name)
-        return _joined(message, message.inputs, request.inputs, _RAW_INPUTS)
+        wanted = map(_wanted, request.outputs)
+        return b"".join([*_heads(request), *wanted, *_tensors(request.inputs, _RAW_INPUT_TAG)])
     except (ValueError, TypeError) as error:
-        raise _unencodable("request", error) from error
+        raise WireError(f"a request that cannot be put into a message: {error}") from error
 
 
 def encode_response(response: InferResponse) -> bytes:
@@ -57,12 +70,10 @@ def encode_response(response: InferResponse) -> bytes:
     Raises:
         WireError: a name, parameter or shape cannot be put into a message.
     """
-    message = CLASSES[_RESPONSE]()
     try:
-        _put_head(message, response)
-        return _joined(message, message.outputs, response.outputs, _RAW_OUTPUTS)
+        return b"".join([*_heads(response), *_tensors(response.outputs, _RAW_OUTPUT_TAG)])
     except (ValueError, TypeError) as error:
-        raise _unencodable("response", error) from error
+        raise WireError(f"a response that cannot be put into a message: {error}") from error
 
 
 def decode_request(data: bytes) -> InferRequest:
@@ -71,16 +82,14 @@ def decode_request(data: bytes) -> InferRequest:
     Raises:
         WireError: the bytes are no such message, or it contradicts itself.
     """
-    message, raw = parse(_REQUEST, data, _RAW_INPUTS)
-    for wanted in message.outputs:
-        _refuse_extensions(wanted.name, wanted.parameters)
+    header, id_, parameters, bulk = _take_apart(_REQUEST, data, _RAW_INPUT_TAG)
     return InferRequest(
-        message.model_name,
-        message.model_version,
-        message.id,
-        _parameters(message.parameters),
-        _tensors(message.inputs, raw, "input"),
-        tuple(wanted.name for wanted in message.outputs),
+        header.model,
+        header.version,
+        id_,
+        parameters,
+        _with_contents(header.tensors, bulk, "input"),
+        header.wanted,
     )
 
 
@@ -90,48 +99,105 @@ def decode_response(data: bytes) -> InferResponse:
     Raises:
         WireError: the bytes are no such message, or it contradicts itself.
     """
-    message, raw = parse(_RESPONSE, data, _RAW_OUTPUTS)
-    return InferResponse(
+    header, id_, parameters, bulk = _take_apart(_RESPONSE, data, _RAW_OUTPUT_TAG)
+    tensors = _with_contents(header.tensors, bulk, "output")
+    return InferResponse(header.model, header.version, id_, parameters, tensors)
+
+
+class _Tensor(NamedTuple):
+    """A tensor of a header; `contents` are its typed contents made raw, None when it has none."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    content_type: str
+    contents: bytes | None
+
+
+class _Header(NamedTuple):
+    """What a header says."""
+
+    model: str
+    version: str
+    parameters: Parameters
+    tensors: tuple[_Tensor, ...]
+    wanted: tuple[str, ...]
+
+
+class _Message(NamedTuple):
+    """A message, taken apart."""
+
+    header: _Header
+    id: str
+    parameters: Parameters
+    bulk: Sequence[Buffer]
+
+
+def _take_apart(name: str, data: bytes, bulk_tag: int) -> _Message:
+    fields = split(data, bulk_tag)
+    message = None if fields is None else _from_fields(name, fields)
+    if message is not None:
+        return message
+    parsed = parse(name, data)
+    bulk = parsed.raw_input_contents if name == _REQUEST else parsed.raw_output_contents
+    header = _header(parsed)
+    return _Message(header, parsed.id, header.parameters, bulk)
+
+
+def _from_fields(name: str, fields: Fields) -> _Message | None:
+    """The message that the fields make; None when protobuf has to judge."""
+    known = _known_header if len(fields.header) <= _LONGEST else _read_header
+    header = known(name, fields.header)
+    parameters = header.parameters | fields.doubles
+    if len(parameters) < len(header.parameters) + len(fields.doubles):
+        return None
+    try:
+        return _Message(header, fields.id.decode(), parameters, fields.bulk)
+    except UnicodeDecodeError:
+        return None
+
+
+def _read_header(name: str, header: bytes) -> _Header:
+    return _header(parse(name, header))
+
+
+_known_header = lru_cache(maxsize=_REMEMBERED)(_read_header)
+
+
+def _header(message: Any) -> _Header:
+    is_request = message.DESCRIPTOR.name == _REQUEST
+    return _Header(
         message.model_name,
         message.model_version,
-        message.id,
         _parameters(message.parameters),
-        _tensors(message.outputs, raw, "output"),
+        tuple(map(_tensor, message.inputs if is_request else message.outputs)),
+        tuple(map(_wanted_name, message.outputs)) if is_request else (),
     )
 
 
-def _put_head(message: Any, source: InferRequest | InferResponse) -> None:
-    message.model_name = source.model
-    message.model_version = source.version
-    message.id = source.id
-    for name, value in source.parameters.items():
-        _put_parameter(message.parameters[name], value)
+def _tensor(message: Any) -> _Tensor:
+    parameters = _supported(message)
+    content_type = parameters.get(_CONTENT_TYPE, "")
+    if not isinstance(content_type, str):
+        raise WireError(f"tensor {message.name!r}: content_type is a string, not {content_type!r}")
+    contents = to_raw(message) if message.HasField("contents") else None
+    shape = tuple(message.shape)
+    return _Tensor(message.name, message.datatype, shape, content_type, contents)
 
 
-def _put_parameter(parameter: Any, value: Parameter) -> None:
-    if isinstance(value, str):
-        parameter.string_param = value
-    elif isinstance(value, bool):
-        parameter.bool_param = value
-    elif isinstance(value, float):
-        parameter.double_param = value
-    elif value > _MAX_INT64:
-        parameter.uint64_param = value
-    else:
-        parameter.int64_param = value
+def _wanted_name(message: Any) -> str:
+    _supported(message)
+    name: str = message.name
+    return name
 
 
-def _joined(message: Any, heads: Any, tensors: Sequence[WireTensor], bulk_field: int) -> bytes:
-    for tensor in tensors:
-        head = heads.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
-        if tensor.content_type:
-            head.parameters[_CONTENT_TYPE].string_param = tensor.content_type
-    bulk = bulk_parts(bulk_field, [tensor.data for tensor in tensors])
-    return b"".join([message.SerializeToString(), *bulk])
-
-
-def _unencodable(what: str, error: Exception) -> WireError:
-    return WireError(f"a {what} that cannot be put into a message: {error}")
+def _supported(message: Any) -> Parameters:
+    """The tensor's parameters, none of which would change the answer's meaning if ignored."""
+    parameters = _parameters(message.parameters)
+    for name in parameters:
+        if name == "classification" or name.startswith("shared_memory"):
+            raise WireError(f"tensor {message.name!r}: {name!r} is not supported here")
+    return parameters
 
 
 def _parameters(fields: Any) -> Parameters:
@@ -143,34 +209,91 @@ def _parameters(fields: Any) -> Parameters:
     return parameters
 
 
-def _tensors(heads: Any, raw: Sequence[Buffer], kind: str) -> tuple[WireTensor, ...]:
-    if raw and len(raw) != len(heads):
-        raise WireError(f"{len(heads)} {kind} tensors with {len(raw)} raw contents: one each")
-    tensors: list[WireTensor] = []
-    for position, head in enumerate(heads):
-        parameters = _parameters(head.parameters) if head.parameters else {}
-        data = _contents(head, raw[position] if raw else None, kind)
-        content_type = parameters.get(_CONTENT_TYPE, "")
-        if not isinstance(content_type, str):
-            raise WireError(f"{kind} {head.name!r}: content_type is a string, not {content_type!r}")
-        shape = tuple(head.shape)
-        tensors.append(WireTensor(head.name, head.datatype, shape, data, content_type))
-    return tuple(tensors)
+def _with_contents(
+    tensors: Sequence[_Tensor], bulk: Sequence[Buffer], kind: str
+) -> tuple[WireTensor, ...]:
+    if not bulk:
+        return tuple(_with_own(tensor, kind) for tensor in tensors)
+    if len(bulk) != len(tensors):
+        raise WireError(f"{len(tensors)} {kind} tensors with {len(bulk)} raw contents: one each")
+    return tuple(map(_with_raw, tensors, bulk))
 
 
-def _contents(head: Any, raw: Buffer | None, kind: str) -> Buffer:
-    if not head.HasField("contents"):
-        if raw is None and 0 not in head.shape:
-            _refuse_extensions(head.name, head.parameters)
-            raise WireError(f"{kind} {head.name!r} has no contents")
-        return b"" if raw is None else raw
-    if raw is not None:
-        raise WireError(f"{kind} {head.name!r} has typed contents beside raw ones")
-    return to_raw(head)
+def _with_own(tensor: _Tensor, kind: str) -> WireTensor:
+    name, datatype, shape, content_type, contents = tensor
+    if contents is None and 0 not in shape:
+        raise WireError(f"{kind} {name!r} has no contents")
+    return WireTensor(name, datatype, shape, contents or b"", content_type)
 
 
-def _refuse_extensions(name: str, parameters: Any) -> None:
-    """Refuse parameters that would make the answer mean something else if they were ignored."""
-    for parameter in parameters:
-        if parameter == "classification" or parameter.startswith("shared_memory"):
-            raise WireError(f"tensor {name!r}: {parameter!r} is not supported here")
+def _with_raw(tensor: _Tensor, raw: Buffer) -> WireTensor:
+    name, datatype, shape, content_type, contents = tensor
+    if contents is not None:
+        raise WireError(f"tensor {name!r} has typed contents beside raw ones")
+    return WireTensor(name, datatype, shape, raw, content_type)
+
+
+def _heads(message: InferRequest | InferResponse) -> list[bytes]:
+    """Every field but the tensors and their contents."""
+    parts = [_model(message.model, message.version), text_field(ID_TAG, message.id)]
+    for name, value in message.parameters.items():
+        if isinstance(value, float):
+            parts.append(double_parameter(name, value))
+        elif isinstance(value, str) and len(value) > _LONGEST:
+            parts.append(_parameter(name, value))
+        else:
+            parts.append(_known_parameter(name, value))
+    return parts
+
+
+def _tensors(tensors: Sequence[WireTensor], bulk_tag: int) -> list[Buffer]:
+    """The tensors, and behind them all their contents."""
+    heads: list[Buffer] = []
+    contents: list[Buffer] = []
+    for name, datatype, shape, data, content_type in tensors:
+        heads.append(_tensor_head(name, datatype, shape, content_type))
+        size = data.nbytes if isinstance(data, memoryview) else len(data)
+        contents += (length_field(bulk_tag, size), data)
+    return heads + contents
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _model(name: str, version: str) -> bytes:
+    return text_field(_MODEL_TAG, name) + text_field(_VERSION_TAG, version)
+
+
+def _parameter(name: str, value: Parameter) -> bytes:
+    message = CLASSES[_REQUEST]()
+    field = message.parameters[name]
+    if isinstance(value, str):
+        field.string_param = value
+    elif isinstance(value, bool):
+        field.bool_param = value
+    elif value > _MAX_INT64:
+        field.uint64_param = value
+    else:
+        field.int64_param = value
+    encoded: bytes = message.SerializeToString()
+    return encoded
+
+
+# typed, because True equals 1
+_known_parameter = lru_cache(maxsize=_REMEMBERED, typed=True)(_parameter)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _tensor_head(name: str, datatype: str, shape: tuple[int, ...], content_type: str) -> bytes:
+    message = CLASSES["InferTensor"](name=name, datatype=datatype, shape=shape)
+    if content_type:
+        message.parameters[_CONTENT_TYPE].string_param = content_type
+    return _framed(TENSOR_TAG, message)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _wanted(name: str) -> bytes:
+    return _framed(_WANTED_TAG, CLASSES["InferRequestedOutputTensor"](name=name))
+
+
+def _framed(tag: int, message: Any) -> bytes:
+    value: bytes = message.SerializeToString()
+    return length_field(tag, len(value)) + value

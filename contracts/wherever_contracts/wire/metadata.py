@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from wherever_contracts.wire.framing import WireError, from_bytes
+from wherever_contracts.wire.framing import WireError, parse
 from wherever_contracts.wire.schema import CLASSES
 
 UNKNOWN, SERVING, NOT_SERVING, SERVICE_UNKNOWN = range(4)
@@ -55,7 +55,7 @@ def decode_model_name(message: str, data: bytes) -> ModelName:
     Raises:
         WireError: the bytes are no such message.
     """
-    found = from_bytes(message, data)
+    found = parse(message, data)
     return ModelName(found.name, found.version)
 
 
@@ -70,7 +70,7 @@ def decode_server_metadata(data: bytes) -> ServerMetadata:
     Raises:
         WireError: the bytes are no such message.
     """
-    found = from_bytes("ServerMetadataResponse", data)
+    found = parse("ServerMetadataResponse", data)
     return ServerMetadata(found.name, found.version, tuple(found.extensions))
 
 
@@ -92,7 +92,7 @@ def decode_model_metadata(data: bytes) -> ModelMetadata:
     Raises:
         WireError: the bytes are no such message.
     """
-    found = from_bytes("ModelMetadataResponse", data)
+    found = parse("ModelMetadataResponse", data)
     return ModelMetadata(
         found.name,
         tuple(found.versions),
@@ -118,7 +118,7 @@ def decode_ready(data: bytes) -> bool:
     Raises:
         WireError: the bytes are no such message.
     """
-    return bool(from_bytes("ServerReadyResponse", data).ready)
+    return bool(parse("ServerReadyResponse", data).ready)
 
 
 def encode_health_request(service: str = "") -> bytes:
@@ -132,7 +132,7 @@ def decode_health_request(data: bytes) -> str:
     Raises:
         WireError: the bytes are no such message.
     """
-    return str(from_bytes("HealthCheckRequest", data).service)
+    return str(parse("HealthCheckRequest", data).service)
 
 
 def encode_health(status: int) -> bytes:
@@ -146,7 +146,7 @@ def decode_health(data: bytes) -> int:
     Raises:
         WireError: the bytes are no such message.
     """
-    return int(from_bytes("HealthCheckResponse", data).status)
+    return int(parse("HealthCheckResponse", data).status)
 
 
 def _encode(message: str, /, **fields: Any) -> bytes:

@@ -25,7 +25,10 @@ _LENGTH = struct.Struct("<I")
 _LITTLE_ENDIAN = {
     wire: np.dtype(name).newbyteorder("<") for name, wire in WIRE_TYPES.items() if name != "bytes"
 }
-_DATATYPES = {np.dtype(DTYPE_OF_WIRE[wire]): wire for wire in _LITTLE_ENDIAN}
+_DATATYPES = {dtype: wire for wire, dtype in _LITTLE_ENDIAN.items()}
+
+# From this size on contents are read where they lie; a copy of less costs less than a view of it.
+IN_PLACE_FROM = 4096
 
 
 class WireTensor(NamedTuple):
@@ -61,15 +64,14 @@ class InferResponse(NamedTuple):
 
 def from_array(name: str, array: Array, content_type: str = "") -> WireTensor:
     """`array` as a tensor of a message, without a copy where it can; object arrays become BYTES."""
-    if array.dtype == object:
-        elements = [bytes(element) for element in array.ravel()]
-        return from_bytes(name, elements, array.shape, content_type)
-    datatype = _DATATYPES[array.dtype]
-    if sys.byteorder == "big":
-        array = array.astype(_LITTLE_ENDIAN[datatype])
-    if not array.flags.c_contiguous:
-        array = array.copy(order="C")
-    data = array.reshape(-1).view(np.uint8).data if array.size else b""
+    datatype = _DATATYPES.get(array.dtype)
+    if datatype is None:
+        if array.dtype == object:
+            elements = [bytes(element) for element in array.ravel()]
+            return from_bytes(name, elements, array.shape, content_type)
+        return from_array(name, array.astype(array.dtype.newbyteorder("<")))
+    in_place = array.nbytes >= IN_PLACE_FROM and array.flags.c_contiguous
+    data = array.data.cast("B") if in_place else array.tobytes()
     return WireTensor(name, datatype, array.shape, data)
 
 
@@ -102,10 +104,8 @@ def to_array(tensor: WireTensor) -> Array:
     size = count * dtype.itemsize
     if size != len(tensor.data):
         raise ValueError(f"{size} bytes for {datatype}{list(shape)}, not {len(tensor.data)}")
-    array = np.frombuffer(tensor.data, dtype=dtype)
-    if sys.byteorder == "big":
-        array = array.astype(dtype.newbyteorder("="))
-    return array.reshape(shape)
+    array: Array = np.ndarray(shape, dtype, tensor.data)
+    return array.astype(dtype.newbyteorder("=")) if sys.byteorder == "big" else array
 
 
 def _bytes_array(tensor: WireTensor, count: int) -> Array:

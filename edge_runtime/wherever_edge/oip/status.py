@@ -12,6 +12,9 @@ from wherever_contracts.wire.framing import WireError
 # trailing metadata: the `code` of the error that a call ended with
 CODE_KEY = "wherever-code"
 
+# parameter of a response: the server allows a ping this often, in milliseconds
+PING_KEY = "wherever_ping_ms"
+
 STATUS: dict[type[Exception], str] = {
     WireError: "INVALID_ARGUMENT",
     errors.WhereverError: "INTERNAL",

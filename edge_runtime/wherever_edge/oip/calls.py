@@ -1,0 +1,91 @@
+"""A call to a remote host that is under way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from time import monotonic
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from wherever_contracts.errors import WhereverError
+from wherever_edge.oip.link import INFER
+
+if TYPE_CHECKING:
+    from wherever_contracts.wire.tensors import InferResponse
+    from wherever_edge.oip.connection import Connection
+    from wherever_edge.oip.link import Link
+
+# grpc's future is a call too; its type has no public name
+_Sent: TypeAlias = Any
+
+
+class RemoteCall:
+    """A call that was sent; any event loop or thread may wait for it.
+
+    Args:
+        connection: the way to the host.
+        data: the request.
+        timeout_s: how long the call may take, None for no limit.
+    """
+
+    def __init__(self, connection: Connection, data: bytes, timeout_s: float | None) -> None:
+        self._connection = connection
+        self._data = data
+        self._timeout_s = timeout_s
+        self._started = monotonic()
+        self._outcome: Future[InferResponse] = Future()
+        self._cancelled = False
+        self._tries = 0
+        self._send()
+
+    def add_done_callback(self, function: Callable[[RemoteCall], object]) -> None:
+        """Call `function` with this call when it has ended, at once when it has."""
+        self._outcome.add_done_callback(lambda _: function(self))
+
+    def result(self) -> InferResponse:
+        """Wait for the answer.
+
+        Raises:
+            AttemptError: the server could not be reached, refused, failed, or was too slow.
+            ClosedError: the host was closed.
+            CancelledError: `cancel` was called before the answer came.
+        """
+        return self._outcome.result()
+
+    def done(self) -> bool:
+        """True when the call has ended."""
+        return self._outcome.done()
+
+    def cancel(self) -> None:
+        """Give the call up, and tell the server so; nothing happens when it has ended."""
+        self._cancelled = True
+        self._sent.cancel()
+
+    def _send(self) -> None:
+        left = self._connection.time_left(self._started, self._timeout_s)
+        link = self._connection.links.enter()
+        self._tries += 1
+        try:
+            self._sent: _Sent = link.unary(INFER).future(self._data, left)
+        except ValueError as error:
+            link.leave()
+            raise self._connection.links.closed_error() from error
+
+        def arrived(sent: _Sent) -> None:
+            link.leave()
+            self._arrived(sent, link)
+
+        self._sent.add_done_callback(arrived)
+
+    def _arrived(self, sent: _Sent, link: Link) -> None:
+        try:
+            if sent.code().name == "OK":
+                self._outcome.set_result(self._connection.answer(sent.result()))
+            elif self._cancelled:
+                self._outcome.set_exception(CancelledError())
+            elif self._tries == 1 and self._connection.broken_off(sent):
+                self._send()
+            else:
+                raise self._connection.failure(sent, link, self._started, self._timeout_s)
+        except WhereverError as error:
+            self._outcome.set_exception(error)

@@ -1,0 +1,54 @@
+"""Knowing that this process was forked after gRPC had been used.
+
+gRPC's threads and sockets do not survive a fork. What a child sees when it goes on regardless was
+tried with grpcio 1.85: mostly an answer, but also calls that hang past their deadline, and 4
+crashes in 60 forks of a busy parent. So a child gets an error, always the same one.
+"""
+
+from __future__ import annotations
+
+import os
+
+from wherever_contracts.errors import ForkedError
+
+_used = False
+_forked_after_use = False
+
+
+def note_use() -> None:
+    """Say that gRPC is used from now on.
+
+    Raises:
+        ForkedError: a parent of this process had used it.
+    """
+    global _used  # noqa: PLW0603 (a fact about the process)
+    refuse_in_child()
+    _used = True
+
+
+def refuse_in_child() -> None:
+    """Refuse to go on in a child of a process that had used gRPC.
+
+    Raises:
+        ForkedError: this is such a child.
+    """
+    if _forked_after_use:
+        raise ForkedError(
+            "this process was forked from one that had already used the network, and gRPC does "
+            "not work in such a child; start the process another way (multiprocessing's 'spawn' "
+            "or 'forkserver'), or make the first call over the network after the fork"
+        )
+
+
+def in_child() -> bool:
+    """True in a child of a process that had used gRPC."""
+    return _forked_after_use
+
+
+def _after_fork() -> None:
+    global _forked_after_use  # noqa: PLW0603 (a fact about the process)
+    _forked_after_use = _forked_after_use or _used
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,131 @@
+"""One channel to a host, closed when its last call has ended."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import grpc
+
+from wherever_contracts.wire.schema import HEALTH_SERVICE, INFERENCE_SERVICE
+from wherever_edge.oip import forks
+
+if TYPE_CHECKING:
+    from wherever_edge.oip.endpoints import Endpoint
+
+# a string, because grpcio's class is generic in its stubs alone
+Unary: TypeAlias = "grpc.UnaryUnaryMultiCallable[bytes, bytes]"
+
+INFER = f"/{INFERENCE_SERVICE}/ModelInfer"
+SERVER_READY = f"/{INFERENCE_SERVICE}/ServerReady"
+SERVER_METADATA = f"/{INFERENCE_SERVICE}/ServerMetadata"
+MODEL_METADATA = f"/{INFERENCE_SERVICE}/ModelMetadata"
+HEALTH_CHECK = f"/{HEALTH_SERVICE}/Check"
+
+PING_EVERY_MS = 1000
+PING_TIMEOUT_MS = 500
+
+# what gRPC may count beside the message itself
+_SLACK_BYTES = 64 * 1024
+
+
+class Link:
+    """A tuned channel and its calls, as bytes; it connects on the first call.
+
+    Args:
+        endpoint: where to.
+        max_bytes: the largest message in either direction.
+        pings: ping the peer while calls run, so that a cut is noticed within 1.5 s. Only for
+            peers that allow it: others break the connection off.
+        through_proxy: use the proxy that the environment names, if any.
+
+    Raises:
+        ForkedError: a parent of this process had used the network.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, *, max_bytes: int, pings: bool, through_proxy: bool
+    ) -> None:
+        forks.note_use()
+        options = _options(max_bytes, pings=pings, through_proxy=through_proxy)
+        if endpoint.tls:
+            credentials = grpc.ssl_channel_credentials()
+            self._channel = grpc.secure_channel(endpoint.name, credentials, options)
+        else:
+            self._channel = grpc.insecure_channel(endpoint.name, options)
+        self._calls: dict[str, Unary] = {}
+        self._lock = threading.Lock()
+        self._running = 0
+        self._retired = False
+
+    def unary(self, method: str) -> Unary:
+        """The unary call `method`, with bytes in and out."""
+        call = self._calls.get(method)
+        if call is None:
+            call = self._calls[method] = self._channel.unary_unary(method)
+        return call
+
+    def enter(self) -> bool:
+        """Note that a call begins; False when the link is retired and takes none."""
+        with self._lock:
+            if self._retired:
+                return False
+            self._running += 1
+            return True
+
+    def leave(self) -> None:
+        """Note that a call has ended."""
+        with self._lock:
+            self._running -= 1
+            last = self._retired and not self._running
+        if last:
+            self._channel.close()
+
+    def retire(self) -> None:
+        """Take no more calls, and close when those that run have ended."""
+        with self._lock:
+            self._retired = True
+            idle = not self._running
+        if idle:
+            self._channel.close()
+
+    def close(self) -> None:
+        """Close at once; calls that run are cancelled."""
+        with self._lock:
+            self._retired = True
+        self._channel.close()
+
+    def connect(self, done: Callable[[bool], None]) -> None:
+        """Connect now; `done` is called from another thread with whether that worked."""
+        states = grpc.ChannelConnectivity
+        ends = {states.READY: True, states.TRANSIENT_FAILURE: False, states.SHUTDOWN: False}
+
+        def changed(state: Any) -> None:
+            if state in ends:
+                self._channel.unsubscribe(changed)
+                done(ends[state])
+
+        self._channel.subscribe(changed, try_to_connect=True)
+
+
+def _options(max_bytes: int, *, pings: bool, through_proxy: bool) -> list[tuple[str, int]]:
+    options = [
+        ("grpc.max_send_message_length", max_bytes + _SLACK_BYTES),
+        ("grpc.max_receive_message_length", max_bytes + _SLACK_BYTES),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 1000),
+        # also the time for one attempt to connect, and TLS takes several round trips
+        ("grpc.min_reconnect_backoff_ms", 3000),
+        # a new channel makes a new connection, even while an old one to the same host hangs
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.service_config_disable_resolution", 1),
+        ("grpc.enable_http_proxy", int(through_proxy)),
+    ]
+    if pings:
+        options += [
+            ("grpc.keepalive_time_ms", PING_EVERY_MS),
+            ("grpc.keepalive_timeout_ms", PING_TIMEOUT_MS),
+            ("grpc.http2.max_pings_without_data", 0),
+        ]
+    return options

@@ -1,0 +1,114 @@
+"""Which channel to a host a call uses, and when it is replaced by another."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from wherever_contracts.errors import ClosedError
+from wherever_edge.oip import forks
+from wherever_edge.oip.link import Link
+
+if TYPE_CHECKING:
+    from wherever_edge.oip.endpoints import Endpoint
+
+
+class Links:
+    """Hands out the channel for a call. Safe to use from many threads.
+
+    Args:
+        endpoint: where to.
+        max_bytes: the largest message in either direction.
+        through_proxy: use the proxy that the environment names, if any.
+
+    Attributes:
+        closed: True after `close`.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, max_bytes: int, through_proxy: bool) -> None:
+        self.closed = False
+        self._endpoint = endpoint
+        self._max_bytes = max_bytes
+        self._through_proxy = through_proxy
+        self._lock = threading.Lock()
+        self._link: Link | None = None
+        self._coming: Link | None = None
+        self._pings = False
+
+    def enter(self) -> Link:
+        """The channel for a call that begins now; `leave` it when the call has ended.
+
+        Raises:
+            ClosedError: the connection was closed.
+            ForkedError: a parent of this process had used the network.
+        """
+        forks.refuse_in_child()
+        while True:
+            link = self._link or self._first()
+            if link.enter():
+                return link
+            self.renew(link)
+
+    def closed_error(self) -> ClosedError:
+        """The error of a call that comes too late."""
+        return ClosedError(f"the connection to {self._endpoint.name} was closed")
+
+    def renew(self, link: Link) -> None:
+        """Let later calls use a new channel; calls on `link` go on."""
+        with self._lock:
+            if self._link is link:
+                self._link = None
+        link.retire()
+
+    def allow_pings(self) -> None:
+        """Note that the peer allows pings, and go over to a channel that sends them.
+
+        The new channel connects first, so that no call waits for it.
+        """
+        if self._pings:
+            return
+        with self._lock:
+            if self._pings or self._coming is not None or self.closed:
+                return
+            coming = self._coming = self._open(pings=True)
+        coming.connect(lambda connected: self._arrived(coming, connected=connected))
+
+    def close(self) -> None:
+        """Close; calls that run are cancelled."""
+        with self._lock:
+            self.closed = True
+            links = (self._link, self._coming)
+            self._link = self._coming = None
+        if not forks.in_child():
+            for link in links:
+                if link is not None:
+                    link.close()
+
+    def _first(self) -> Link:
+        with self._lock:
+            if self.closed:
+                raise self.closed_error()
+            if self._link is None:
+                self._link = self._open(pings=self._pings)
+            return self._link
+
+    def _open(self, *, pings: bool) -> Link:
+        return Link(
+            self._endpoint,
+            max_bytes=self._max_bytes,
+            pings=pings,
+            through_proxy=self._through_proxy,
+        )
+
+    def _arrived(self, link: Link, *, connected: bool) -> None:
+        """Put the channel with pings in use, or drop it; the next answer brings another try."""
+        with self._lock:
+            ours = self._coming is link
+            old: Link | None = link
+            if ours:
+                self._coming = None
+                if connected:
+                    old, self._link = self._link, link
+                    self._pings = True
+        if old is not None:
+            old.retire()

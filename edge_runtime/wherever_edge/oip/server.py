@@ -1,0 +1,252 @@
+"""A gRPC server of the Open Inference Protocol v2 in front of a local host."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+
+import grpc
+
+from wherever_contracts.errors import (
+    ModelNotFoundError,
+    OverloadedError,
+    SettingsError,
+    WhereverError,
+)
+from wherever_contracts.wire import metadata
+from wherever_contracts.wire.messages import WireError, decode_request, encode_response
+from wherever_contracts.wire.schema import HEALTH_SERVICE, INFERENCE_SERVICE
+from wherever_edge.oip import forks
+from wherever_edge.oip.client import MAX_BYTES
+from wherever_edge.oip.gate import Gate
+from wherever_edge.oip.health import Health, Send
+from wherever_edge.oip.service import InferenceService, server_metadata
+from wherever_edge.oip.status import CODE_KEY, PING_KEY, code_of, status_of
+
+if TYPE_CHECKING:
+    from wherever_edge.host import LocalHost
+
+_LOG = logging.getLogger(__name__)
+
+# a string, because grpcio's class is generic in its stubs alone
+Handlers: TypeAlias = "dict[str, grpc.RpcMethodHandler[Any, Any]]"
+Unary: TypeAlias = Callable[[bytes, grpc.ServicerContext], bytes]
+
+# allowed to clients that were told of it: one ping a second, also while no call runs
+PING_EVERY_MS = 1000
+
+_SLACK_BYTES = 64 * 1024
+_MAX_WORDS = 1000
+_UNEXPECTED = "an unexpected error; the server's log says more"
+
+# gRPC's own name for when to try again
+_PUSHBACK_KEY = "grpc-retry-pushback-ms"
+
+# threads for health and metadata, when every other one waits for its turn or for a slow sender
+_SPARE_THREADS = 8
+
+
+class InferenceServer:
+    """Serves the protocol and gRPC's health checks.
+
+    A call is received by a thread of its own and then waits for its turn, so that senders on slow
+    links keep no worker from its work. What has expired by its turn is not worked on.
+
+    Args:
+        host: answers the calls.
+        address: the address to listen on; the default is reached from this machine alone.
+        port: the port; 0 takes any that is free.
+        workers: calls at work at a time; by default one for each core.
+        max_waiting: calls that may wait behind them; more are refused at once.
+        max_bytes: the largest message in either direction.
+
+    Attributes:
+        port: the port that is listened on, once started.
+        gate: the bounds, with counts of calls refused and dropped.
+        service: answers what arrives, however it arrives.
+    """
+
+    def __init__(
+        self,
+        host: LocalHost,
+        *,
+        address: str = "127.0.0.1",
+        port: int = 8001,
+        workers: int | None = None,
+        max_waiting: int = 64,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        self.address = address
+        self.port = port
+        self.gate = Gate(workers or max(2, host.machine.usable_cores), max_waiting)
+        self.service = InferenceService(host, self.gate, {PING_KEY: PING_EVERY_MS})
+        threads = self.gate.workers + max_waiting + _SPARE_THREADS
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="wherever-oip")
+        self._health = Health(self._pool)
+        self._max_bytes = max_bytes
+        self._server: grpc.Server | None = None
+
+    @property
+    def ready(self) -> bool:
+        """True while the server takes calls."""
+        return self._server is not None and self._health.serving
+
+    def start(self) -> None:
+        """Listen, and serve from now on.
+
+        Raises:
+            SettingsError: the address or port cannot be listened on.
+            ForkedError: a parent of this process had used the network.
+        """
+        forks.note_use()
+        server = grpc.server(
+            self._pool,
+            handlers=self._handlers(),
+            options=_options(self._max_bytes),
+            maximum_concurrent_rpcs=self.gate.workers + self.gate.max_waiting + _SPARE_THREADS,
+        )
+        self.port = _listen(server, self.address, self.port)
+        server.start()
+        self._server = server
+
+    def drain(self, grace_s: float) -> bool:
+        """Take no more calls, let those that run end, and stop.
+
+        Args:
+            grace_s: how long they may take; those that take longer are cancelled.
+
+        Returns:
+            True when every call ended in time.
+        """
+        self._health.stop()
+        if self._server is not None:
+            self._server.stop(grace_s).wait()
+        done = self.gate.working == 0
+        self._pool.shutdown(wait=done, cancel_futures=True)
+        return done
+
+    def _handlers(self) -> list[grpc.GenericRpcHandler]:
+        inference: dict[str, Unary] = {
+            "ServerLive": lambda _data, _context: metadata.encode_live(live=True),
+            "ServerReady": lambda _data, _context: metadata.encode_ready(ready=self.ready),
+            "ServerMetadata": _server_metadata,
+            "ModelReady": self._model_ready,
+            "ModelMetadata": self._model_metadata,
+            "ModelInfer": self._infer,
+        }
+        health: Handlers = {
+            "Check": grpc.unary_unary_rpc_method_handler(self._guarded(self._check)),
+            "Watch": grpc.unary_stream_rpc_method_handler(_NonBlocking(self._watch)),
+        }
+        calls: Handlers = {
+            name: grpc.unary_unary_rpc_method_handler(self._guarded(function))
+            for name, function in inference.items()
+        }
+        return [
+            grpc.method_handlers_generic_handler(INFERENCE_SERVICE, calls),
+            grpc.method_handlers_generic_handler(HEALTH_SERVICE, health),
+        ]
+
+    def _infer(self, data: bytes, context: grpc.ServicerContext) -> bytes:
+        return encode_response(self.service.infer(decode_request(data), context))
+
+    def _model_ready(self, data: bytes, _context: grpc.ServicerContext) -> bytes:
+        asked = metadata.decode_model_name("ModelReadyRequest", data)
+        return metadata.encode_ready(ready=self.ready and self.service.model_ready(*asked))
+
+    def _model_metadata(self, data: bytes, _context: grpc.ServicerContext) -> bytes:
+        asked = metadata.decode_model_name("ModelMetadataRequest", data)
+        return metadata.encode_model_metadata(self.service.model_metadata(*asked))
+
+    def _check(self, data: bytes, _context: grpc.ServicerContext) -> bytes:
+        service = metadata.decode_health_request(data)
+        status = self._health.status(service)
+        if status == metadata.SERVICE_UNKNOWN:
+            raise ModelNotFoundError(f"no service {service!r} is known here")
+        return metadata.encode_health(status)
+
+    def _watch(self, data: bytes, context: grpc.ServicerContext, send: Send) -> None:
+        try:
+            self._health.watch(metadata.decode_health_request(data), context, send)
+        except Exception as error:  # noqa: BLE001 (the boundary: no error ends the server)
+            self._abort(context, error)
+
+    def _guarded(self, function: Unary) -> Unary:
+        """`function`, with every error as a status."""
+
+        def guarded(data: bytes, context: grpc.ServicerContext) -> bytes:
+            try:
+                return function(data, context)
+            except Exception as error:  # noqa: BLE001 (the boundary: no error ends the server)
+                self._abort(context, error)
+
+        return guarded
+
+    def _abort(self, context: grpc.ServicerContext, error: Exception) -> NoReturn:
+        status = status_of(error)
+        words = str(error) if isinstance(error, WhereverError | WireError) else _UNEXPECTED
+        if status == "INTERNAL":
+            _LOG.error("a call failed", exc_info=error)
+        trailing = [(CODE_KEY, code_of(error))]
+        if isinstance(error, OverloadedError):
+            trailing.append((_PUSHBACK_KEY, f"{self.gate.retry_after_s() * 1000:.0f}"))
+        context.set_trailing_metadata(tuple(trailing))
+        context.abort(grpc.StatusCode[status], words[:_MAX_WORDS])
+
+
+class _NonBlocking:
+    """Makes grpcio hand over a function that sends, instead of keeping a thread for a stream."""
+
+    experimental_non_blocking = True
+
+    def __init__(self, function: Callable[[bytes, grpc.ServicerContext, Send], None]) -> None:
+        self._function = function
+
+    def __call__(self, data: bytes, context: grpc.ServicerContext, send: Send) -> None:
+        self._function(data, context, send)
+
+
+def _server_metadata(_data: bytes, _context: grpc.ServicerContext) -> bytes:
+    return metadata.encode_server_metadata(server_metadata())
+
+
+def _listen(server: grpc.Server, address: str, port: int) -> int:
+    host = f"[{address}]" if ":" in address else address
+    try:
+        bound = server.add_insecure_port(f"{host}:{port}")
+    except RuntimeError:
+        bound = 0
+    if not bound:
+        raise SettingsError(f"cannot listen on {host}:{port}: {_why_not(address, port)}")
+    return bound
+
+
+def _why_not(address: str, port: int) -> str:
+    """What the system says when asked for the address directly; gRPC keeps it to itself."""
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(
+            address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.bind(where)
+    except OSError as error:
+        return f"{error.strerror}; choose another address or port (0 takes any free port)"
+    return "it was taken a moment ago; try again, or choose another port (0 takes any free one)"
+
+
+def _options(max_bytes: int) -> list[tuple[str, int]]:
+    return [
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", max_bytes + _SLACK_BYTES),
+        ("grpc.max_send_message_length", max_bytes + _SLACK_BYTES),
+        # half of what is promised: pings that were delayed on the way arrive close together
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", PING_EVERY_MS // 2),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # a client that vanished is noticed after this long, and its calls are cancelled
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.http2.max_pings_without_data", 0),
+    ]

@@ -1,0 +1,227 @@
+"""What a server of the protocol does, apart from how bytes reach it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING
+
+from wherever_contracts.errors import InputError, RefusedError, WhereverError
+from wherever_contracts.manifest import InputEntry, Signature, TensorEntry, signature_digest
+from wherever_contracts.tensors import WIRE_TYPES, Array, describe
+from wherever_contracts.wire.metadata import ModelMetadata, ServerMetadata, TensorMetadata
+from wherever_contracts.wire.tensors import (
+    InferRequest,
+    InferResponse,
+    Parameters,
+    WireTensor,
+    from_array,
+    to_array,
+)
+from wherever_edge.inputs import check_options, from_wire
+
+if TYPE_CHECKING:
+    from wherever_contracts.receipts import Answer, Ran
+    from wherever_contracts.tensors import TensorSpec
+    from wherever_edge.host import LoadedVariant, LocalHost
+    from wherever_edge.oip.gate import Caller, Gate
+
+PLATFORM = "wherever"
+EXTENSION = "wherever"
+
+# between a model's name and a variant's id: no name has it
+RAW_MARK = "--"
+
+# parameters of a response
+RAN_KEY = "wherever_ran"
+CONFIDENCE_KEY = "wherever_confidence"
+ENGINE_KEY = "wherever_engine_s"
+
+
+class InferenceService:
+    """Answers the protocol's requests from a host's models. Safe to use from many threads.
+
+    `NAME` means a model: the signature's inputs in, its outputs out, by the variant that the host
+    chooses or that the parameter `variant` names. `NAME--VARIANT` means the bare tensors of one
+    variant, without its pipeline.
+
+    Args:
+        host: where the models are.
+        gate: bounds the calls at work.
+        parameters: put into every response.
+    """
+
+    def __init__(self, host: LocalHost, gate: Gate, parameters: Parameters) -> None:
+        self.host = host
+        self.gate = gate
+        self._parameters = parameters
+        self._digests: dict[str, str] = {}
+
+    def infer(self, request: InferRequest, caller: Caller) -> InferResponse:
+        """Answer a call.
+
+        Raises:
+            InputError: an input, option or output name does not fit the signature.
+            RefusedError: the caller knows another signature than the model has here.
+            OverloadedError: too many calls are waiting.
+            DeadlineError: nobody waits for the answer any more; nothing was run.
+            WhereverError: whatever the host raises.
+        """
+        if RAW_MARK in request.model:
+            return self._infer_raw(request, caller)
+        loaded = self._resolve(request)
+        signature = loaded.signature
+        names = _chosen(request.outputs, [entry.name for entry in signature.outputs])
+        inputs = from_wire(signature, request.inputs)
+        options = check_options(signature, _options(signature, request.parameters))
+        answer = self.gate.run(caller, lambda: loaded.answer(inputs, options))
+        return InferResponse(
+            loaded.package.name,
+            loaded.package.version,
+            request.id,
+            {**self._parameters, **_answer_parameters(answer)},
+            tuple(from_array(name, answer.outputs[name]) for name in names),
+        )
+
+    def model_ready(self, model: str, version: str) -> bool:
+        """True when calls for the model can be answered; it is loaded if need be."""
+        name, _, variant = model.partition(RAW_MARK)
+        try:
+            self.host.resolve(name, version, variant)
+        except WhereverError:
+            return False
+        return True
+
+    def model_metadata(self, model: str, version: str) -> ModelMetadata:
+        """What there is to know about a model, or about the tensors of one variant.
+
+        Raises:
+            ModelNotFoundError: no such model, version or variant is here.
+        """
+        if RAW_MARK in model:
+            return self._raw_metadata(model, version)
+        package = self.host.store.get(f"{model}@{version}" if version else model)
+        known = [p.version for p in self.host.store.list() if p.name == package.name]
+        signature = package.manifest.signature
+        return ModelMetadata(
+            model,
+            (package.version,) if version else tuple(known),
+            PLATFORM,
+            tuple(map(_input_metadata, signature.inputs)),
+            tuple(map(_tensor_metadata, signature.outputs)),
+        )
+
+    def _infer_raw(self, request: InferRequest, caller: Caller) -> InferResponse:
+        name, _, variant = request.model.partition(RAW_MARK)
+        loaded = self.host.resolve(name, request.version, variant)
+        session = loaded.session
+        names = _chosen(request.outputs, [spec.name for spec in session.outputs])
+        feed = _feed(session.inputs, request.inputs)
+        outputs = self.gate.run(caller, lambda: session.run(feed))
+        return InferResponse(
+            request.model,
+            loaded.package.version,
+            request.id,
+            {**self._parameters, RAN_KEY: _ran_json(loaded.ran)},
+            tuple(from_array(name, outputs[name]) for name in names),
+        )
+
+    def _raw_metadata(self, model: str, version: str) -> ModelMetadata:
+        name, _, variant = model.partition(RAW_MARK)
+        loaded = self.host.resolve(name, version, variant)
+        tensors = loaded.variant.tensors
+        return ModelMetadata(
+            model,
+            (loaded.package.version,),
+            PLATFORM,
+            tuple(map(_tensor_metadata, tensors.inputs)),
+            tuple(map(_tensor_metadata, tensors.outputs)),
+        )
+
+    def _resolve(self, request: InferRequest) -> LoadedVariant:
+        variant = _text(request.parameters, "variant")
+        loaded = self.host.resolve(request.model, request.version, variant)
+        known = _text(request.parameters, "signature")
+        if known and known != self._digest(loaded):
+            raise RefusedError(
+                f"the caller's signature of {loaded.package.name!r} is not that of version "
+                f"{loaded.package.version}, which is served here; update the package on one side"
+            )
+        return loaded
+
+    def _digest(self, loaded: LoadedVariant) -> str:
+        digest = self._digests.get(loaded.package.digest)
+        if digest is None:
+            digest = signature_digest(loaded.signature)
+            self._digests[loaded.package.digest] = digest
+        return digest
+
+
+@cache
+def server_metadata() -> ServerMetadata:
+    """What a server of ours says about itself."""
+    from importlib.metadata import version  # noqa: PLC0415 (28 ms)
+
+    return ServerMetadata(PLATFORM, version("wherever"), (EXTENSION,))
+
+
+def _text(parameters: Parameters, name: str) -> str:
+    value = parameters.get(name, "")
+    if not isinstance(value, str):
+        raise InputError(name, "a string parameter", repr(value))
+    return value
+
+
+def _options(signature: Signature, parameters: Parameters) -> Parameters:
+    names = [option.name for option in signature.options]
+    return {name: parameters[name] for name in names if name in parameters}
+
+
+def _chosen(wanted: Sequence[str], known: Sequence[str]) -> Sequence[str]:
+    for name in wanted:
+        if name not in known:
+            raise InputError(name, f"an output's name ({', '.join(known)})", "an unknown name")
+    return wanted or known
+
+
+def _answer_parameters(answer: Answer) -> Parameters:
+    parameters: Parameters = {RAN_KEY: _ran_json(answer.ran), ENGINE_KEY: answer.engine_s}
+    if answer.confidence is not None:
+        parameters[CONFIDENCE_KEY] = answer.confidence
+    return parameters
+
+
+@lru_cache(maxsize=256)
+def _ran_json(ran: Ran) -> str:
+    return json.dumps(ran._asdict(), separators=(",", ":"))
+
+
+def _feed(specs: Sequence[TensorSpec], tensors: Sequence[WireTensor]) -> dict[str, Array]:
+    given = {tensor.name: tensor for tensor in tensors}
+    expected = {spec.name for spec in specs}
+    if given.keys() != expected or len(given) != len(tensors):
+        found = ", ".join(tensor.name for tensor in tensors) or "none"
+        raise InputError("", f"the tensors {', '.join(sorted(expected))}, each once", found)
+    return {spec.name: _fitting(spec, given[spec.name]) for spec in specs}
+
+
+def _fitting(spec: TensorSpec, tensor: WireTensor) -> Array:
+    try:
+        array = to_array(tensor)
+    except ValueError as error:
+        found = f"{tensor.datatype}{list(tensor.shape)}"
+        raise InputError(spec.name, str(error), found) from error
+    if not spec.admits(array):
+        raise InputError(spec.name, str(spec), describe(array))
+    return array
+
+
+def _tensor_metadata(entry: TensorEntry) -> TensorMetadata:
+    return TensorMetadata(entry.name, WIRE_TYPES[entry.dtype], entry.shape)
+
+
+def _input_metadata(entry: InputEntry) -> TensorMetadata:
+    if entry.dtype is None or entry.shape is None:  # an image or a text
+        return TensorMetadata(entry.name, "BYTES", (1,))
+    return TensorMetadata(entry.name, WIRE_TYPES[entry.dtype], entry.shape)
