@@ -1,0 +1,1 @@
+"""The gateway: the same host that devices run, behind gRPC and HTTP."""
