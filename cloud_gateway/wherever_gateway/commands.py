@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json as jsonlib
+import json as json_format
+import logging
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wherever_contracts.errors import MissingExtraError, WhereverError
-from wherever_edge.cli import JsonFlag, run
+from wherever_edge.cli import FAILED, JsonFlag, error_data, printable, run
 
 if TYPE_CHECKING:
     from wherever_gateway.gateway import Gateway
 
-HTTP_PORT = 8000
+DEFAULT_HTTP_PORT = 8000
 
 
 @run
@@ -23,85 +24,123 @@ def gateway(
     *,
     packages: Annotated[
         list[Path] | None,
-        typer.Option(help="A package, or a directory of packages; may be repeated."),
+        typer.Option("--packages", help="A directory of packages, a package, or an archive."),
     ] = None,
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
     grpc_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port for gRPC; 0: any that is free.")
+        int, typer.Option("--grpc-port", min=0, max=65535, help="The gRPC port; 0: any free one.")
     ] = 8001,
     http_port: Annotated[
         int | None,
         typer.Option(
-            min=0, max=65535, help=f"Port for HTTP; 0: any that is free.  [default: {HTTP_PORT}]"
+            "--http-port",
+            min=0,
+            max=65535,
+            help=f"The HTTP port; 0: any free one.  [default: {DEFAULT_HTTP_PORT}]",
+            show_default=False,
         ),
     ] = None,
-    no_http: Annotated[bool, typer.Option("--no-http", help="Leave HTTP off.")] = False,
+    http: Annotated[bool, typer.Option("--http/--no-http", help="Serve HTTP too.")] = True,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of one run of the engine.")
+        int | None,
+        typer.Option("--threads", min=1, help="Calls at work at a time; by default one a core."),
     ] = None,
     max_waiting: Annotated[
-        int, typer.Option(min=0, help="Calls that may wait; more are refused at once.")
+        int, typer.Option("--max-waiting", min=0, help="Calls that may wait; more are refused.")
     ] = 64,
     grace_s: Annotated[
-        float, typer.Option(min=0, help="Seconds that running calls get when it is stopped.")
+        float,
+        typer.Option("--grace-s", min=0, help="Seconds that running calls have when it ends."),
     ] = 10.0,
+    home: Annotated[
+        Path | None,
+        typer.Option("--home", envvar="WHEREVER_HOME", help="Where archives are unpacked."),
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Serve packages to devices, over gRPC and HTTP; without --packages, the built-in ones."""
-    from platformdirs import user_data_path  # noqa: PLC0415
+    """Serve models over gRPC and HTTP (the Open Inference Protocol v2) until told to end."""
+    from wherever_gateway.gateway import GatewayOptions  # noqa: PLC0415 (grpc, numpy: 160 ms)
+    from wherever_gateway.gateway import run as run_gateway  # noqa: PLC0415
 
-    from wherever_gateway.gateway import Gateway, GatewaySettings, serve  # noqa: PLC0415
-
-    _warn_off_loopback(host)
-    settings = GatewaySettings(
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    options = GatewayOptions(
         packages=tuple(packages or ()),
         address=host,
         grpc_port=grpc_port,
-        http_port=_http_port(http_port, off=no_http),
-        threads=threads,
+        http_port=_http_port(http_port, http=http),
+        workers=threads,
         max_waiting=max_waiting,
-        unpack_into=user_data_path("wherever", appauthor=False) / "unpacked",
+        grace_s=grace_s,
+        unpack_into=(home or _default_home()) / "unpacked",
     )
-    if not serve(Gateway(settings), grace_s, lambda ready: _announce(ready, json=json)):
-        raise WhereverError(f"some calls had not ended after {grace_s:g} s and were cancelled")
+    done = run_gateway(options, lambda started: _say_ready(started, as_json=json))
+    if not done:
+        _warn(f"some calls did not end within {grace_s:g} s and were given up")
+        sys.stdout.flush()
+        os._exit(FAILED)  # their threads cannot be ended in any other way
 
 
-def _http_port(given: int | None, *, off: bool) -> int | None:
-    """The port to serve HTTP on; without its extra HTTP is off, unless it was asked for."""
-    if off:
+def _http_port(wanted: int | None, *, http: bool) -> int | None:
+    """The port for HTTP, None for no HTTP.
+
+    Raises:
+        MissingExtraError: a port was asked for, and what serves HTTP is not installed.
+    """
+    from wherever_contracts.errors import missing_extra  # noqa: PLC0415
+    from wherever_gateway.gateway import has_http  # noqa: PLC0415
+
+    if not http:
         return None
-    try:
-        import starlette  # noqa: F401, PLC0415
-        import uvicorn  # noqa: F401, PLC0415
-    except ImportError as error:
-        if given is not None:
-            raise MissingExtraError(
-                "--http-port needs an extra: pip install 'wherever[gateway]'"
-            ) from error
-        _say("HTTP is off; to have it: pip install 'wherever[gateway]'")
-        return None
-    return HTTP_PORT if given is None else given
+    if has_http():
+        return DEFAULT_HTTP_PORT if wanted is None else wanted
+    missing = missing_extra("serving HTTP", "gateway")
+    if wanted is not None:
+        raise missing
+    _warn(f"only gRPC is served: {missing}")
+    return None
 
 
-def _announce(ready: Gateway, *, json: bool) -> None:
-    models = [f"{package.name} {package.version}" for package in ready.host.store.list()]
-    if json:
-        line = {"grpc": ready.grpc_address, "http": ready.http_address, "models": models}
-        print(jsonlib.dumps(line), flush=True)  # noqa: T201
-        return
-    http = f" and http://{ready.http_address}" if ready.http_address else ""
-    print(f"serving {', '.join(models)} on {ready.grpc_address} (gRPC){http}", flush=True)  # noqa: T201
+def _default_home() -> Path:
+    from platformdirs import user_data_path  # noqa: PLC0415
+
+    return user_data_path("wherever", appauthor=False)
 
 
-def _warn_off_loopback(host: str) -> None:
+def _say_ready(gateway: Gateway, *, as_json: bool) -> None:
+    """Say that calls are taken from now on: one line on standard output, warnings beside it."""
     from wherever_edge.oip.endpoints import is_loopback  # noqa: PLC0415
 
-    if not is_loopback(host):
-        _say(
-            f"anyone who can reach {host} can use this gateway: "
-            "there is no TLS and no key yet; keep it inside a network that you trust"
+    for what, error in gateway.refused:
+        _warn(f"not served: {what}: {error}")
+    if not is_loopback(gateway.options.address):
+        _warn(
+            f"whoever reaches {gateway.options.address} can send calls and read the answers: "
+            "there is no encryption and no key yet"
         )
+    print(_ready_json(gateway) if as_json else _ready_text(gateway), flush=True)  # noqa: T201
 
 
-def _say(words: str) -> None:
-    print(f"note: {words}", file=sys.stderr, flush=True)  # noqa: T201
+def _ready_text(gateway: Gateway) -> str:
+    models = ", ".join(f"{m.ran.model} {m.ran.version}" for m in gateway.models)
+    http = f" and http://{gateway.http}" if gateway.http else ""
+    return printable(f"serving {models} on grpc://{gateway.grpc}{http}; Ctrl-C ends it")
+
+
+def _ready_json(gateway: Gateway) -> str:
+    models = [
+        {"name": m.ran.model, "version": m.ran.version, "variant": m.ran.variant}
+        for m in gateway.models
+    ]
+    refused = [{"what": what, **error_data(error)} for what, error in gateway.refused]
+    said: dict[str, Any] = {
+        "grpc": gateway.grpc,
+        "http": gateway.http,
+        "models": models,
+        "refused": refused,
+        "pid": os.getpid(),
+    }
+    return json_format.dumps(said, default=str)
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {printable(text)}", file=sys.stderr, flush=True)  # noqa: T201

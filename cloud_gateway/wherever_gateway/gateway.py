@@ -1,159 +1,184 @@
-"""A gateway: packages, a host, and the fronts that lead to it, from start to drained."""
+"""The gateway as one thing: packages, host, gRPC and REST, from start to graceful end."""
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
+from time import monotonic
 from typing import TYPE_CHECKING
 
-from wherever_contracts.errors import SettingsError, WhereverError
+from wherever_contracts.errors import ModelNotFoundError, WhereverError
 from wherever_edge.host import LocalHost
+from wherever_edge.oip.client import MAX_BYTES
 from wherever_edge.oip.server import InferenceServer
 from wherever_edge.packages.store import Store
 
 if TYPE_CHECKING:
-    from wherever_gateway.rest import RestFront
+    from types import FrameType
 
-MAX_BYTES = 64 * 1024 * 1024
+    from wherever_edge.host import LoadedVariant
+    from wherever_gateway.http_server import HttpServer
+
+# a process that a signal ended exits with this plus the signal's number
+_SIGNALLED = 128
 
 
 @dataclass(frozen=True, slots=True)
-class GatewaySettings:
-    """What a gateway serves, and where.
+class GatewayOptions:
+    """How a gateway is to run.
 
     Attributes:
-        packages: directories that are packages or hold some; none: the packages in the wheel.
-        address: the address to listen on; the default is reached from this machine alone.
-        grpc_port: the port for gRPC; 0 takes any that is free.
-        http_port: the port for HTTP; 0 takes any that is free, None leaves HTTP off.
-        threads: threads of one run of the engine.
-        max_waiting: calls that may wait for their turn; more are refused at once.
-        max_bytes: the largest message in either direction.
-        unpack_into: where archives among the packages are unpacked.
+        packages: where models are; the wheel's own when there are none.
+        address: what to listen on.
+        grpc_port: 0 takes any free port.
+        http_port: 0 takes any free port, None serves no HTTP.
+        workers: calls at work at a time; None means one for each core.
+        max_waiting: calls that may wait behind them.
+        grace_s: how long calls that run may take when the gateway stops.
+        max_bytes: the largest message.
+        unpack_into: where archives are unpacked.
     """
 
     packages: tuple[Path, ...] = ()
     address: str = "127.0.0.1"
     grpc_port: int = 8001
     http_port: int | None = 8000
-    threads: int | None = None
+    workers: int | None = None
     max_waiting: int = 64
+    grace_s: float = 10.0
     max_bytes: int = MAX_BYTES
     unpack_into: Path | None = None
 
 
 class Gateway:
-    """Serves packages over gRPC and HTTP, from one host.
+    """Serves every model of its packages.
 
-    Raises:
-        SettingsError: a package that was named is refused, or there is nothing to serve.
+    Attributes:
+        models: what is served, loaded: the reference variant of each package if it can run here.
+        refused: what is not served, and why.
     """
 
-    def __init__(self, settings: GatewaySettings) -> None:
-        self.settings = settings
+    def __init__(self, options: GatewayOptions) -> None:
+        self.options = options
         store = Store(
-            settings.packages,
-            builtin=not settings.packages,
-            unpack_into=settings.unpack_into,
+            options.packages, builtin=not options.packages, unpack_into=options.unpack_into
         )
-        _refuse_bad_packages(store)
-        self.host = LocalHost(store, distance="cloud", threads=settings.threads)
-        self._grpc = InferenceServer(
+        self.host = LocalHost(store, distance="cloud")
+        self.models: list[LoadedVariant] = []
+        self.refused: list[tuple[str, WhereverError]] = []
+        self.server = InferenceServer(
             self.host,
-            address=settings.address,
-            port=settings.grpc_port,
-            max_waiting=settings.max_waiting,
-            max_bytes=settings.max_bytes,
+            address=options.address,
+            port=options.grpc_port,
+            workers=options.workers,
+            max_waiting=options.max_waiting,
+            max_bytes=options.max_bytes,
         )
-        self._http: RestFront | None = None
-
-    @property
-    def grpc_address(self) -> str:
-        """ "host:port" of the gRPC front."""
-        return _joined(self.settings.address, self._grpc.port)
-
-    @property
-    def http_address(self) -> str | None:
-        """ "host:port" of the HTTP front, None when there is none."""
-        return None if self._http is None else _joined(self.settings.address, self._http.port)
+        self._http: HttpServer | None = None
 
     def start(self) -> None:
-        """Load every model, then listen.
+        """Load the models, then listen.
 
         Raises:
-            WhereverError: a model cannot be loaded, or a port is taken.
+            WhereverError: there is no model to serve, or a port cannot be listened on.
         """
-        for package in self.host.store.list():
-            self.host.resolve_package(package)
-        self._grpc.start()
-        if self.settings.http_port is not None:
-            try:
-                self._http = self._start_http(self.settings.http_port)
-            except WhereverError:
-                self._grpc.drain(0)
-                raise
+        self._load()
+        self.server.start()
+        if self.options.http_port is not None:
+            self._http = self._start_http(self.options.http_port)
 
-    def drain(self, grace_s: float) -> bool:
+    @property
+    def grpc(self) -> str:
+        """Where gRPC is served, "host:port"."""
+        return _address(self.options.address, self.server.port)
+
+    @property
+    def http(self) -> str | None:
+        """Where HTTP is served, "host:port"; None when it is not."""
+        return _address(self.options.address, self._http.port) if self._http is not None else None
+
+    def drain(self) -> bool:
         """Take no more calls, let those that run end, and stop; True when all ended in time."""
-        if self._http is not None:
-            self._http.drain(grace_s)
-        done = self._grpc.drain(grace_s)
-        self.host.close()
+        ends = monotonic() + self.options.grace_s
+        http = self._http
+        closing = (
+            threading.Thread(target=http.drain, args=(self.options.grace_s,)) if http else None
+        )
+        if closing is not None:
+            closing.start()
+        done = self.server.drain(self.options.grace_s)
+        if closing is not None:
+            closing.join(max(0.0, ends - monotonic()) + 1)
+        if done:
+            self.host.close()
         return done
 
-    def _start_http(self, port: int) -> RestFront:
-        from wherever_gateway.rest import RestFront  # noqa: PLC0415 (needs the gateway extra)
+    def _load(self) -> None:
+        self.refused = [(str(path), error) for path, error in self.host.store.refused()]
+        for package in self.host.store.list():
+            try:
+                self.models.append(self.host.resolve_package(package))
+            except WhereverError as error:
+                self.refused.append((f"{package.name} {package.version}", error))
+        if not self.models:
+            why = "; ".join(f"{what}: {error}" for what, error in self.refused)
+            raise ModelNotFoundError(f"there is no model to serve ({why or 'no package is there'})")
 
-        front = RestFront(
-            self._grpc.service,
-            lambda: self._grpc.ready,
-            address=self.settings.address,
+    def _start_http(self, port: int) -> HttpServer:
+        from wherever_gateway.http_server import HttpServer  # noqa: PLC0415 (an extra)
+        from wherever_gateway.rest import rest_app  # noqa: PLC0415
+
+        gate = self.server.gate
+        http = HttpServer(
+            rest_app(self.server, max_bytes=self.options.max_bytes),
+            address=self.options.address,
             port=port,
-            max_bytes=self.settings.max_bytes,
+            max_connections=4 * (gate.workers + gate.max_waiting),
         )
-        front.start()
-        return front
+        http.start()
+        return http
 
 
-def serve(gateway: Gateway, grace_s: float, announce: Callable[[Gateway], None]) -> bool:
-    """Run until SIGTERM or SIGINT, then drain; a second signal stops at once.
+def has_http() -> bool:
+    """Whether the extra that serves HTTP is installed."""
+    return all(importlib.util.find_spec(name) for name in ("starlette", "uvicorn"))
+
+
+def run(options: GatewayOptions, ready: Callable[[Gateway], None]) -> bool:
+    """Serve until the process is told to end (SIGTERM or Ctrl-C), then drain.
+
+    A second signal ends the process at once.
 
     Args:
-        gateway: not started yet.
-        grace_s: how long running calls may take to end.
-        announce: called once, when calls are taken.
+        options: how to run.
+        ready: called once everything is loaded and listens.
 
     Returns:
-        True when every call ended within the grace.
-    """
-    asked = threading.Event()
+        True when every call that was running ended in time.
 
-    def stop(number: int, _frame: FrameType | None) -> None:
-        if asked.is_set():
-            raise SystemExit(128 + number)
-        asked.set()
+    Raises:
+        WhereverError: there is no model to serve, or a port cannot be listened on.
+    """
+    told = threading.Event()
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        if told.is_set():
+            os._exit(_SIGNALLED + number)
+        told.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+        signal.signal(number, end)
+    gateway = Gateway(options)
     gateway.start()
-    announce(gateway)
-    asked.wait()
-    return gateway.drain(grace_s)
+    ready(gateway)
+    told.wait()
+    return gateway.drain()
 
 
-def _refuse_bad_packages(store: Store) -> None:
-    refused = store.refused()
-    if refused:
-        path, error = refused[0]
-        more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
-        raise SettingsError(f"package {path} is refused: {error}{more}")
-    if not store.list():
-        raise SettingsError("there is nothing to serve: no package was found")
-
-
-def _joined(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
