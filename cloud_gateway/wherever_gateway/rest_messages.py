@@ -12,7 +12,7 @@ import binascii
 import json
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple, TypeGuard, cast
 
 import numpy as np
 
@@ -247,15 +247,13 @@ def _is_parameter(value: Any) -> TypeGuard[str | float | bool]:
 def _object(field: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(field, "a JSON object", repr(value)[:80])
-    found: dict[str, Any] = value
-    return found
+    return cast("dict[str, Any]", value)
 
 
 def _list(field: str, value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise InputError(field, "a JSON array", repr(value)[:80])
-    found: list[Any] = value
-    return found
+    return value  # pyright: ignore[reportUnknownVariableType]  # of Any, as mypy sees
 
 
 def _text(field: str, entry: dict[str, Any], name: str, default: str | None = None) -> str:

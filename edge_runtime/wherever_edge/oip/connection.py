@@ -32,6 +32,9 @@ from wherever_edge.oip.status import CODE_KEY, PING_KEY, attempt_error
 
 T = TypeVar("T")
 
+# with these words, and UNAVAILABLE, newer gRPC servers end the calls that outlast their drain
+_GIVEN_UP = "Cancelling all calls"
+
 
 class Connection:
     """What `RemoteHost` does once it is used; its methods are described there.
@@ -137,7 +140,8 @@ class Connection:
 
     def broken_off(self, error: grpc.Call) -> bool:
         """True when the server cancelled the call: it stops, and another may take its place."""
-        return error.code().name == "CANCELLED" and not self.links.closed
+        cancelled = error.code().name == "CANCELLED" or error.details() == _GIVEN_UP
+        return cancelled and not self.links.closed
 
     def failure(
         self, error: grpc.Call, link: Link, started: float, timeout_s: float | None

@@ -44,8 +44,13 @@ class Gate:
         self.refused = 0
         self.dropped = 0
         self._lock = threading.Lock()
-        self._waiting: deque[threading.Lock] = deque()
+        self._queue: deque[threading.Lock] = deque()
         self._usual_s = 0.0
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for their turn now."""
+        return len(self._queue)
 
     def run(self, caller: Caller, work: Callable[[], T]) -> T:
         """Do `work` when its turn has come.
@@ -67,7 +72,7 @@ class Gate:
 
     def retry_after_s(self) -> float:
         """When a call that is refused now may find room."""
-        return max(0.01, self._usual_s * (len(self._waiting) + 1) / self.workers)
+        return max(0.01, self._usual_s * (len(self._queue) + 1) / self.workers)
 
     def _queue_up(self) -> threading.Lock | None:
         """Begin at once (None), or get a lock that is released when the turn has come."""
@@ -75,7 +80,7 @@ class Gate:
             if self.working < self.workers:
                 self.working += 1
                 return None
-            if len(self._waiting) >= self.max_waiting:
+            if len(self._queue) >= self.max_waiting:
                 self.refused += 1
                 raise OverloadedError(
                     f"{self.workers} calls are at work and {self.max_waiting} are waiting; "
@@ -83,7 +88,7 @@ class Gate:
                 )
             turn = threading.Lock()
             turn.acquire()
-            self._waiting.append(turn)
+            self._queue.append(turn)
             return turn
 
     def _await(self, turn: threading.Lock, caller: Caller) -> None:
@@ -92,9 +97,9 @@ class Gate:
         if turn.acquire(timeout=limit):
             return
         with self._lock:
-            came_after_all = turn not in self._waiting
+            came_after_all = turn not in self._queue
             if not came_after_all:
-                self._waiting.remove(turn)
+                self._queue.remove(turn)
         if not came_after_all:
             raise self._drop()
 
@@ -102,8 +107,8 @@ class Gate:
         """Let the next in line begin."""
         with self._lock:
             self._usual_s += _WEIGHT * (elapsed_s - self._usual_s)
-            if self._waiting:
-                self._waiting.popleft().release()
+            if self._queue:
+                self._queue.popleft().release()
             else:
                 self.working -= 1
 

@@ -243,7 +243,7 @@ def _options(max_bytes: int) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", max_bytes + _SLACK_BYTES),
         ("grpc.max_send_message_length", max_bytes + _SLACK_BYTES),
         # half of what is promised: pings that were delayed on the way arrive close together
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", PING_EVERY_MS // 2),
+        ("grpc.http2.min_ping_interval_without_data_ms", PING_EVERY_MS // 2),
         ("grpc.keepalive_permit_without_calls", 1),
         # a client that vanished is noticed after this long, and its calls are cancelled
         ("grpc.keepalive_time_ms", 30_000),
