@@ -15,12 +15,13 @@ from wherever_contracts.tensors import Array
 from wherever_edge.builtin import digits_test_split
 
 OUTAGE_CALLS = 1000
+DEADLINE_S = 0.1
 
 
 def rows() -> list[Row]:
     """Accuracy by mode, then a gateway that is killed, hung and restarted."""
     with Gateway() as gateway, wherever.Client(gateways=[gateway.address]) as client:
-        return [*_accuracy(client), *_outages(gateway, client)]
+        return [*_accuracy(client), *_outages(gateway, client), _deadlines(gateway)]
 
 
 def _accuracy(client: wherever.Client) -> list[Row]:
@@ -79,6 +80,26 @@ def _outages(gateway: Gateway, client: wherever.Client) -> list[Row]:
             )
         )
     return result
+
+
+def _deadlines(gateway: Gateway) -> Row:
+    """Calls that prefer a gateway that hangs, each by a client that does not know it yet."""
+    image = digits_test_split()[0][0]
+    late: list[float] = []
+    gateway.signal(signal.SIGSTOP)
+    for _ in range(20):
+        with wherever.Client(gateways=[gateway.address], remote_timeout_s=60.0) as client:
+            client.predict("digits", image)
+            answer = client.predict("digits", image, mode="prefer_in_cloud", deadline_s=DEADLINE_S)
+            late.append(answer.receipt.total_s - DEADLINE_S)
+    gateway.signal(signal.SIGCONT)
+    return Row(
+        f"gateway hung, deadline {1e3 * DEADLINE_S:.0f} ms, cloud preferred: 20 first calls",
+        f"all answered by the device, the last {-1e3 * max(late):.1f} ms before the deadline",
+        "",
+        "by the deadline",
+        max(late) <= 0,
+    )
 
 
 def _run(digits: wherever.Model, images: Array, mode: Mode = "auto") -> list[float]:

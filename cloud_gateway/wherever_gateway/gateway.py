@@ -176,7 +176,9 @@ def run(options: GatewayOptions, ready: Callable[[Gateway], None]) -> bool:
     gateway = Gateway(options)
     gateway.start()
     ready(gateway)
-    told.wait()
+    # a signal that another thread received (as just after SIGCONT) does not wake this one
+    while not told.wait(0.5):
+        pass
     return gateway.drain()
 
 

@@ -274,7 +274,7 @@ def test_nothing_is_kept_back_when_the_device_may_not_answer():
 
 def test_a_deadline_that_leaves_no_time_for_the_cloud_is_kept_and_no_leave_is_taken():
     world = World(device=answer(confidence=0.5))
-    verdict = world.run(deadline_s=0.005)
+    verdict = world.run(deadline_s=0.015)
     assert verdict.degraded
     assert "the deadline leaves no time" in why(verdict)
     assert world.admitted == []
