@@ -23,6 +23,7 @@ from wherever_edge import plugins
 from wherever_edge.forking import loading
 from wherever_edge.packages.checks import tensor_mismatch
 from wherever_edge.pipelines.pipeline import State, Step, StepContext, compile_steps
+from wherever_edge.wire_inputs import WireInputs
 
 if TYPE_CHECKING:
     from wherever_contracts.places import Place
@@ -36,7 +37,17 @@ _RESERVED = ("options", "confidence", "placement")
 class LoadedVariant:
     """A variant in an engine, with its pipeline. Safe to use from many threads."""
 
-    __slots__ = ("_outputs", "_post", "_pre", "batches", "package", "ran", "session", "variant")
+    __slots__ = (
+        "_outputs",
+        "_post",
+        "_pre",
+        "batches",
+        "package",
+        "ran",
+        "session",
+        "variant",
+        "wire_inputs",
+    )
 
     def __init__(self, package: Package, variant: Variant, session: Session) -> None:
         self.package = package
@@ -51,6 +62,7 @@ class LoadedVariant:
         )
         self.batches = all(spec.shape[:1] == (-1,) for spec in (*session.inputs, *session.outputs))
         self.ran = _ran(package, variant, session)
+        self.wire_inputs = WireInputs(self.signature)
 
     @property
     def signature(self) -> Signature:

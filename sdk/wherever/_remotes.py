@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from wherever._breaker import Breaker
 from wherever_contracts.errors import AttemptError, BadAnswerError, WhereverError
-from wherever_contracts.manifest import Signature
 from wherever_contracts.receipts import Answer, Ran
-from wherever_contracts.tensors import Array, describe
+from wherever_contracts.tensors import Array, TensorSpec, describe
 from wherever_contracts.wire.tensors import InferRequest, InferResponse, to_array
 from wherever_edge.oip.client import RemoteHost
 
 if TYPE_CHECKING:
     from wherever._flow import Outcome
     from wherever_contracts.places import Place
+
+Outputs: TypeAlias = Sequence[TensorSpec]
 
 UNKNOWN = "not said"
 
@@ -61,21 +61,16 @@ class Remote:
         with self._lock:
             return self._breaker.admit()
 
-    @contextmanager
-    def preparing(self) -> Generator[None]:
-        """Around the making of a request: hands the leave back if that fails."""
-        try:
-            yield
-        except BaseException:
-            with self._lock:
-                self._breaker.released()
-            raise
+    def release(self) -> None:
+        """Hand the leave back: no call was sent."""
+        with self._lock:
+            self._breaker.released()
 
-    def infer(self, request: InferRequest, signature: Signature, timeout_s: float) -> Outcome:
+    def infer(self, request: InferRequest, outputs: Outputs, timeout_s: float) -> Outcome:
         """Send the call and wait for what comes of it."""
         started = monotonic()
         try:
-            answer = answer_of(self.host.infer(request, timeout_s), signature)
+            answer = answer_of(self.host.infer(request, timeout_s), outputs)
         except BaseException as error:  # noqa: BLE001 (raised again when it is not ours)
             return self._failed(error, timeout_s)
         self._answered(monotonic() - started)
@@ -84,7 +79,7 @@ class Remote:
     def start(
         self,
         request: InferRequest,
-        signature: Signature,
+        outputs: Outputs,
         timeout_s: float,
         done: Callable[[Outcome], None],
     ) -> Callable[[], None]:
@@ -102,7 +97,7 @@ class Remote:
 
         def finish(_: Any) -> None:
             try:
-                answer = answer_of(call.result(), signature)
+                answer = answer_of(call.result(), outputs)
             except BaseException as error:  # noqa: BLE001 (passed on as the outcome)
                 done(self._failed(error, timeout_s, keep=True))
                 return
@@ -170,32 +165,30 @@ class Remote:
         return True
 
 
-def answer_of(response: InferResponse, signature: Signature) -> Answer:
-    """The answer that a response carries, checked against the signature.
+def answer_of(response: InferResponse, outputs: Outputs) -> Answer:
+    """The answer that a response carries, checked against the signature's outputs.
 
     Raises:
         BadAnswerError: an output is missing, or of another dtype or shape than the signature's.
     """
     given = {tensor.name: tensor for tensor in response.outputs}
-    outputs: dict[str, Array] = {}
-    for entry in signature.outputs:
-        tensor = given.get(entry.name)
+    arrays: dict[str, Array] = {}
+    for spec in outputs:
+        tensor = given.get(spec.name)
         if tensor is None:
-            raise BadAnswerError(
-                f"the answer has no output {entry.name!r} (it has: {', '.join(given) or 'none'})"
-            )
+            has = ", ".join(given) or "none"
+            raise BadAnswerError(f"the answer has no output {spec.name!r} (it has: {has})")
         try:
             array = to_array(tensor)
         except ValueError as error:
-            raise BadAnswerError(f"output {entry.name!r}: expected {error}") from error
-        spec = entry.spec()
+            raise BadAnswerError(f"output {spec.name!r}: expected {error}") from error
         if not spec.admits(array):
-            raise BadAnswerError(f"output {entry.name!r}: expected {spec}, found {describe(array)}")
-        outputs[entry.name] = array
+            raise BadAnswerError(f"output {spec.name!r}: expected {spec}, found {describe(array)}")
+        arrays[spec.name] = array
     parameters = response.parameters
     confidence = parameters.get("wherever_confidence")
     return Answer(
-        outputs,
+        arrays,
         float(confidence) if isinstance(confidence, int | float) else None,
         _ran(str(parameters.get("wherever_ran", "")), response.model, response.version),
         _seconds(parameters),

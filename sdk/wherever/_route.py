@@ -12,7 +12,7 @@ from wherever._flow import Senses
 from wherever._prediction import call_id, next_serial
 from wherever_contracts.errors import WhereverError
 from wherever_contracts.wire.tensors import InferRequest
-from wherever_edge.inputs import to_wire
+from wherever_edge.wire_inputs import WireInputs
 
 if TYPE_CHECKING:
     from wherever._flow import Attempt, Outcome
@@ -32,11 +32,13 @@ class Route:
         "device",
         "device_s",
         "in_thread",
+        "outputs",
         "plan",
         "remotes",
         "senses",
         "signature",
         "signature_digest",
+        "wire_inputs",
         "wire_name",
         "wire_version",
     )
@@ -57,6 +59,8 @@ class Route:
         self.plan = plan
         self.signature = signature
         self.signature_digest = signature_digest
+        self.wire_inputs = WireInputs(signature)
+        self.outputs = tuple(entry.spec() for entry in signature.outputs)
         self.wire_name = wire_name
         self.wire_version = wire_version
         self.device = device
@@ -118,9 +122,12 @@ class Call:
         if attempt.timeout_s is None:
             return route.ask_device(self._inputs, self._options)
         remote = route.remotes[attempt.candidate.host]
-        with remote.preparing():
+        try:
             request = self.request(attempt.variant)
-        return remote.infer(request, route.signature, attempt.timeout_s)
+        except BaseException:
+            remote.release()
+            raise
+        return remote.infer(request, route.outputs, attempt.timeout_s)
 
     async def perform_async(self, attempt: Attempt) -> Outcome:
         """Carry out one attempt beside the running event loop."""
@@ -129,8 +136,11 @@ class Call:
             outcome: Outcome = await route.in_thread(route.ask_device, self._inputs, self._options)
             return outcome
         remote = route.remotes[attempt.candidate.host]
-        with remote.preparing():
+        try:
             request = await route.in_thread(self.request, attempt.variant)
+        except BaseException:
+            remote.release()
+            raise
         loop = asyncio.get_running_loop()
         arrival: asyncio.Future[Outcome] = loop.create_future()
 
@@ -142,7 +152,7 @@ class Call:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(arrived, outcome)
 
-        give_up = remote.start(request, route.signature, attempt.timeout_s, done)
+        give_up = remote.start(request, route.outputs, attempt.timeout_s, done)
         try:
             return await arrival
         except asyncio.CancelledError:
@@ -156,12 +166,12 @@ class Call:
         arrival: Future[Outcome] = Future()
         assert attempt.timeout_s is not None  # noqa: S101 (only remote attempts are started)
         try:
-            with remote.preparing():
-                request = self.request(attempt.variant)
+            request = self.request(attempt.variant)
         except WhereverError as error:
+            remote.release()
             arrival.set_result(error)
         else:
-            remote.start(request, route.signature, attempt.timeout_s, arrival.set_result)
+            remote.start(request, route.outputs, attempt.timeout_s, arrival.set_result)
         return arrival
 
     def request(self, variant: str) -> InferRequest:
@@ -176,7 +186,7 @@ class Call:
             route.wire_version,
             call_id(self.serial),
             parameters,
-            to_wire(route.signature, self._inputs),
+            route.wire_inputs.write(self._inputs),
         )
 
 

@@ -19,7 +19,7 @@ from wherever_contracts.wire.tensors import (
     from_array,
     to_array,
 )
-from wherever_edge.inputs import check_options, from_wire
+from wherever_edge.inputs import check_options
 
 if TYPE_CHECKING:
     from wherever_contracts.receipts import Answer, Ran
@@ -73,7 +73,7 @@ class InferenceService:
         loaded = self._resolve(request)
         signature = loaded.signature
         names = _chosen(request.outputs, [entry.name for entry in signature.outputs])
-        inputs = from_wire(signature, request.inputs)
+        inputs = loaded.wire_inputs.read(request.inputs)
         options = check_options(signature, _options(signature, request.parameters))
         answer = self.gate.run(caller, lambda: loaded.answer(inputs, options))
         return InferResponse(

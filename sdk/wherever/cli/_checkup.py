@@ -145,8 +145,10 @@ def look_at_home(home: Path) -> Iterator[Finding]:
         yield Finding("state", "ok", text)
 
 
-def look_at_gateways(addresses: Sequence[str], timeout_s: float) -> Iterator[Finding]:
-    """Is each gateway there?"""
+def look_at_gateways(
+    addresses: Sequence[str], models: Sequence[str], timeout_s: float
+) -> Iterator[Finding]:
+    """Is each gateway there, and does it serve the models that are known here?"""
     if not addresses:
         yield Finding(
             "gateways",
@@ -156,12 +158,18 @@ def look_at_gateways(addresses: Sequence[str], timeout_s: float) -> Iterator[Fin
         return
     from wherever.cli._reach import reach_all  # noqa: PLC0415 (grpc: 100 ms)
 
-    for found in reach_all(addresses, timeout_s):
-        took = f"{found.elapsed_s * 1000:.0f} ms"
-        if found.ok:
-            yield Finding("gateways", "ok", f"{found.address} is ready, asked in {took}")
-        else:
+    for found in reach_all(addresses, timeout_s, models):
+        if not found.ok:
             yield Finding("gateways", "fail", found.why, found.mend)
+            continue
+        took = f"{found.elapsed_s * 1000:.0f} ms"
+        yield Finding(
+            "gateways", "ok", f"{found.address} ({found.server}) is ready, asked in {took}"
+        )
+        if found.lacks:
+            text = f"{found.address} does not serve {', '.join(found.lacks)}: calls stay here"
+            mend = "give it the packages: wherever gateway --packages DIR"
+            yield Finding("gateways", "warn", text, mend)
 
 
 def settings_files() -> tuple[Path, ...]:
@@ -219,7 +227,10 @@ def _package(package: Package, host: LocalHost) -> Finding:
     runs = next((variant for variant, reason in choices if not reason), None)
     if runs is None:
         reasons = "; ".join(f"{variant.id}: {reason}" for variant, reason in choices)
-        return Finding("packages", "warn", f"{name} cannot run on this device ({reasons})")
+        text = f"{name} cannot run on this device ({reasons})"
+        return Finding(
+            "packages", "warn", text, "let a gateway answer: WHEREVER_GATEWAYS=host:port"
+        )
     return Finding("packages", "ok", f"{name} runs here as variant {runs.id}")
 
 

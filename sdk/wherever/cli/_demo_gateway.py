@@ -7,9 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
-from pathlib import Path
 from time import monotonic
 from types import TracebackType
 from typing import Self
@@ -18,6 +16,9 @@ from wherever_contracts.errors import WhereverError
 
 READY_WITHIN_S = 20.0
 CAN_FREEZE = hasattr(signal, "SIGSTOP")
+
+# Settings of the user's that are this gateway's business too.
+_KEPT = ("WHEREVER_HOME",)
 
 
 class DemoGateway:
@@ -31,30 +32,25 @@ class DemoGateway:
     def __init__(self) -> None:
         self.address = "127.0.0.1:0"
         self.pids: list[int] = []
-        self._home = tempfile.TemporaryDirectory(prefix="wherever-demo-")
         self._process: subprocess.Popen[bytes] | None = None
-        self._ready = threading.Event()
-        self._listener: threading.Thread | None = None
+        self._listener: _Listener | None = None
 
     def start(self) -> None:
         """Start the process; it is ready some time later."""
-        self._ready = threading.Event()
-        with self._log().open("wb") as log:
-            self._process = subprocess.Popen(  # noqa: S603 (this Python, our arguments)
-                [sys.executable, "-m", "wherever.cli._leash", *self._arguments()],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=self._environment(),
-                # of its own: Ctrl-C is not for it, and the system ends it should the demo be
-                # killed while it is frozen
-                process_group=0,
-            )
-        self.pids.append(self._process.pid)
-        self._listener = threading.Thread(
-            target=self._listen, args=(self._process, self._ready), daemon=True
+        port = self.address.rpartition(":")[2]
+        arguments = ["gateway", "--json", "--no-http", "--grpc-port", port]
+        self._process = subprocess.Popen(  # noqa: S603 (this Python, our arguments)
+            [sys.executable, "-m", "wherever.cli._leash", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=_environment(),
+            # of its own: Ctrl-C is not for it, and the system ends it should the demo be
+            # killed while it is frozen
+            process_group=0,
         )
-        self._listener.start()
+        self.pids.append(self._process.pid)
+        self._listener = _Listener(self._process)
 
     def wait_ready(self) -> None:
         """Wait until it serves.
@@ -62,33 +58,41 @@ class DemoGateway:
         Raises:
             WhereverError: it ended, or it is not ready in time; the message has its last words.
         """
+        listener = self._listener
+        if listener is None:
+            raise WhereverError("the demo's gateway was not started")
         ends = monotonic() + READY_WITHIN_S
-        while not self._ready.wait(0.05):
+        while not listener.ready.wait(0.05):
             self.check()
             if monotonic() > ends:
                 raise WhereverError(
-                    f"the demo's gateway was not ready within {READY_WITHIN_S:g} s{self._words()}"
+                    f"the demo's gateway was not ready within {READY_WITHIN_S:g} s{listener.words}"
                 )
+        self.address = listener.address
 
     def check(self) -> None:
         """Make sure that the process still runs.
 
         Raises:
-            WhereverError: it ended by itself.
+            WhereverError: it ended by itself; the message has its last words.
         """
-        code = None if self._process is None else self._process.poll()
+        if self._process is None or self._listener is None:
+            return
+        code = self._process.poll()
         if code is not None:
-            raise WhereverError(f"the demo's gateway ended with exit code {code}{self._words()}")
+            self._listener.join()
+            raise WhereverError(
+                f"the demo's gateway ended with exit code {code}{self._listener.words}"
+            )
 
     def kill(self) -> None:
         """End it the hard way, as a power cut would, and wait until it is gone."""
         process, self._process = self._process, None
-        if process is None:
+        if process is None or self._listener is None:
             return
         process.kill()
         process.wait()
-        if self._listener is not None:
-            self._listener.join()
+        self._listener.join()
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()
@@ -111,34 +115,53 @@ class DemoGateway:
         trace: TracebackType | None,
     ) -> None:
         self.kill()
-        self._home.cleanup()
 
     def _signal(self, name: str) -> None:
         if self._process is not None:
             self._process.send_signal(getattr(signal, name))
 
-    def _arguments(self) -> list[str]:
-        port = self.address.rpartition(":")[2]
-        return ["gateway", "--json", "--no-http", "--grpc-port", port]
 
-    def _environment(self) -> dict[str, str]:
-        """Ours without the user's settings, which are not this gateway's business."""
-        kept = {k: v for k, v in os.environ.items() if not k.upper().startswith("WHEREVER_")}
-        return {**kept, "WHEREVER_HOME": self._home.name}
+class _Listener(threading.Thread):
+    """Reads what a gateway prints: the line that says where it serves, and its last words.
 
-    def _log(self) -> Path:
-        return Path(self._home.name) / "gateway.log"
+    Attributes:
+        ready: set once it serves.
+        address: where.
+        words: its last line, ready to be appended to a message.
+    """
 
-    def _words(self) -> str:
-        """The last line that it wrote to standard error."""
-        lines = self._log().read_text(errors="replace").split("\n") if self._log().exists() else []
-        said = [line for line in lines if line.strip()]
-        return f": {said[-1]}" if said else ""
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        super().__init__(daemon=True)
+        self._lines = process.stdout
+        self.ready = threading.Event()
+        self.address = ""
+        self.words = ""
+        self.start()
 
-    def _listen(self, process: subprocess.Popen[bytes], ready: threading.Event) -> None:
-        """Read its standard output: the first line says where it serves."""
-        assert process.stdout is not None  # noqa: S101 (it was asked for)
-        for line in process.stdout:
-            if not ready.is_set():
-                self.address = json.loads(line)["grpc"]
-                ready.set()
+    def run(self) -> None:
+        """Read until the process has ended."""
+        for line in self._lines or ():
+            text = line.decode(errors="replace").strip()
+            address = _address(text)
+            if address:
+                self.address = address
+                self.ready.set()
+            elif text:
+                self.words = f": {text}"
+
+
+def _address(line: str) -> str:
+    """The address that a gateway's first line names; "" when it is another line."""
+    try:
+        return str(json.loads(line)["grpc"])
+    except (ValueError, TypeError, KeyError):
+        return ""
+
+
+def _environment() -> dict[str, str]:
+    """Ours without the user's settings, so that every demo is the same."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in _KEPT or not name.upper().startswith("WHEREVER_")
+    }

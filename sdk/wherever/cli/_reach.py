@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from time import perf_counter
 from typing import NamedTuple
 
 from wherever_contracts.errors import (
     DeadlineError,
+    RefusedError,
     UnreachableError,
     WhereverError,
 )
 from wherever_edge.oip.client import RemoteHost
-from wherever_edge.oip.endpoints import Endpoint
+from wherever_edge.oip.endpoints import Endpoint, is_loopback
 
 
 class Reach(NamedTuple):
@@ -22,52 +24,81 @@ class Reach(NamedTuple):
 
     Attributes:
         address: as it was given.
-        elapsed_s: how long that took.
         ok: whether it said that it is ready.
+        elapsed_s: how long that took.
+        server: what it says it is, for example "wherever 0.1.0", or "".
+        lacks: the models among those asked for that it does not serve.
         why: what failed, or "".
         mend: what to do about it, or "".
     """
 
     address: str
-    elapsed_s: float
     ok: bool
+    elapsed_s: float
+    server: str = ""
+    lacks: tuple[str, ...] = ()
     why: str = ""
     mend: str = ""
 
 
-def reach_all(addresses: Sequence[str], timeout_s: float) -> list[Reach]:
-    """Ask every gateway, all at once; takes little longer than `timeout_s`."""
+def reach_all(
+    addresses: Sequence[str], timeout_s: float, models: Sequence[str] = ()
+) -> list[Reach]:
+    """Ask every gateway, all at once.
+
+    Args:
+        addresses: the gateways.
+        timeout_s: how long each answer may take.
+        models: names of models that they should serve.
+    """
     if not addresses:
         return []
     with ThreadPoolExecutor(len(addresses)) as pool:
-        return list(pool.map(partial(reach, timeout_s=timeout_s), addresses))
+        ask = partial(reach, timeout_s=timeout_s, models=models)
+        return list(pool.map(ask, addresses))
 
 
-def reach(address: str, timeout_s: float) -> Reach:
+def reach(address: str, timeout_s: float, models: Sequence[str] = ()) -> Reach:
     """Ask one gateway."""
     started = perf_counter()
     endpoint = None
     try:
         endpoint = Endpoint.parse(address)
-        host = RemoteHost(endpoint)
-        try:
+        with closing(RemoteHost(endpoint)) as host:
             host.probe(timeout_s)
-        finally:
-            host.close()
+            elapsed_s = perf_counter() - started
+            said = host.server_metadata(timeout_s)
+            lacks = tuple(name for name in models if not _serves(host, name, timeout_s))
     except WhereverError as error:
-        mend = _mend(endpoint, error)
-        return Reach(address, perf_counter() - started, ok=False, why=str(error), mend=mend)
-    return Reach(address, perf_counter() - started, ok=True)
+        return Reach(
+            address,
+            ok=False,
+            elapsed_s=perf_counter() - started,
+            why=str(error),
+            mend=_mend(endpoint, error),
+        )
+    return Reach(
+        address, ok=True, elapsed_s=elapsed_s, server=f"{said.name} {said.version}", lacks=lacks
+    )
+
+
+def _serves(host: RemoteHost, model: str, timeout_s: float) -> bool:
+    try:
+        host.model_metadata(model, timeout_s=timeout_s)
+    except RefusedError:
+        return False
+    return True
 
 
 def _mend(endpoint: Endpoint | None, error: WhereverError) -> str:
     if endpoint is None:
         return "correct the address"
     if isinstance(error, UnreachableError):
+        listen = "" if is_loopback(endpoint.host) else " --host 0.0.0.0"
         plain = (
-            f"; if it serves without TLS, call it grpc://{endpoint.name}" if endpoint.tls else ""
+            f"; if it serves without TLS, name it grpc://{endpoint.name}" if endpoint.tls else ""
         )
-        return f"start it there: wherever gateway{plain}"
+        return f"start it there: wherever gateway{listen} --grpc-port {endpoint.port}{plain}"
     if isinstance(error, DeadlineError):
         return "look for a firewall that drops packets, or give it more time: --timeout-s"
     return "see whether another program listens at that address"

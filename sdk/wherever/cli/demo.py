@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from wherever.cli._demo_view import View
 
 MODEL = "digits"
+# All that could change the figures; the user's own settings are not asked.
+SETTINGS: dict[str, Any] = {
+    "packages": (),
+    "mode": "auto",
+    "boundary": "anywhere",
+    "deadline_s": 2.0,
+    "remote_timeout_s": 2.0,
+    "probe_timeout_s": 0.5,
+}
 PICTURES = (".png", ".svg", ".pdf")
 
 
@@ -67,7 +76,7 @@ def _demo(view: View) -> tuple[dict[str, Any], Stream]:
         with view.waiting("starting a gateway on this machine ..."):
             gateway.start()
             gateway.wait_ready()
-        with Client([gateway.address], packages=(), mode="auto", boundary="anywhere") as client:
+        with Client([gateway.address], **SETTINGS) as client:
             view.opening(client.store.get(MODEL), len(digits), gateway.address, gateway.pids[-1])
             modes, escalations = _measure_modes(view, client, digits)
             stream, phases = _stream(view, client, digits, gateway)

@@ -70,7 +70,8 @@ def _findings(
     yield from _checkup.look_at_home(settings.home)
     store = Store(settings.packages, unpack_into=settings.home / "unpacked")
     yield from _checkup.look_at_packages(store)
-    yield from _checkup.look_at_gateways(settings.gateways, timeout_s)
+    models = sorted({package.name for package in store.list()})
+    yield from _checkup.look_at_gateways(settings.gateways, models, timeout_s)
 
 
 def _view(findings: Sequence[Finding]) -> str | RenderableType:

@@ -15,7 +15,8 @@ from wherever_contracts.errors import InputError
 from wherever_contracts.manifest import Signature
 from wherever_contracts.wire.tensors import WireTensor, from_array, from_bytes
 from wherever_edge.images import Image
-from wherever_edge.inputs import InputChecker, check_options, from_wire, to_wire
+from wherever_edge.inputs import InputChecker, check_options
+from wherever_edge.wire_inputs import WireInputs
 
 
 def signature(*inputs, options=()) -> Signature:
@@ -216,7 +217,8 @@ def test_options_have_defaults_ranges_and_known_names():
 def test_checked_inputs_come_through_the_wire_unchanged(x, text, digit):
     declared = signature(TENSOR, TEXT, DIGIT)
     inputs = InputChecker(declared).check({"x": x, "text": text, "image": digit})
-    received = from_wire(declared, to_wire(declared, inputs))
+    wire = WireInputs(declared)
+    received = wire.read(wire.write(inputs))
     np.testing.assert_array_equal(received["x"], x)
     np.testing.assert_array_equal(received["image"], digit)
     assert received["text"] == text
@@ -239,7 +241,7 @@ def test_checked_inputs_come_through_the_wire_unchanged(x, text, digit):
 )
 def test_tensors_on_the_wire_that_do_not_fit_are_refused(tensors, words):
     with pytest.raises(InputError) as caught:
-        from_wire(signature(TENSOR), tensors)
+        WireInputs(signature(TENSOR)).read(tensors)
     assert words in str(caught.value)
 
 
@@ -257,5 +259,5 @@ def test_tensors_on_the_wire_that_do_not_fit_are_refused(tensors, words):
 )
 def test_text_on_the_wire_that_is_none_is_refused(tensor, words):
     with pytest.raises(InputError) as caught:
-        from_wire(signature(TEXT), [tensor])
+        WireInputs(signature(TEXT)).read([tensor])
     assert words in str(caught.value)
