@@ -320,6 +320,15 @@ def test_the_doctor_fails_when_a_gateway_is_not_there_or_says_nothing(
     assert states(report, "gateways") == {"fail"}
 
 
+def test_the_doctor_says_which_models_a_gateway_lacks(start_gateway, scales_package):
+    address = start_gateway().address
+    report = answered("doctor", "--gateway", address, "--packages", scales_package.root)
+    ready, lacks = [f for f in report["findings"] if f["area"] == "gateways"]
+    assert f"{address} (wherever " in ready["text"]
+    assert lacks["state"] == "warn"
+    assert "does not serve scales" in lacks["text"]
+
+
 def test_the_doctor_survives_settings_that_are_wrong():
     report = answered("doctor", code=1, env={**os.environ, "WHEREVER_MODE": "fast"})
     (finding,) = [f for f in report["findings"] if f["area"] == "settings"]
@@ -375,6 +384,48 @@ def test_a_plug_in_that_cannot_be_imported_hides_no_other_command(tmp_path):
     assert "nowhere_at_all" in said(done)
     error = answered("broken", code=1, env=environment)["error"]
     assert "nowhere_at_all" in error["message"]
+
+
+def without_extras(*arguments):
+    """The command where no extra is installed: importing what they bring fails."""
+    program = (
+        "import sys\n"
+        "for name in ('cv2', 'PIL', 'starlette', 'uvicorn', 'matplotlib'):\n"
+        "    sys.modules[name] = None\n"
+        "from wherever.cli import main\n"
+        "main()"
+    )
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, capture_output=True, timeout=60, check=False)
+
+
+def test_without_extras_the_doctor_is_content_and_names_the_commands_that_install_them():
+    done = without_extras("doctor")
+    assert done.returncode == 0
+    for extra in ("image", "gateway", "plot"):
+        assert f"pip install 'wherever[{extra}]'" in said(done)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "extra"),
+    [
+        (("demo", "--save", "x.png"), "plot"),
+        (("predict", "digits", FOUR, "--plot", "x.png"), "image"),
+        (("predict", "digits", "digit.png"), "image"),
+    ],
+)
+def test_what_needs_an_extra_names_the_command_that_installs_it(arguments, extra):
+    from PIL import Image
+
+    Image.new("L", (8, 8)).save("digit.png")
+    done = without_extras(*arguments)
+    assert done.returncode == 1
+    assert f"pip install 'wherever[{extra}]'" in said(done)
+    assert "Traceback" not in said(done)
+
+
+def test_numbers_are_answered_without_any_extra():
+    assert without_extras("predict", "digits", FOUR).stdout.startswith(b"4\n")
 
 
 def test_the_console_script_is_the_same_program():

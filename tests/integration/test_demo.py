@@ -157,6 +157,11 @@ def is_served(address):
     return True
 
 
+def first_address(lines):
+    found = (re.search(r" at ([0-9.]+:[0-9]+)", line) for line in lines)
+    return next((match[1] for match in found if match), None)
+
+
 def wait_until_gone(address):
     ends = time.monotonic() + 15
     while is_served(address):
@@ -165,7 +170,7 @@ def wait_until_gone(address):
 
 
 def test_no_gateway_is_left_after_a_run(shown):
-    wait_until_gone(re.search(r" at ([0-9.]+:[0-9]+)", shown)[1])
+    wait_until_gone(first_address(shown.splitlines()))
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
@@ -178,14 +183,13 @@ def test_the_gateway_ends_with_a_demo_that_is_ended(number, code, tmp_path):
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
         cwd=tmp_path,
     ) as process:
-        address = None
-        while address is None:
-            address = re.search(r" at ([0-9.]+:[0-9]+)", process.stdout.readline())
-        assert is_served(address[1])
+        address = first_address(process.stdout)
+        assert address, process.stderr.read()
+        assert is_served(address)
         process.send_signal(number)
         assert process.wait(WITHIN_S) == code
         assert "Traceback" not in process.stderr.read()
-    wait_until_gone(address[1])
+    wait_until_gone(address)
 
 
 def test_a_frozen_gateway_ends_with_the_process_that_froze_it():

@@ -63,7 +63,7 @@ class Commands(TyperGroup):
 
 _HELP = {"help_option_names": ["--help", "-h"]}
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
     add_completion=False,
