@@ -95,6 +95,19 @@ def test_large_finite_numbers_pass_without_a_warning():
         check(TENSOR, np.full((2, 3), 3e38, np.float32))
 
 
+@pytest.mark.parametrize("size", [3, 100_000])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_one_number_that_is_not_finite_is_found_among_many(size, dtype):
+    entry = {**TENSOR, "shape": [-1], "dtype": np.dtype(dtype).name}
+    array = np.full(size, np.finfo(dtype).max, dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert check(entry, array) is array
+        for wrong in (np.nan, np.inf, -np.inf):
+            array[size // 2] = wrong
+            assert "NaN or infinity" in refusal(entry, array)
+
+
 def test_a_tensor_with_no_elements_is_refused():
     assert "at least one element" in refusal(COUNTS, np.zeros(0, np.int8))
 
