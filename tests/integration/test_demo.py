@@ -148,6 +148,10 @@ def test_the_terminal_shows_a_lane_for_each_place_and_every_act(shown):
         assert f"▾{word}" in shown
 
 
+def test_nothing_that_is_shown_is_wider_than_80_columns(shown):
+    assert max(len(line) for line in re.split(r"[\r\n]+", shown)) <= 80
+
+
 def is_served(address):
     host, _, port = address.rpartition(":")
     try:

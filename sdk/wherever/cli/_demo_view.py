@@ -123,7 +123,7 @@ class View:
             f"With the gateway {with_it:.1%} of answers were right, without it {without:.1%}."
         )
         times = [f"{r.took_s:.1f} s after it was {r.mark}" for r in results if r.waited]
-        self._line(f"It was asked again {' and '.join(times)}.")
+        self._line(f"Asked again {' and '.join(times)}.")
         self._line(_on_freezing(results))
 
     def saved(self, path: str) -> None:
@@ -181,10 +181,9 @@ def _phase_row(result: PhaseResult) -> str:
 def _on_freezing(results: Sequence[PhaseResult]) -> str:
     for result in results:
         if result.mark == "frozen":
-            calls = "1 call" if result.late == 1 else f"{result.late} calls"
             return (
-                f"Frozen, it cost {calls} of {result.calls} the whole deadline of "
-                f"{DEADLINE_S * 1000:.0f} ms, and the others nothing."
+                f"Frozen, it cost {result.late} of {result.calls} calls the deadline of "
+                f"{DEADLINE_S * 1000:.0f} ms, the others nothing."
             )
     return "This system cannot freeze a process, so that part was left out."
 
