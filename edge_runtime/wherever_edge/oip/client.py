@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from wherever_contracts.errors import ClosedError, UnreachableError
+from wherever_edge.oip import forks
 
 if TYPE_CHECKING:
     from wherever_contracts.places import Place
@@ -43,6 +44,11 @@ class RemoteHost:
         self._lock = threading.Lock()
         self._connection: Connection | None = None
         self._closed = False
+
+    @property
+    def pings(self) -> bool:
+        """Whether the server allows pings, so that a cut is noticed within 1.5 s of a call."""
+        return self._connection is not None and self._connection.links.pings
 
     def infer(self, request: InferRequest, timeout_s: float | None = None) -> InferResponse:
         """Send a call and wait for its answer.
@@ -101,6 +107,8 @@ class RemoteHost:
 
     def close(self) -> None:
         """Close the connection; calls that run end with an error."""
+        if forks.in_child():
+            return  # the connection is the parent's, and so may be the lock
         with self._lock:
             self._closed = True
             connection = self._connection
@@ -108,6 +116,7 @@ class RemoteHost:
             connection.links.close()
 
     def _connect(self) -> Connection:
+        forks.note_use()  # first: a child may be forked while another thread imports
         from wherever_edge.oip.connection import Connection  # noqa: PLC0415 (grpc, 75 ms)
 
         with self._lock:

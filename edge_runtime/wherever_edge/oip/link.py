@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import grpc
 
 from wherever_contracts.wire.schema import HEALTH_SERVICE, INFERENCE_SERVICE
-from wherever_edge.oip import forks
 
 if TYPE_CHECKING:
     from wherever_edge.oip.endpoints import Endpoint
@@ -24,7 +23,8 @@ MODEL_METADATA = f"/{INFERENCE_SERVICE}/ModelMetadata"
 HEALTH_CHECK = f"/{HEALTH_SERVICE}/Check"
 
 PING_EVERY_MS = 1000
-PING_TIMEOUT_MS = 500
+UNACKNOWLEDGED_MS = 500
+PING_TIMEOUT_MS = 10_000
 
 # what gRPC may count beside the message itself
 _SLACK_BYTES = 64 * 1024
@@ -36,18 +36,14 @@ class Link:
     Args:
         endpoint: where to.
         max_bytes: the largest message in either direction.
-        pings: ping the peer while calls run, so that a cut is noticed within 1.5 s. Only for
-            peers that allow it: others break the connection off.
+        pings: ping the peer while calls run, so that a cut is noticed soon. Only for peers that
+            allow it: others break the connection off.
         through_proxy: use the proxy that the environment names, if any.
-
-    Raises:
-        ForkedError: a parent of this process had used the network.
     """
 
     def __init__(
         self, endpoint: Endpoint, *, max_bytes: int, pings: bool, through_proxy: bool
     ) -> None:
-        forks.note_use()
         options = _options(max_bytes, pings=pings, through_proxy=through_proxy)
         if endpoint.tls:
             credentials = grpc.ssl_channel_credentials()
@@ -125,7 +121,11 @@ def _options(max_bytes: int, *, pings: bool, through_proxy: bool) -> list[tuple[
     if pings:
         options += [
             ("grpc.keepalive_time_ms", PING_EVERY_MS),
-            ("grpc.keepalive_timeout_ms", PING_TIMEOUT_MS),
+            # how long TCP waits for an acknowledgement of what it sent: a cut is noticed
+            ("grpc.keepalive_timeout_ms", UNACKNOWLEDGED_MS),
+            # how long the peer may take to answer a ping, which may stand behind megabytes that
+            # go out over a thin uplink: 600 KB at 2 Mbit/s take 2.4 s
+            ("grpc.http2.ping_timeout_ms", PING_TIMEOUT_MS),
             ("grpc.http2.max_pings_without_data", 0),
         ]
     return options

@@ -23,6 +23,7 @@ class Links:
 
     Attributes:
         closed: True after `close`.
+        pings: True once the peer allowed pings and was reached by a channel that sends them.
     """
 
     def __init__(self, endpoint: Endpoint, *, max_bytes: int, through_proxy: bool) -> None:
@@ -33,7 +34,7 @@ class Links:
         self._lock = threading.Lock()
         self._link: Link | None = None
         self._coming: Link | None = None
-        self._pings = False
+        self.pings = False
 
     def enter(self) -> Link:
         """The channel for a call that begins now; `leave` it when the call has ended.
@@ -65,10 +66,10 @@ class Links:
 
         The new channel connects first, so that no call waits for it.
         """
-        if self._pings:
+        if self.pings:
             return
         with self._lock:
-            if self._pings or self._coming is not None or self.closed:
+            if self.pings or self._coming is not None or self.closed:
                 return
             coming = self._coming = self._open(pings=True)
         coming.connect(lambda connected: self._arrived(coming, connected=connected))
@@ -79,17 +80,16 @@ class Links:
             self.closed = True
             links = (self._link, self._coming)
             self._link = self._coming = None
-        if not forks.in_child():
-            for link in links:
-                if link is not None:
-                    link.close()
+        for link in links:
+            if link is not None:
+                link.close()
 
     def _first(self) -> Link:
         with self._lock:
             if self.closed:
                 raise self.closed_error()
             if self._link is None:
-                self._link = self._open(pings=self._pings)
+                self._link = self._open(pings=self.pings)
             return self._link
 
     def _open(self, *, pings: bool) -> Link:
@@ -109,6 +109,6 @@ class Links:
                 self._coming = None
                 if connected:
                     old, self._link = self._link, link
-                    self._pings = True
+                    self.pings = True
         if old is not None:
             old.retire()
