@@ -221,8 +221,8 @@ class NoRouteError(WhereverError):
         what = "; ".join(tried + skipped) or "no place is configured"
         super().__init__(f"no place could answer {model!r} ({what})")
         self.model = model
-        self.causes = tuple(causes)
-        self.ruled_out = dict(ruled_out or {})
+        self.causes: tuple[WhereverError, ...] = tuple(causes)
+        self.ruled_out: dict[str, str] = dict(ruled_out or {})
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         return type(self), (self.model, self.causes, self.ruled_out)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import (
     AfterValidator,
@@ -54,7 +54,7 @@ Shape = tuple[Annotated[int, Field(ge=-1)], ...]
 class _Part(BaseModel):
     """A part of the manifest: immutable, and it keeps fields it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
 
 class TensorEntry(_Part):

@@ -50,9 +50,9 @@ class LoadedVariant:
     )
 
     def __init__(self, package: Package, variant: Variant, session: Session) -> None:
-        self.package = package
-        self.variant = variant
-        self.session = session
+        self.package: Package = package
+        self.variant: Variant = variant
+        self.session: Session = session
         context = StepContext(package.manifest.signature, variant)
         where = f"variants.{variant.id}.pipeline"
         self._pre = compile_steps(variant.pipeline.pre, context, f"{where}.pre")
@@ -60,9 +60,10 @@ class LoadedVariant:
         self._outputs = tuple(
             (spec.name, spec.admits, spec) for spec in (e.spec() for e in self.signature.outputs)
         )
-        self.batches = all(spec.shape[:1] == (-1,) for spec in (*session.inputs, *session.outputs))
-        self.ran = _ran(package, variant, session)
-        self.wire_inputs = WireInputs(self.signature)
+        every = (*session.inputs, *session.outputs)
+        self.batches: bool = all(spec.shape[:1] == (-1,) for spec in every)
+        self.ran: Ran = _ran(package, variant, session)
+        self.wire_inputs: WireInputs = WireInputs(self.signature)
 
     @property
     def signature(self) -> Signature:

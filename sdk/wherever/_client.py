@@ -73,7 +73,7 @@ class Client:
             given["gateways"] = tuple(gateways)
         if packages is not None:
             given["packages"] = tuple(Path(path) for path in packages)
-        self.settings = load_settings(**given)
+        self.settings: Settings = load_settings(**given)
         endpoints = [Endpoint.parse(text) for text in self.settings.gateways]
         self._endpoints = {endpoint.name: endpoint for endpoint in endpoints}
         self._closed = False

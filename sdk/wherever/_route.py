@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from wherever._remotes import Remote
     from wherever._router import Candidate, Plan
     from wherever_contracts.manifest import Signature
+    from wherever_contracts.tensors import TensorSpec
     from wherever_edge.host import LoadedVariant
 
 # What the longest recent run on the device counts for, one call later.
@@ -56,18 +57,18 @@ class Route:
         remote_timeout_s: float,
         in_thread: Callable[..., Awaitable[Any]],
     ) -> None:
-        self.plan = plan
-        self.signature = signature
-        self.signature_digest = signature_digest
-        self.wire_inputs = WireInputs(signature)
-        self.outputs = tuple(entry.spec() for entry in signature.outputs)
-        self.wire_name = wire_name
-        self.wire_version = wire_version
-        self.device = device
-        self.remotes = remotes
-        self.device_s = 0.0
-        self.in_thread = in_thread
-        self.senses = Senses(perf_counter, self._admit, self._expected_s, remote_timeout_s)
+        self.plan: Plan = plan
+        self.signature: Signature = signature
+        self.signature_digest: str = signature_digest
+        self.wire_inputs: WireInputs = WireInputs(signature)
+        self.outputs: tuple[TensorSpec, ...] = tuple(entry.spec() for entry in signature.outputs)
+        self.wire_name: str = wire_name
+        self.wire_version: str = wire_version
+        self.device: LoadedVariant | None = device
+        self.remotes: Mapping[str, Remote] = remotes
+        self.device_s: float = 0.0
+        self.in_thread: Callable[..., Awaitable[Any]] = in_thread
+        self.senses: Senses = Senses(perf_counter, self._admit, self._expected_s, remote_timeout_s)
 
     def call(self, inputs: Mapping[str, Any], options: Mapping[str, float]) -> Call:
         """One call of this route."""
@@ -114,7 +115,7 @@ class Call:
         self._route = route
         self._inputs = inputs
         self._options = options
-        self.serial = serial
+        self.serial: int = serial
 
     def perform(self, attempt: Attempt) -> Outcome:
         """Carry out one attempt in this thread."""
@@ -202,7 +203,7 @@ class BatchCall:
         self._rows = rows
         self._options = options
         self._calls = [route.call(row, options) for row in rows]
-        self.serials = [call.serial for call in self._calls]
+        self.serials: list[int] = [call.serial for call in self._calls]
 
     def perform(self, steps: Sequence[tuple[int, Attempt]]) -> list[Outcome]:
         """Carry out one round of attempts."""

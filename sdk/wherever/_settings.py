@@ -8,7 +8,7 @@ wins over the default.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from platformdirs import user_config_path, user_data_path
 from pydantic import BeforeValidator, Field, ValidationError
@@ -39,7 +39,7 @@ def _listed(value: object) -> object:
 class Settings(BaseSettings):
     """What can be set, with its defaults."""
 
-    model_config = SettingsConfigDict(
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
         env_prefix="WHEREVER_",
         frozen=True,
         extra="forbid",

@@ -38,9 +38,9 @@ class Session(ABC):
     def __init__(
         self, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], facts: EngineFacts
     ) -> None:
-        self.inputs = inputs
-        self.outputs = outputs
-        self.facts = facts
+        self.inputs: tuple[TensorSpec, ...] = inputs
+        self.outputs: tuple[TensorSpec, ...] = outputs
+        self.facts: EngineFacts = facts
         self._specs = tuple((spec.name, spec.admits) for spec in inputs)
 
     @final
