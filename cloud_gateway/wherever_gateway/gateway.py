@@ -7,9 +7,9 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from wherever_contracts.errors import ModelNotFoundError, WhereverError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from wherever_edge.host import LoadedVariant
-    from wherever_gateway.http_server import HttpServer
+    from wherever_gateway.rest import RestFront
 
 # a process that a signal ended exits with this plus the signal's number
 _SIGNALLED = 128
@@ -79,7 +79,7 @@ class Gateway:
             max_waiting=options.max_waiting,
             max_bytes=options.max_bytes,
         )
-        self._http: HttpServer | None = None
+        self._http: RestFront | None = None
 
     def start(self) -> None:
         """Load the models, then listen.
@@ -104,16 +104,11 @@ class Gateway:
 
     def drain(self) -> bool:
         """Take no more calls, let those that run end, and stop; True when all ended in time."""
-        ends = monotonic() + self.options.grace_s
-        http = self._http
-        closing = (
-            threading.Thread(target=http.drain, args=(self.options.grace_s,)) if http else None
-        )
-        if closing is not None:
-            closing.start()
-        done = self.server.drain(self.options.grace_s)
-        if closing is not None:
-            closing.join(max(0.0, ends - monotonic()) + 1)
+        fronts = [self.server] if self._http is None else [self.server, self._http]
+        with ThreadPoolExecutor(len(fronts)) as pool:
+            ended = [*pool.map(lambda front: front.drain(self.options.grace_s), fronts)]
+        # asked once all have stopped: the calls of every front pass the same gate
+        done = ended[-1] and self.server.gate.working == 0
         if done:
             self.host.close()
         return done
@@ -129,16 +124,15 @@ class Gateway:
             why = "; ".join(f"{what}: {error}" for what, error in self.refused)
             raise ModelNotFoundError(f"there is no model to serve ({why or 'no package is there'})")
 
-    def _start_http(self, port: int) -> HttpServer:
-        from wherever_gateway.http_server import HttpServer  # noqa: PLC0415 (an extra)
-        from wherever_gateway.rest import rest_app  # noqa: PLC0415
+    def _start_http(self, port: int) -> RestFront:
+        from wherever_gateway.rest import RestFront  # noqa: PLC0415 (not every gateway has HTTP)
 
-        gate = self.server.gate
-        http = HttpServer(
-            rest_app(self.server, max_bytes=self.options.max_bytes),
+        http = RestFront(
+            self.server.service,
+            lambda: self.server.ready,
             address=self.options.address,
             port=port,
-            max_connections=4 * (gate.workers + gate.max_waiting),
+            max_bytes=self.options.max_bytes,
         )
         http.start()
         return http

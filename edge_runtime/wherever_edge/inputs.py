@@ -200,7 +200,9 @@ def _as_array(spec: TensorSpec, value: Any) -> Array:
         raise InputError(
             spec.name, f"an array {spec}", f"a ragged {type(value).__name__}"
         ) from error
-    return array
+    # whole numbers in a list have no sign to lose, unlike an array that somebody made signed
+    unsigned = spec.numpy_dtype.kind == "u" and array.dtype.kind == "i" and array.size > 0
+    return array.astype(np.uint64) if unsigned and array.min() >= 0 else array
 
 
 def _converted(spec: TensorSpec, array: Array, *, strict: bool) -> Array:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from wherever._breaker import Breaker
+from wherever._breaker import Breaker, State
 from wherever_contracts.errors import AttemptError, BadAnswerError, WhereverError
 from wherever_contracts.receipts import Answer, Ran
 from wherever_contracts.tensors import Array, TensorSpec, describe
@@ -28,7 +28,7 @@ UNKNOWN = "not said"
 class Health(NamedTuple):
     """What is known of a remote host without asking it."""
 
-    state: str
+    state: State
     why: str
     usual_s: float
 

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from wherever_edge.packages.store import Package, Store
 
 
+# What the states of a breaker mean to somebody who wants to call.
+_WORDS = {"closed": "ready", "open": "down", "trial": "returning"}
+
+
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
     """A model that can be called."""
@@ -29,8 +33,8 @@ class ModelStatus:
 class PlaceStatus:
     """A place that may be asked.
 
-    `state` is "ready" (the device), or of a remote host: "closed" (calls pass), "open" (it failed
-    and is being probed), "trial" (it is coming back); `why` says what failed.
+    `state` is "ready", "down" (it failed, is not asked, and is being probed) or "returning" (one
+    call is trying it); `why` says what failed; `usual_s` is the usual round trip, 0 when unknown.
     """
 
     place: str
@@ -102,4 +106,5 @@ def _model_status(package: Package) -> ModelStatus:
 
 
 def _remote_status(remote: Remote) -> PlaceStatus:
-    return PlaceStatus(remote.place, remote.name, *remote.health)
+    health = remote.health
+    return PlaceStatus(remote.place, remote.name, _WORDS[health.state], health.why, health.usual_s)

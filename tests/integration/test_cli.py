@@ -276,7 +276,8 @@ def test_status_shows_models_and_places(unused_address):
 def test_status_asks_the_gateways_when_told_to(start_gateway, unused_address):
     there = start_gateway().address
     gateways = ("--gateway", there, "--gateway", unused_address)
-    probes = answered("status", *gateways, "--probe")["probes"]
+    assert answered("status", "--gateway", there, "--probe")["probes"][0]["ok"]
+    probes = answered("status", *gateways, "--probe", code=1)["probes"]
     assert [(probe["address"], probe["ok"]) for probe in probes] == [
         (there, True),
         (unused_address, False),

@@ -301,12 +301,12 @@ def test_the_health_of_the_gateway_is_in_the_status(connect, start_gateway, scal
     client = connect(gateway.address)
     client.predict("scales", UNSURE)
     (_, place) = client.status().places
-    assert (place.host, place.state, place.why) == (gateway.address, "closed", "")
+    assert (place.host, place.state, place.why) == (gateway.address, "ready", "")
     assert place.usual_s > 0
     gateway.kill()
     client.predict("scales", UNSURE)
-    assert client.status().places[1].state == "open"
-    assert "open" in str(client.status())
+    assert client.status().places[1].state == "down"
+    assert "down" in str(client.status())
 
 
 def test_closing_a_client_ends_its_threads(connect, unused_address):

@@ -9,20 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wherever_edge.cli import JsonFlag, Output, run
+from wherever_edge.cli import FAILED, JsonFlag, Output, run
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from wherever._status import PlaceStatus, Status
     from wherever.cli._reach import Reach
-
-# What the state of a remote host means to a person.
-_STATES = {
-    "closed": "may be asked",
-    "open": "shut out after a failure",
-    "trial": "coming back",
-}
 
 
 @run
@@ -44,7 +37,7 @@ def command(
     ] = 3.0,
     json: JsonFlag = False,
 ) -> None:
-    """Show models, places and problems."""
+    """Show models, places and problems; with --probe, fail when a gateway is not ready."""
     from wherever._client import Client  # noqa: PLC0415 (numpy and grpc; not for --help)
 
     reaches: dict[str, Reach] = {}
@@ -59,6 +52,8 @@ def command(
     if probe:
         data["probes"] = [reach._asdict() for reach in reaches.values()]
     Output(json=json).emit(data, lambda: _view(status, reaches))
+    if not all(reach.ok for reach in reaches.values()):
+        raise typer.Exit(FAILED)
 
 
 def _view(status: Status, reaches: Mapping[str, Reach]) -> str | RenderableType:
@@ -94,5 +89,4 @@ def _place(place: PlaceStatus, reaches: Mapping[str, Reach]) -> str:
     found = reaches.get(place.host)
     if found is not None:
         return f"ready, asked in {found.elapsed_s * 1000:.0f} ms" if found.ok else found.why
-    state = _STATES.get(place.state, place.state)
-    return f"{state} ({place.why})" if place.why else state
+    return f"{place.state} ({place.why})" if place.why else place.state

@@ -125,6 +125,13 @@ def test_a_range_is_held_and_nan_is_outside_every_range():
     check(bounded, np.ones((2, 3)))
 
 
+def test_a_list_of_whole_numbers_fits_an_unsigned_tensor_by_its_values():
+    unsigned = {**COUNTS, "dtype": "uint8"}
+    np.testing.assert_array_equal(check(unsigned, [0, 255]), np.array([0, 255], np.uint8))
+    for wrong in ([0, 256], [0, -1], np.array([1, 2])):
+        assert "uint8" in refusal(unsigned, wrong)
+
+
 def test_nan_passes_where_the_signature_allows_it():
     assert np.isnan(check({**TENSOR, "finite": False}, np.full((2, 3), np.nan))).all()
 
