@@ -104,11 +104,13 @@ class Gateway:
 
     def drain(self) -> bool:
         """Take no more calls, let those that run end, and stop; True when all ended in time."""
-        fronts = [self.server] if self._http is None else [self.server, self._http]
-        with ThreadPoolExecutor(len(fronts)) as pool:
-            ended = [*pool.map(lambda front: front.drain(self.options.grace_s), fronts)]
-        # asked once all have stopped: the calls of every front pass the same gate
-        done = ended[-1] and self.server.gate.working == 0
+        grace_s = self.options.grace_s
+        with ThreadPoolExecutor(1) as pool:
+            if self._http is not None:
+                pool.submit(self._http.drain, grace_s)
+            self.server.drain(grace_s)
+        # asked when all have stopped, because the calls of all pass the same gate
+        done = self.server.gate.working == 0
         if done:
             self.host.close()
         return done

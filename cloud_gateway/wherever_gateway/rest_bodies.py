@@ -1,0 +1,233 @@
+"""Bodies of the protocol's REST form: requests and metadata in, responses and metadata out.
+
+A body is JSON. With the binary tensor extension a tensor's raw contents stand behind the JSON, in
+the order of the tensors, and its parameter `binary_data_size` says how many bytes are its own.
+How contents look in JSON: `wherever_gateway.json_contents`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, NamedTuple
+
+from wherever_contracts.errors import InputError
+from wherever_contracts.tensors import DTYPE_OF_WIRE
+from wherever_contracts.wire.framing import WireError
+from wherever_contracts.wire.metadata import ModelMetadata
+from wherever_contracts.wire.tensors import (
+    Buffer,
+    InferRequest,
+    InferResponse,
+    Parameter,
+    WireTensor,
+)
+from wherever_gateway.json_contents import (
+    BASE64,
+    looks_like_base64,
+    read_contents,
+    write_contents,
+)
+from wherever_gateway.json_fields import Field
+
+# parameters of a tensor, a wanted output, a request
+_CONTENT_TYPE = "content_type"
+_BINARY_SIZE = "binary_data_size"
+_BINARY = "binary_data"
+_BINARY_OUTPUTS = "binary_data_output"
+_TIMEOUT = "timeout"
+
+_MAX_LENGTH = 2**63 - 1
+
+# before each element of BYTES
+_LENGTH_BYTES = 4
+
+
+class RestRequest(NamedTuple):
+    """What a body asks for.
+
+    Attributes:
+        request: the call.
+        timeout_s: how long the caller waits for it to begin, None for as long as it takes.
+        raw: whether outputs are wanted as raw contents, unless `raw_by_name` says otherwise.
+        raw_by_name: the same, for single outputs.
+    """
+
+    request: InferRequest
+    timeout_s: float | None
+    raw: bool
+    raw_by_name: dict[str, bool]
+
+
+class Body(NamedTuple):
+    """A body, and how many bytes of it are JSON: all of them when no raw contents follow."""
+
+    content: bytes
+    json_size: int
+
+
+def decode_request(model: str, version: str, body: bytes, json_size: int | None) -> RestRequest:
+    """The request in a body.
+
+    The parameter `timeout` is that of Triton: microseconds after which the call need not begin
+    any more; 0 sets no limit.
+
+    Args:
+        model: the model that the path names.
+        version: the version that the path names, or "".
+        body: the whole body.
+        json_size: how many bytes of it are JSON, None for all.
+
+    Raises:
+        WireError: the body is not what the protocol says; the text names the field, what was
+            expected, and what came.
+    """
+    size = len(body) if json_size is None else json_size
+    if size > len(body):
+        raise WireError(f"the body: expected {size} bytes of JSON, found {len(body)} bytes in all")
+    root = Field.parse(body[:size])
+    raw = _RawContents(memoryview(body)[size:])
+    parameters = root.member("parameters")
+    inputs = tuple(_input(field, raw) for field in root.member("inputs").elements())
+    raw.finish()
+    wanted, raw_by_name = _outputs(root.member("outputs"))
+    id_ = root.member("id").text("")
+    return RestRequest(
+        InferRequest(model, version, id_, parameters.parameters(), inputs, wanted),
+        _timeout_s(parameters.member(_TIMEOUT)),
+        parameters.member(_BINARY_OUTPUTS).flag(default=False),
+        raw_by_name,
+    )
+
+
+def encode_response(response: InferResponse, asked: RestRequest) -> Body:
+    """The body of the answer to `asked`."""
+    outputs: list[dict[str, Any]] = []
+    raw: list[Buffer] = []
+    for tensor in response.outputs:
+        if asked.raw_by_name.get(tensor.name, asked.raw):
+            outputs.append(_raw_output(tensor))
+            raw.append(tensor.data)
+        else:
+            outputs.append(_output(tensor))
+    content = encode_json(
+        {
+            "model_name": response.model,
+            "model_version": response.version,
+            **({"id": response.id} if response.id else {}),
+            "parameters": {name: _plain(value) for name, value in response.parameters.items()},
+            "outputs": outputs,
+        }
+    )
+    return Body(b"".join([content, *raw]), len(content))
+
+
+def encode_metadata(metadata: ModelMetadata) -> bytes:
+    """The body that tells about a model."""
+    tensors = {
+        "inputs": [entry._asdict() for entry in metadata.inputs],
+        "outputs": [entry._asdict() for entry in metadata.outputs],
+    }
+    return encode_json({**metadata._asdict(), **tensors})
+
+
+def encode_json(value: Any) -> bytes:
+    """A value as JSON in ASCII, which carries every string; numbers in it must be finite."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+
+
+def with_hint(error: InputError, request: InferRequest) -> InputError:
+    """The same error, with what to do about it when base64 was sent as plain text."""
+    for name, datatype, _, data, content_type in request.inputs:
+        is_plain = (name, datatype, content_type) == (error.field, "BYTES", "")
+        if is_plain and looks_like_base64(bytes(data[_LENGTH_BYTES:])):
+            advice = f'give the input the parameter {{"{_CONTENT_TYPE}": "{BASE64}"}}'
+            found = f"{error.found}; for what looks like base64, {advice}"
+            return InputError(error.field, error.expected, found)
+    return error
+
+
+class _RawContents:
+    """What stands behind the JSON, handed out in order."""
+
+    def __init__(self, data: memoryview) -> None:
+        self._data = data
+
+    def take(self, size: Field) -> memoryview:
+        length = size.size()
+        if length > len(self._data):
+            raise size.wrong(f"at most the {len(self._data)} bytes that are left behind the JSON")
+        taken, self._data = self._data[:length], self._data[length:]
+        return taken
+
+    def finish(self) -> None:
+        if self._data:
+            raise WireError(
+                f"the body: expected raw contents of the sizes that the inputs state, "
+                f"found {len(self._data)} bytes more"
+            )
+
+
+def _input(field: Field, raw: _RawContents) -> WireTensor:
+    name = field.member("name").text()
+    datatype = _datatype(field.member("datatype"))
+    shape = tuple(length.size(_MAX_LENGTH) for length in field.member("shape").elements())
+    parameters, data = _supported(field.member("parameters")), field.member("data")
+    kind = parameters.member(_CONTENT_TYPE).text("")
+    size = parameters.member(_BINARY_SIZE)
+    if not size.given:
+        contents = read_contents(data, datatype, shape, kind)
+        # it is base64 no more
+        return WireTensor(name, datatype, shape, contents, "" if kind == BASE64 else kind)
+    if data.given:
+        raise data.wrong(f"nothing beside the parameter {_BINARY_SIZE}")
+    return WireTensor(name, datatype, shape, raw.take(size), kind)
+
+
+def _datatype(field: Field) -> str:
+    datatype = field.text()
+    if datatype not in DTYPE_OF_WIRE:
+        raise field.wrong(f"one of {', '.join(DTYPE_OF_WIRE)}")
+    return datatype
+
+
+def _supported(parameters: Field) -> Field:
+    """A tensor's parameters, none of which would change the answer's meaning if ignored."""
+    for name in parameters.parameters():
+        if name == "classification" or name.startswith("shared_memory"):
+            raise parameters.member(name).wrong("nothing: it is not supported here")
+    return parameters
+
+
+def _outputs(field: Field) -> tuple[tuple[str, ...], dict[str, bool]]:
+    """The outputs that are asked for, and which of them said whether they come as raw contents."""
+    names: list[str] = []
+    raw: dict[str, bool] = {}
+    for output in field.elements() if field.given else ():
+        names.append(output.member("name").text())
+        binary = _supported(output.member("parameters")).member(_BINARY)
+        if binary.given:
+            raw[names[-1]] = binary.flag(default=False)
+    return tuple(names), raw
+
+
+def _timeout_s(field: Field) -> float | None:
+    return field.size() / 1e6 or None if field.given else None
+
+
+def _output(tensor: WireTensor) -> dict[str, Any]:
+    data, content_type = write_contents(tensor)
+    parameters = {"parameters": {_CONTENT_TYPE: content_type}} if content_type else {}
+    return {**_described(tensor), **parameters, "data": data}
+
+
+def _raw_output(tensor: WireTensor) -> dict[str, Any]:
+    return {**_described(tensor), "parameters": {_BINARY_SIZE: len(tensor.data)}}
+
+
+def _described(tensor: WireTensor) -> dict[str, Any]:
+    return {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
+
+
+def _plain(value: Parameter) -> Parameter | None:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
