@@ -26,6 +26,14 @@ PING_EVERY_MS = 1000
 UNACKNOWLEDGED_MS = 500
 PING_TIMEOUT_MS = 10_000
 
+# for the first call on a channel that is to replace another
+_CONNECT_S = 5.0
+_NOT_CONNECTED = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+)
+
 # what gRPC may count beside the message itself
 _SLACK_BYTES = 64 * 1024
 
@@ -93,16 +101,16 @@ class Link:
         self._channel.close()
 
     def connect(self, done: Callable[[bool], None]) -> None:
-        """Connect now; `done` is called from another thread with whether that worked."""
-        states = grpc.ChannelConnectivity
-        ends = {states.READY: True, states.TRANSIENT_FAILURE: False, states.SHUTDOWN: False}
+        """Connect now; `done` is called from another thread with whether that worked.
 
-        def changed(state: Any) -> None:
-            if state in ends:
-                self._channel.unsubscribe(changed)
-                done(ends[state])
+        By a call and not by `Channel.subscribe`, whose thread may be frozen at the interpreter's
+        exit with a lock held that the channel's end waits for.
+        """
 
-        self._channel.subscribe(changed, try_to_connect=True)
+        def ended(call: Any) -> None:
+            done(call.code() not in _NOT_CONNECTED)
+
+        self.unary(HEALTH_CHECK).future(b"", _CONNECT_S).add_done_callback(ended)
 
 
 def _options(max_bytes: int, *, pings: bool, through_proxy: bool) -> list[tuple[str, int]]:
