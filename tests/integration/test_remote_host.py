@@ -501,6 +501,25 @@ def test_calls_under_way_outlive_the_change_to_a_link_with_pings(serve, remote):
     assert [call.result().id for call in slow] == ["slow"] * 3
 
 
+def test_a_process_that_asked_ends_also_while_it_goes_over_to_a_link_with_pings(serve):
+    def infer(data: bytes, _context: grpc.ServicerContext) -> bytes:
+        allowed = {"wherever_ping_ms": 1000}
+        return encode_response(InferResponse("m", "", decode_request(data).id, allowed, ()))
+
+    program = (
+        "import sys\n"
+        "from wherever_contracts.wire.tensors import InferRequest\n"
+        "from wherever_edge.oip.client import RemoteHost\n"
+        "from wherever_edge.oip.endpoints import Endpoint\n"
+        "host = RemoteHost(Endpoint.parse(sys.argv[1]))\n"
+        "host.infer(InferRequest('m', '', 'id', {}, ()), 5)\n"
+    )
+    command = [sys.executable, "-c", program, serve(ModelInfer=infer)]
+    for _ in range(5):
+        processes = [subprocess.Popen(command) for _ in range(4)]
+        assert [process.wait(timeout=20) for process in processes] == [0] * 4
+
+
 def test_only_what_is_as_far_as_the_cloud_is_reached_through_a_proxy(
     serve, remote, silent_listener, monkeypatch
 ):

@@ -65,7 +65,7 @@ def test_an_answer(client):
 
 def test_an_answer_without_waiting(client):
     told = queue.SimpleQueue()
-    client.async_infer("scales", [numbers()], lambda *outcome: told.put(outcome))
+    client.async_infer("scales", [numbers()], lambda result, error: told.put((result, error)))
     result, error = told.get(timeout=10)
     assert error is None
     assert result.as_numpy("scores").argmax() == 1
