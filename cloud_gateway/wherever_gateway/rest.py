@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from wherever_contracts.errors import SettingsError, missing_extra
 
@@ -57,9 +57,7 @@ class RestFront:
         self._ready = ready
         self._max_bytes = max_bytes
         self._stall_s = stall_s
-        self._app: RestApp | None = None
-        self._server: uvicorn.Server | None = None
-        self._thread: threading.Thread | None = None
+        self._running: _Running | None = None
 
     def start(self) -> None:
         """Listen, and serve from now on.
@@ -79,11 +77,11 @@ class RestFront:
             raise missing_extra("the HTTP front", "gateway") from error
         listener = _listen(self.address, self.port)
         self.port = listener.getsockname()[1]
-        self._app, self._server = app, server
-        self._thread = threading.Thread(
+        thread = threading.Thread(
             target=server.run, args=([listener],), name="wherever-http", daemon=True
         )
-        self._thread.start()
+        self._running = _Running(app, server, listener, thread)
+        thread.start()
 
     def drain(self, grace_s: float) -> bool:
         """Take no more requests, let those that run end, and stop.
@@ -94,14 +92,24 @@ class RestFront:
         Returns:
             True when every request ended in time.
         """
-        if self._app is None or self._server is None or self._thread is None:
+        if self._running is None:
             return True
+        app, server, listener, thread = self._running
         grace_s = max(grace_s, _LEAST_GRACE_S)
         # uvicorn hands it to asyncio, which takes fractions
-        self._server.config.timeout_graceful_shutdown = grace_s  # type: ignore[assignment]
-        self._server.should_exit = True
-        self._thread.join(grace_s + _STOPPING_S)
-        return self._app.close()
+        server.config.timeout_graceful_shutdown = grace_s  # type: ignore[assignment]
+        server.should_exit = True
+        thread.join(grace_s + _STOPPING_S)
+        # uvicorn leaves it open when it is told to stop before it has begun
+        listener.close()
+        return app.close()
+
+
+class _Running(NamedTuple):
+    app: RestApp
+    server: uvicorn.Server
+    listener: socket.socket
+    thread: threading.Thread
 
 
 def _server(app: RestApp) -> uvicorn.Server:
