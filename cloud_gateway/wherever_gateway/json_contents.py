@@ -28,7 +28,7 @@ from wherever_gateway.json_fields import Field, describe
 BASE64 = "base64"
 
 # kind of dtype -> the types of the JSON values that may become one
-_TYPES: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}, "O": {str}}
+_TYPES: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}
 _WORDS = {"b": "booleans", "i": "whole numbers", "u": "whole numbers", "f": "numbers"}
 
 
@@ -60,8 +60,7 @@ def read_contents(
 def write_contents(tensor: WireTensor) -> tuple[list[Any], str]:
     """The contents as a flat array of JSON, and the content type to give along ("" for none).
 
-    JSON has no NaN and no infinity: both become null, as with MLServer and KServe. Raw contents
-    keep them apart.
+    JSON has no NaN and no infinity: both become null. Raw contents keep them as they are.
     """
     array = to_array(tensor).reshape(-1)
     if array.dtype == object:
@@ -70,13 +69,6 @@ def write_contents(tensor: WireTensor) -> tuple[list[Any], str]:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         values = [value if math.isfinite(value) else None for value in values]
     return values, ""
-
-
-def is_base64(content_type: str) -> bool:
-    """True when strings of this content type are base64."""
-    return content_type == BASE64 or (
-        "/" in content_type and not content_type.lower().startswith("text/")
-    )
 
 
 def looks_like_base64(text: bytes) -> bool:
@@ -132,7 +124,7 @@ def _stranger(values: Sequence[Any], kind: str) -> str:
 
 
 def _byte_strings(field: Field, values: Sequence[Any], content_type: str) -> list[bytes]:
-    coded = is_base64(content_type)
+    coded = _is_base64(content_type)
     elements: list[bytes] = []
     for index, value in enumerate(values):
         element = Field(f"{field.path}[{index}]", value)
@@ -157,8 +149,15 @@ def _encoded(element: Field) -> bytes:
         raise element.wrong("text that UTF-8 can hold") from error
 
 
+def _is_base64(content_type: str) -> bool:
+    """True when strings of this content type are base64."""
+    return content_type == BASE64 or (
+        "/" in content_type and not content_type.lower().startswith("text/")
+    )
+
+
 def _strings(elements: list[bytes], content_type: str) -> tuple[list[Any], str]:
-    if not is_base64(content_type):
+    if not _is_base64(content_type):
         try:
             return [element.decode() for element in elements], content_type
         except UnicodeDecodeError:
