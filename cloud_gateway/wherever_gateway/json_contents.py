@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 
 from wherever_contracts.tensors import DTYPE_OF_WIRE, Array
-from wherever_contracts.wire.framing import WireError
 from wherever_contracts.wire.tensors import Buffer, WireTensor, from_bytes, to_array
 from wherever_gateway.json_fields import Field, describe
 
@@ -133,11 +132,10 @@ def _byte_strings(field: Field, values: Sequence[Any], content_type: str) -> lis
 
 
 def _decoded(element: Field, content_type: str) -> bytes:
+    text = element.text()
     try:
-        return base64.b64decode(element.text(), validate=True)
+        return base64.b64decode(text, validate=True)
     except ValueError as error:
-        if isinstance(error, WireError):
-            raise
         expected = f"base64 without line breaks, as the content_type is {content_type!r}"
         raise element.wrong(expected) from error
 

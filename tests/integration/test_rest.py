@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import httpx
@@ -563,6 +563,13 @@ def front(host: LocalHost, **arguments: Any) -> RestFront:
     return RestFront(service, lambda: True, **{"address": "127.0.0.1", **arguments}, max_bytes=1000)
 
 
+@contextmanager
+def closing_front(one: RestFront) -> Iterator[RestFront]:
+    one.start()
+    yield one
+    one.drain(0)
+
+
 def test_a_port_that_is_taken_is_refused_with_a_sentence(peer, host):
     taken = peer.front.port
     with pytest.raises(SettingsError, match=f"127.0.0.1:{taken} for HTTP: Address already in use"):
@@ -573,6 +580,12 @@ def test_a_port_that_is_taken_is_refused_with_a_sentence(peer, host):
 def test_an_address_that_is_not_this_machines_is_refused_with_a_sentence(host, address):
     with pytest.raises(SettingsError, match=rf"cannot listen on {address}:0 for HTTP: \w+"):
         front(host, address=address, port=0).start()
+
+
+@pytest.mark.parametrize("address", ["localhost", "0.0.0.0"])
+def test_names_and_every_address_can_be_listened_on(host, address):
+    with closing_front(front(host, address=address, port=0)) as one:
+        assert httpx.get(f"http://127.0.0.1:{one.port}/v2/health/live").status_code == 200
 
 
 def test_without_the_extra_the_error_says_what_to_install(host, monkeypatch):

@@ -319,11 +319,12 @@ def test_strings_are_themselves_with_every_other_content_type(content_type):
     assert to_array(only_input(body)).tolist() == [b"AAAA", "é".encode()]
 
 
-@pytest.mark.parametrize("text", ["A", "AA==\n", "data:image/png;base64,AAAA", "é", "AA-_"])
+@pytest.mark.parametrize("text", [7, "A", "AA==\n", "data:image/png;base64,AAAA", "é", "AA-_"])
 def test_what_is_no_base64_is_refused_and_not_guessed_at(text):
     parameters = {"content_type": "image/png"}
     body = ask(datatype="BYTES", shape=[1], data=[text], input_parameters=parameters)
-    assert "inputs[0].data[0]: expected base64 without line breaks, as the" in refusal(body)
+    expected = "a string" if text == 7 else "base64 without line breaks, as the content_type is"
+    assert f"inputs[0].data[0]: expected {expected}" in refusal(body)
 
 
 def test_the_content_type_of_numbers_changes_nothing():
