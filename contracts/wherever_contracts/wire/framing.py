@@ -46,8 +46,13 @@ class Fields(NamedTuple):
     bulk: list[Buffer]
 
 
-def split(data: bytes, bulk_tag: int) -> Fields | None:
+def split(data: bytes, bulk_tag: int, position: int = 0) -> Fields | None:
     """Find the fields of an inference message.
+
+    Args:
+        data: the message.
+        bulk_tag: the tag of the bulk field.
+        position: where to begin; a field must begin there.
 
     Returns:
         The fields; None when anything is unusual (an unknown kind of field, one that is cut, a
@@ -57,7 +62,7 @@ def split(data: bytes, bulk_tag: int) -> Fields | None:
     ids: list[bytes] = []
     doubles: dict[str, float] = {}
     bulk: list[Buffer] = []
-    position, size = 0, len(data)
+    size = len(data)
     while position < size:
         tag = data[position]
         start = position + 2

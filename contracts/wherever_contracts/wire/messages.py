@@ -50,6 +50,10 @@ _MAX_INT64 = 2**63 - 1
 # what is remembered of headers: so many, and none that is longer
 _REMEMBERED, _LONGEST = 512, 2048
 
+# (message, the first bytes of one) -> the header that it began with, as bytes and as read
+_ALIKE = 24
+_recent: dict[tuple[str, bytes], tuple[bytes, _Header]] = {}
+
 
 def encode_request(request: InferRequest) -> bytes:
     """The bytes of a request.
@@ -58,8 +62,9 @@ def encode_request(request: InferRequest) -> bytes:
         WireError: a name, parameter or shape cannot be put into a message.
     """
     try:
-        wanted = map(_wanted, request.outputs)
-        return b"".join([*_heads(request), *wanted, *_tensors(request.inputs, _RAW_INPUT_TAG)])
+        parts = _parts(request, request.inputs, _RAW_INPUT_TAG)
+        parts[:0] = map(_wanted, request.outputs)
+        return b"".join(parts)
     except (ValueError, TypeError) as error:
         raise WireError(f"a request that cannot be put into a message: {error}") from error
 
@@ -71,7 +76,7 @@ def encode_response(response: InferResponse) -> bytes:
         WireError: a name, parameter or shape cannot be put into a message.
     """
     try:
-        return b"".join([*_heads(response), *_tensors(response.outputs, _RAW_OUTPUT_TAG)])
+        return b"".join(_parts(response, response.outputs, _RAW_OUTPUT_TAG))
     except (ValueError, TypeError) as error:
         raise WireError(f"a response that cannot be put into a message: {error}") from error
 
@@ -134,8 +139,7 @@ class _Message(NamedTuple):
 
 
 def _take_apart(name: str, data: bytes, bulk_tag: int) -> _Message:
-    fields = split(data, bulk_tag)
-    message = None if fields is None else _from_fields(name, fields)
+    message = _like_recent(name, data, bulk_tag) or _from_fields(name, data, bulk_tag)
     if message is not None:
         return message
     parsed = parse(name, data)
@@ -144,10 +148,31 @@ def _take_apart(name: str, data: bytes, bulk_tag: int) -> _Message:
     return _Message(header, parsed.id, header.parameters, bulk)
 
 
-def _from_fields(name: str, fields: Fields) -> _Message | None:
-    """The message that the fields make; None when protobuf has to judge."""
-    known = _known_header if len(fields.header) <= _LONGEST else _read_header
-    header = known(name, fields.header)
+def _like_recent(name: str, data: bytes, bulk_tag: int) -> _Message | None:
+    """The message, when it begins with the very header that one before it began with."""
+    recent = _recent.get((name, data[:_ALIKE]))
+    if recent is None or not data.startswith(recent[0]):
+        return None
+    fields = split(data, bulk_tag, len(recent[0]))
+    return None if fields is None or fields.header else _message(recent[1], fields)
+
+
+def _from_fields(name: str, data: bytes, bulk_tag: int) -> _Message | None:
+    """The message that its fields make; None when protobuf has to judge."""
+    fields = split(data, bulk_tag)
+    if fields is None:
+        return None
+    if len(fields.header) > _LONGEST:
+        return _message(_read_header(name, fields.header), fields)
+    header = _known_header(name, fields.header)
+    if len(fields.header) >= _ALIKE and data.startswith(fields.header):
+        if len(_recent) >= _REMEMBERED:
+            _recent.clear()
+        _recent[name, data[:_ALIKE]] = fields.header, header
+    return _message(header, fields)
+
+
+def _message(header: _Header, fields: Fields) -> _Message | None:
     parameters = header.parameters | fields.doubles
     if len(parameters) < len(header.parameters) + len(fields.doubles):
         return None
@@ -233,28 +258,24 @@ def _with_raw(tensor: _Tensor, raw: Buffer) -> WireTensor:
     return WireTensor(name, datatype, shape, raw, content_type)
 
 
-def _heads(message: InferRequest | InferResponse) -> list[bytes]:
-    """Every field but the tensors and their contents."""
-    parts = [_model(message.model, message.version), text_field(ID_TAG, message.id)]
-    for name, value in message.parameters.items():
+def _parts(
+    message: InferRequest | InferResponse, tensors: Sequence[WireTensor], bulk_tag: int
+) -> list[Buffer]:
+    """The pieces of a message: what is the same from call to call first, then what changes."""
+    same: list[Buffer] = [_model(message.model, message.version)]
+    changing: list[Buffer] = [text_field(ID_TAG, message.id)]
+    for key, value in message.parameters.items():
         if isinstance(value, float):
-            parts.append(double_parameter(name, value))
+            changing.append(double_parameter(key, value))
         elif isinstance(value, str) and len(value) > _LONGEST:
-            parts.append(_parameter(name, value))
+            changing.append(_parameter(key, value))
         else:
-            parts.append(_known_parameter(name, value))
-    return parts
-
-
-def _tensors(tensors: Sequence[WireTensor], bulk_tag: int) -> list[Buffer]:
-    """The tensors, and behind them all their contents."""
-    heads: list[Buffer] = []
-    contents: list[Buffer] = []
+            same.append(_known_parameter(key, value))
     for name, datatype, shape, data, content_type in tensors:
-        heads.append(_tensor_head(name, datatype, shape, content_type))
+        same.append(_tensor_head(name, datatype, shape, content_type))
         size = data.nbytes if isinstance(data, memoryview) else len(data)
-        contents += (length_field(bulk_tag, size), data)
-    return heads + contents
+        changing += (length_field(bulk_tag, size), data)
+    return same + changing
 
 
 @lru_cache(maxsize=_REMEMBERED)

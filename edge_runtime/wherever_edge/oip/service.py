@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import cache, lru_cache
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
 
 from wherever_contracts.errors import InputError, RefusedError, WhereverError
-from wherever_contracts.manifest import InputEntry, Signature, TensorEntry, signature_digest
+from wherever_contracts.manifest import InputEntry, TensorEntry, signature_digest
 from wherever_contracts.tensors import WIRE_TYPES, Array, describe
 from wherever_contracts.wire.metadata import ModelMetadata, ServerMetadata, TensorMetadata
 from wherever_contracts.wire.tensors import (
@@ -56,7 +56,7 @@ class InferenceService:
         self.host = host
         self.gate = gate
         self._parameters = parameters
-        self._digests: dict[str, str] = {}
+        self._known: dict[Ran, _Known] = {}
 
     def infer(self, request: InferRequest, caller: Caller) -> InferResponse:
         """Answer a call.
@@ -70,18 +70,23 @@ class InferenceService:
         """
         if RAW_MARK in request.model:
             return self._infer_raw(request, caller)
-        loaded = self._resolve(request)
-        signature = loaded.signature
-        names = _chosen(request.outputs, [entry.name for entry in signature.outputs])
+        parameters = request.parameters
+        loaded = self.host.resolve(request.model, request.version, _text(parameters, "variant"))
+        known = self._known.get(loaded.ran) or self._learn(loaded)
+        if _text(parameters, "signature") not in ("", known.digest):
+            raise _other_signature(loaded)
+        names = _chosen(request.outputs, known.outputs)
         inputs = loaded.wire_inputs.read(request.inputs)
-        options = check_options(signature, _options(signature, request.parameters))
+        options = check_options(
+            loaded.signature, {name: parameters[name] for name in known.options & parameters.keys()}
+        )
         answer = self.gate.run(caller, lambda: loaded.answer(inputs, options))
         return InferResponse(
             loaded.package.name,
             loaded.package.version,
             request.id,
-            {**self._parameters, **_answer_parameters(answer)},
-            tuple(from_array(name, answer.outputs[name]) for name in names),
+            _answer_parameters(known.parameters, answer),
+            tuple([from_array(name, answer.outputs[name]) for name in names]),
         )
 
     def model_ready(self, model: str, version: str) -> bool:
@@ -139,23 +144,24 @@ class InferenceService:
             tuple(map(_tensor_metadata, tensors.outputs)),
         )
 
-    def _resolve(self, request: InferRequest) -> LoadedVariant:
-        variant = _text(request.parameters, "variant")
-        loaded = self.host.resolve(request.model, request.version, variant)
-        known = _text(request.parameters, "signature")
-        if known and known != self._digest(loaded):
-            raise RefusedError(
-                f"the caller's signature of {loaded.package.name!r} is not that of version "
-                f"{loaded.package.version}, which is served here; update the package on one side"
-            )
-        return loaded
+    def _learn(self, loaded: LoadedVariant) -> _Known:
+        signature = loaded.signature
+        known = self._known[loaded.ran] = _Known(
+            outputs=tuple(entry.name for entry in signature.outputs),
+            options=frozenset(option.name for option in signature.options),
+            digest=signature_digest(signature),
+            parameters={**self._parameters, RAN_KEY: _ran_json(loaded.ran)},
+        )
+        return known
 
-    def _digest(self, loaded: LoadedVariant) -> str:
-        digest = self._digests.get(loaded.package.digest)
-        if digest is None:
-            digest = signature_digest(loaded.signature)
-            self._digests[loaded.package.digest] = digest
-        return digest
+
+class _Known(NamedTuple):
+    """What is the same for every call of a loaded variant."""
+
+    outputs: tuple[str, ...]
+    options: frozenset[str]
+    digest: str
+    parameters: Parameters
 
 
 @cache
@@ -173,9 +179,11 @@ def _text(parameters: Parameters, name: str) -> str:
     return value
 
 
-def _options(signature: Signature, parameters: Parameters) -> Parameters:
-    names = [option.name for option in signature.options]
-    return {name: parameters[name] for name in names if name in parameters}
+def _other_signature(loaded: LoadedVariant) -> RefusedError:
+    return RefusedError(
+        f"the caller's signature of {loaded.package.name!r} is not that of version "
+        f"{loaded.package.version}, which is served here; update the package on one side"
+    )
 
 
 def _chosen(wanted: Sequence[str], known: Sequence[str]) -> Sequence[str]:
@@ -185,14 +193,14 @@ def _chosen(wanted: Sequence[str], known: Sequence[str]) -> Sequence[str]:
     return wanted or known
 
 
-def _answer_parameters(answer: Answer) -> Parameters:
-    parameters: Parameters = {RAN_KEY: _ran_json(answer.ran), ENGINE_KEY: answer.engine_s}
+def _answer_parameters(same: Parameters, answer: Answer) -> Parameters:
+    parameters = same.copy()
+    parameters[ENGINE_KEY] = answer.engine_s
     if answer.confidence is not None:
         parameters[CONFIDENCE_KEY] = answer.confidence
     return parameters
 
 
-@lru_cache(maxsize=256)
 def _ran_json(ran: Ran) -> str:
     return json.dumps(ran._asdict(), separators=(",", ":"))
 
