@@ -34,7 +34,7 @@ check: $(VENV)/dev  ## lint, types, architecture, packaging
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest tests/packaging -m 'not full'
 
