@@ -63,7 +63,11 @@ def echo_package(tmp_path_factory: pytest.TempPathFactory) -> Package:
         "format": "onnx",
         "precision": "float32",
         "files": [_save(root, "identity.onnx", graph)],
-        "tensors": {"inputs": [{"name": "x", **shape}], "outputs": [{"name": "y", **shape}]},
+        "tensors": {
+            "inputs": [{"name": "x", **shape}],
+            "outputs": [{"name": "y", **shape}],
+            "batch": True,
+        },
         "pipeline": {
             "pre": [{"op": "reshape", "name": "given", "to": "x", "shape": [1, -1]}],
             "post": [{"op": "first_row", "name": "y", "to": "echoed"}],
@@ -132,6 +136,7 @@ def _scales_manifest(root: Path) -> dict[str, Any]:
                 "tensors": {
                     "inputs": [{"name": "x", **shape}],
                     "outputs": [{"name": "probabilities", **shape}],
+                    "batch": True,
                 },
                 "pipeline": {
                     "pre": [{"op": "reshape", "name": "numbers", "to": "x", "shape": [1, 3]}],

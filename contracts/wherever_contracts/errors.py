@@ -50,15 +50,16 @@ class InputError(WhereverError, ValueError):
 
     code = "input"
 
-    def __init__(self, field: str, expected: str, found: str) -> None:
-        where = f"input {field!r}" if field else "the input"
+    def __init__(self, field: str, expected: str, found: str, kind: str = "input") -> None:
+        where = f"{kind} {field!r}" if field else f"the {kind}"
         super().__init__(f"{where}: expected {expected}, found {found}")
         self.field = field
         self.expected = expected
         self.found = found
+        self.kind = kind
 
-    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
-        return type(self), (self.field, self.expected, self.found)
+    def __reduce__(self) -> tuple[type, tuple[str, str, str, str]]:
+        return type(self), (self.field, self.expected, self.found, self.kind)
 
 
 class SettingsError(WhereverError, ValueError):

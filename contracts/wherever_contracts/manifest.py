@@ -30,7 +30,8 @@ SCHEMA_MINOR = 0
 MANIFEST_NAME = "model.json"
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 
-_SEMVER = r"^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$"
+_NUMBER = "(0|[1-9][0-9]{0,17})"
+_SEMVER = rf"^{_NUMBER}\.{_NUMBER}\.{_NUMBER}(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$"
 _SHA256 = r"^[0-9a-f]{64}$"
 
 
@@ -201,10 +202,15 @@ class Pipeline(_Part):
 
 
 class VariantTensors(_Part):
-    """The variant file's own inputs and outputs."""
+    """The variant file's own inputs and outputs.
+
+    `batch`: the first axis of every tensor counts rows that have nothing to do with each other, so
+    that the rows of several calls may share one run.
+    """
 
     inputs: tuple[TensorEntry, ...] = Field(min_length=1)
     outputs: tuple[TensorEntry, ...] = Field(min_length=1)
+    batch: bool = False
 
 
 class Needs(_Part):

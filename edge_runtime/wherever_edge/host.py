@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from wherever_edge.engines.engine import Engine, Session
     from wherever_edge.packages.store import Package, Store
 
+# What the longest recent answer counts for, one answer later.
+_FADING = 0.95
 _RESERVED = ("options", "confidence", "placement")
 
 
@@ -45,6 +47,7 @@ class LoadedVariant:
         "package",
         "ran",
         "session",
+        "usual_s",
         "variant",
         "wire_inputs",
     )
@@ -61,7 +64,8 @@ class LoadedVariant:
             (spec.name, spec.admits, spec) for spec in (e.spec() for e in self.signature.outputs)
         )
         every = (*session.inputs, *session.outputs)
-        self.batches: bool = all(spec.shape[:1] == (-1,) for spec in every)
+        self.batches: bool = variant.tensors.batch and all(s.shape[:1] == (-1,) for s in every)
+        self.usual_s: float = 0.0
         self.ran: Ran = _ran(package, variant, session)
         self.wire_inputs: WireInputs = WireInputs(self.signature)
 
@@ -92,6 +96,11 @@ class LoadedVariant:
             raise self._step_failed(error) from error
         return self._collect(state, engine_s)
 
+    def took(self, elapsed_s: float) -> None:
+        """Remember how long an answer takes: the longest recent one, slowly forgotten."""
+        faded_s = self.usual_s * _FADING
+        self.usual_s = elapsed_s if elapsed_s > faded_s else faded_s  # noqa: FURB136 (hot path)
+
     def answer_many(
         self, rows: Sequence[Mapping[str, Any]], options: Mapping[str, float]
     ) -> list[Answer | WhereverError]:
@@ -105,7 +114,7 @@ class LoadedVariant:
         ready = [state for state in states if isinstance(state, dict)]
         try:
             finished = iter(self._run_together(ready))
-        except (WhereverError, KeyError, ValueError):
+        except Exception:  # noqa: BLE001 (one by one, each row gets its own error)
             return [self._answer_or_error(row, options) for row in rows]
         return [next(finished) if isinstance(state, dict) else state for state in states]
 
@@ -120,8 +129,11 @@ class LoadedVariant:
         outputs = self.session.run(feed)
         engine_s = (perf_counter() - started) / len(states)
         ends = np.cumsum(sizes).tolist()
+        if any(array.shape[:1] != (ends[-1],) for array in outputs.values()):
+            raise EngineError(f"variant {self.variant.id!r} did not give one row for each it got")
         rows = [
-            {name: array[end - size : end] for name, array in outputs.items()}
+            # copies: a row must not keep the whole batch in memory
+            {name: array[end - size : end].copy() for name, array in outputs.items()}
             for end, size in zip(ends, sizes, strict=True)
         ]
         return [
@@ -278,7 +290,9 @@ class LocalHost:
 
     def close(self) -> None:
         """Close every session."""
-        for loaded in self._loaded.values():
+        with self._lock:
+            loaded_now = list(self._loaded.values())
+        for loaded in loaded_now:
             loaded.session.close()
         self.forget()
 
@@ -298,7 +312,7 @@ class LocalHost:
         raise EngineError(f"no variant of {package.name!r} can run here ({reasons})")
 
     def _load(self, package: Package, variant: Variant) -> LoadedVariant:
-        _refuse_reserved_names(package.manifest.signature)
+        _refuse_reserved_names(package.manifest.signature, variant)
         model = package.read(variant.files[0])
         session = self._engine_for(variant).open(
             model, precision=variant.precision, threads=self.threads
@@ -339,9 +353,12 @@ def _ran(package: Package, variant: Variant, session: Session) -> Ran:
     )
 
 
-def _refuse_reserved_names(signature: Signature) -> None:
-    for entry in signature.inputs:
-        if entry.name in _RESERVED:
-            raise ManifestError(
-                MANIFEST_NAME, "signature.inputs", f"a name other than {_RESERVED}", entry.name
-            )
+def _refuse_reserved_names(signature: Signature, variant: Variant) -> None:
+    """Refuse tensors named like what a pipeline keeps beside them."""
+    names = [entry.name for entry in signature.inputs]
+    for entries in (signature.outputs, variant.tensors.inputs, variant.tensors.outputs):
+        names += [entry.name for entry in entries]
+    for name in names:
+        if name in _RESERVED:
+            expected = f"no tensor named {' or '.join(_RESERVED)}"
+            raise ManifestError(MANIFEST_NAME, f"variants.{variant.id}", expected, name)

@@ -75,15 +75,16 @@ def check_options(signature: Signature, given: Mapping[str, Any]) -> dict[str, f
     known = {option.name: option for option in signature.options}
     for name in given:
         if name not in known:
-            expected = f"an option of this model ({', '.join(known) or 'it has none'})"
-            raise InputError(name, expected, "an unknown name")
+            expected = f"one of a call's or of this model's ({', '.join(known) or 'it has none'})"
+            raise InputError(name, expected, "an unknown name", kind="argument")
     options: dict[str, float] = {}
     for name, option in known.items():
         value: Any = given.get(name, option.default)
         if not _is_number(value):
-            raise InputError(name, "a number", _kind(value))
+            raise InputError(name, "a number", _kind(value), kind="argument")
         if not option.min <= value <= option.max:
-            raise InputError(name, f"a number from {option.min:g} to {option.max:g}", f"{value}")
+            expected = f"a number from {option.min:g} to {option.max:g}"
+            raise InputError(name, expected, f"{value}", kind="argument")
         options[name] = float(value)
     return options
 

@@ -30,5 +30,5 @@ def load(group: str, name: str) -> Any:
         )
     try:
         return known[name].load()
-    except (ImportError, AttributeError) as error:
+    except Exception as error:
         raise SettingsError(f"{group} plug-in {name!r} cannot be imported: {error}") from error

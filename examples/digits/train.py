@@ -353,7 +353,11 @@ def _variant(
         "precision": precision,
         "places": places,
         "files": [{"path": f"{name}.onnx"}],
-        "tensors": {"inputs": [_tensor("numbers", -1, *shape)], "outputs": [scores]},
+        "tensors": {
+            "inputs": [_tensor("numbers", -1, *shape)],
+            "outputs": [scores],
+            "batch": True,
+        },
         "pipeline": {
             "pre": [ink, {"op": "reshape", "name": "numbers", "shape": [1, *shape]}],
             "post": [{"op": op, "name": "scores"} for op in ("first_row", "max_confidence")],

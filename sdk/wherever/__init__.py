@@ -9,9 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from wherever_contracts.errors import (
+    ClosedError,
+    EngineError,
+    ForkedError,
     InputError,
+    MissingExtraError,
     ModelNotFoundError,
     NoRouteError,
+    PackageError,
+    SettingsError,
     WhereverError,
 )
 
@@ -26,14 +32,20 @@ if TYPE_CHECKING:
 __all__ = [
     "Box",
     "Client",
+    "ClosedError",
     "Detection",
+    "EngineError",
+    "ForkedError",
     "InputError",
     "Label",
+    "MissingExtraError",
     "Model",
     "ModelNotFoundError",
     "NoRouteError",
+    "PackageError",
     "Prediction",
     "Receipt",
+    "SettingsError",
     "WhereverError",
     "apredict",
     "model",

@@ -1,6 +1,6 @@
 """A circuit breaker for one remote host. Pure: the time is passed in.
 
-    closed ──(no connection, or no answer in time; or three failures in a row)──> open
+    closed ──(no connection, or no answer in time; or three slow failures in a row)──> open
     open ──(a health probe passed)──> trial
     trial ──(a call succeeded)──> closed
     trial ──(a call failed)──> open, for twice as long
@@ -16,8 +16,10 @@ from typing import Literal
 
 from wherever_contracts.errors import (
     AttemptError,
+    BadAnswerError,
     DeadlineError,
     RefusedError,
+    RemoteError,
     UnreachableError,
 )
 
@@ -28,6 +30,9 @@ FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 1.0
 # A timeout shorter than this many usual round trips says little about the host.
 TELLING_ROUND_TRIPS = 3.0
+TELLING_S = 0.03
+# A failure that takes less costs its caller little.
+SLOW_S = 0.05
 _NEWEST = 0.2
 
 
@@ -50,12 +55,15 @@ class Breaker:
     failures: int = 0
     on_trial: bool = False
 
-    def admit(self) -> str:
-        """Why a call must not be sent now; "" is leave to send one, and it must be sent."""
+    def admit(self, *, last_hope: bool = False) -> str:
+        """Why a call must not be sent now; "" is leave to send one, and it must be sent.
+
+        A host on trial passes one call at a time, and any that has nobody else to ask.
+        """
         if self.state == "open":
             return f"it failed a moment ago and is being probed ({self.why})"
         if self.state == "trial":
-            if self.on_trial:
+            if self.on_trial and not last_hope:
                 return "it is coming back; another call is trying it"
             self.on_trial = True
         return ""
@@ -68,10 +76,18 @@ class Breaker:
         self.pause_s = FIRST_PAUSE_S
         self.on_trial = False
 
-    def failed(self, error: AttemptError, now: float, timeout_s: float) -> None:
-        """A call failed with `error`; it had been given `timeout_s`."""
+    def failed(
+        self, error: AttemptError, now: float, timeout_s: float, elapsed_s: float = 0.0
+    ) -> None:
+        """A call failed with `error` after `elapsed_s`; it had been given `timeout_s`.
+
+        A host that answers quickly is there, whatever it answers: one broken model must not shut
+        out the others.
+        """
         self.on_trial = False
-        if isinstance(error, RefusedError):
+        alive = isinstance(error, RefusedError | RemoteError | BadAnswerError)
+        if alive and elapsed_s < SLOW_S:
+            self.state = "closed"
             return
         self.failures += 1
         if (
@@ -114,5 +130,5 @@ class Breaker:
 
     def _tells(self, error: AttemptError, timeout_s: float) -> bool:
         if isinstance(error, DeadlineError):
-            return timeout_s >= TELLING_ROUND_TRIPS * self.usual_s
+            return timeout_s >= max(TELLING_ROUND_TRIPS * self.usual_s, TELLING_S)
         return isinstance(error, UnreachableError)

@@ -139,11 +139,13 @@ class Client:
         """Close connections and sessions; calls that follow raise `ClosedError`."""
         with self._lock:
             self._closed = True
-            self._models.clear()
+            handles, self._models = self._models, {}
+        for model in handles.values():
+            model.forget()
         for remote in self._remotes.values():
             remote.close()
         if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool.shutdown(wait=False)
         if self._host is not None:
             self._host.close()
 
@@ -170,6 +172,8 @@ class Client:
             limit = stricter(limit, boundary)
         with loading():
             device, unfit = self._load_device(package, mode or self.settings.mode, places)
+            if self._remotes:
+                import wherever_edge.oip.connection  # noqa: F401, PLC0415 (not within a deadline)
         plan = make_plan(
             model=manifest.name,
             mode=mode or self.settings.mode,
@@ -201,7 +205,8 @@ class Client:
             if self._pool is None:
                 workers = 2 * (os.cpu_count() or 1)
                 self._pool = ThreadPoolExecutor(workers, thread_name_prefix="wherever")
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+            submitted = self._pool.submit(function, *arguments)
+        return await asyncio.wrap_future(submitted)
 
     def _load_device(
         self, package: Package, mode: Mode, places: Collection[Place] | None

@@ -69,23 +69,27 @@ class Senses(NamedTuple):
     Attributes:
         now: seconds on a monotonic clock.
         admit: why a host must not be asked now; "" is leave to ask it, and the attempt must follow.
+            The second argument is True when nobody else is left who could answer.
         expected_s: how long a host usually takes for this model; 0 when that is not known.
         timeout_s: the longest that a remote host may take when the call has no deadline.
     """
 
     now: Callable[[], float]
-    admit: Callable[[Candidate], str]
+    admit: Callable[[Candidate, bool], str]
     expected_s: Callable[[Candidate], float]
     timeout_s: float
 
 
-def predict_flow(plan: Plan, senses: Senses, deadline_s: float | None = None) -> Flow:
+def predict_flow(
+    plan: Plan, senses: Senses, deadline_s: float | None = None, began: float | None = None
+) -> Flow:
     """Ask the hosts of `plan` in turn until an answer is good enough.
 
     Args:
         plan: the hosts, in order.
         senses: clock and hosts' state.
-        deadline_s: seconds from now in which the answer is wanted.
+        deadline_s: seconds from `began` in which the answer is wanted.
+        began: when the call was made, on the clock of `senses`; by default now.
 
     Raises:
         InputError: a host found the input itself to be wrong; no other host is asked.
@@ -93,7 +97,7 @@ def predict_flow(plan: Plan, senses: Senses, deadline_s: float | None = None) ->
     """
     now = senses.now
     started = now()
-    deadline = None if deadline_s is None else started + deadline_s
+    deadline = None if deadline_s is None else (began or started) + deadline_s
     tried: tuple[Tried, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
     best: tuple[Answer, Candidate] | None = None
@@ -134,7 +138,7 @@ def is_unsure(plan: Plan, answer: Answer) -> bool:
     return (
         threshold is not None
         and answer.confidence is not None
-        and answer.confidence < threshold
+        and not answer.confidence >= threshold
         and variant != plan.reference
     )
 
@@ -143,6 +147,8 @@ def _chance(
     plan: Plan, senses: Senses, position: int, deadline: float | None, *, in_hand: bool
 ) -> tuple[str, float]:
     """Why a remote host is not asked now (or ""), and how long it may take.
+
+    Remote hosts that may still be asked share what is left of the deadline.
 
     When no answer is in hand yet, the time that the device needs afterwards is kept back: what it
     usually takes, or half of what is left when that is not known yet.
@@ -154,8 +160,10 @@ def _chance(
             left_s -= _reserve_s(plan.attempts[position:], senses, left_s)
         if left_s <= 0:
             return "the deadline leaves no time to ask it", 0.0
-        timeout_s = min(left_s, timeout_s)
-    return senses.admit(plan.attempts[position]), timeout_s
+        remotes = sum(candidate.place != "device" for candidate in plan.attempts[position:])
+        timeout_s = min(left_s / remotes, timeout_s)
+    last_hope = not in_hand and position == len(plan.attempts) - 1
+    return senses.admit(plan.attempts[position], last_hope), timeout_s
 
 
 def _reserve_s(later: tuple[Candidate, ...], senses: Senses, left_s: float) -> float:
@@ -202,7 +210,10 @@ def _doubt(plan: Plan, answer: Answer) -> tuple[str, ...]:
 
 
 def _certainty(plan: Plan, answer: Answer) -> tuple[str, ...]:
-    if not plan.escalates or answer.confidence is None:
+    variant = answer.ran.variant
+    if not plan.escalates or variant not in plan.thresholds or variant == plan.reference:
+        return ()
+    if answer.confidence is None:
         return ()
     return (", confident enough",)
 

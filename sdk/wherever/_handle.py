@@ -5,15 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sized
 from contextlib import AbstractContextManager, nullcontext
-from itertools import islice
+from itertools import chain, islice
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 
 from wherever._drivers import drive, drive_async, drive_many
 from wherever._flow import predict_flow
-from wherever._prediction import Context, Prediction
+from wherever._prediction import Context, Prediction, Serial
 from wherever._route import Route
-from wherever_contracts.errors import InputError
+from wherever._router import check_words
+from wherever_contracts.errors import InputError, NoRouteError
+from wherever_contracts.places import PLACES
 from wherever_edge.inputs import InputChecker, check_options
 
 if TYPE_CHECKING:
@@ -77,19 +79,21 @@ class Model:
             options: numbers that the signature declares, such as `min_score`.
 
         Raises:
-            InputError: the input does not fit the signature.
+            InputError: the input, an option or the deadline does not fit.
             NoRouteError: no place could answer; `causes` says why for each.
-            SettingsError: a mode, boundary, place or deadline that does not exist.
+            SettingsError: a mode, boundary or place that does not exist.
+            ClosedError: the client was closed.
         """
+        started = perf_counter()
         route = self._routes.get((mode, boundary, places)) if places is None else None
         if route is None:
             route = self._route(mode, boundary, places)
         chosen = check_options(self.signature, options) if options else self._defaults
         inputs = self._check(value)
         deadline_s = self._deadline(deadline_s)
-        started = perf_counter()
         call = route.call(inputs, chosen)
-        verdict = drive(predict_flow(route.plan, route.senses, deadline_s), call.perform)
+        flow = predict_flow(route.plan, route.senses, deadline_s, started)
+        verdict = drive(flow, call.perform)
         return _prediction(route, verdict, deadline_s, chosen, inputs, started, call.serial)
 
     async def aio(
@@ -104,14 +108,16 @@ class Model:
         **options: float,
     ) -> Prediction:
         """The same call as a coroutine; work of this process runs in threads beside the loop."""
+        started = perf_counter()
         in_thread = self._client.in_thread
-        route = await in_thread(self._route, mode, boundary, places)
+        route = self._routes.get((mode, boundary, places)) if places is None else None
+        if route is None:
+            route = await in_thread(self._route, mode, boundary, places)
         chosen = check_options(self.signature, options) if options else self._defaults
         inputs = await in_thread(self._check, value)
         deadline_s = self._deadline(deadline_s)
-        started = perf_counter()
         call = route.call(inputs, chosen)
-        flow = predict_flow(route.plan, route.senses, deadline_s)
+        flow = predict_flow(route.plan, route.senses, deadline_s, started)
         verdict = await drive_async(flow, call.perform_async)
         return _prediction(route, verdict, deadline_s, chosen, inputs, started, call.serial)
 
@@ -147,36 +153,66 @@ class Model:
             InputError: an input does not fit; the answers before it have been given.
             NoRouteError: see a call.
         """
-        if batch < 1:
-            raise InputError("batch", "1 or more", str(batch))
-        route = self._route(mode, boundary, places)
-        chosen = check_options(self.signature, options)
-        deadline_s = self._deadline(deadline_s)
+        ends = self._ends(
+            values, batch, mode, boundary, places, self._deadline(deadline_s), options
+        )
         total = len(values) if isinstance(values, Sized) else None
-        rest = iter(values)
-        with _progress_bar(total, self.name, wanted=progress) as advance:
-            while rows := list(islice(rest, batch)):
-                for end in self._answer_batch(route, rows, deadline_s, chosen):
-                    if isinstance(end, Exception):
-                        raise end
-                    yield end
-                    advance()
+        return _shown(ends, total, self.name, wanted=progress)
 
     async def amap(
-        self, values: Iterable[Any], /, *, batch: int = 16, **arguments: Any
+        self,
+        values: Iterable[Any],
+        /,
+        *,
+        batch: int = 16,
+        mode: Mode | None = None,
+        deadline_s: float | None = None,
+        boundary: Boundary | None = None,
+        places: Collection[Place] | None = None,
+        **options: float,
     ) -> AsyncIterator[Prediction]:
-        """The same as `map`, for `async for`; takes the same arguments."""
-        answers = self.map(values, batch=batch, **arguments)
-        while True:
-            some = await self._client.in_thread(lambda: list(islice(answers, batch)))
-            for prediction in some:
-                yield prediction
-            if len(some) < batch:
-                return
+        """The same as `map`, for `async for`; the inputs are taken in a thread."""
+        ends = self._ends(
+            values, batch, mode, boundary, places, self._deadline(deadline_s), options
+        )
+        while batches := await self._client.in_thread(lambda: list(islice(ends, 1))):
+            for end in batches[0]:
+                if isinstance(end, Exception):
+                    raise end
+                yield end
+
+    def _ends(
+        self,
+        values: Iterable[Any],
+        batch: int,
+        mode: Mode | None,
+        boundary: Boundary | None,
+        places: Collection[Place] | None,
+        deadline_s: float | None,
+        options: dict[str, float],
+    ) -> Iterator[list[Prediction | Exception]]:
+        """What came of each input, a batch at a time; nothing follows an error of an input."""
+        if batch < 1:
+            raise InputError("batch", "1 or more", str(batch), kind="argument")
+        chosen = check_options(self.signature, options)
+
+        def ends() -> Iterator[list[Prediction | Exception]]:
+            route = self._route(mode, boundary, places)
+            rest = iter(values)
+            while rows := list(islice(rest, batch)):
+                yield list(self._answer_batch(route, rows, deadline_s, chosen))
+
+        return ends()
 
     def prepare(self) -> None:
-        """Load what calls with the default options need, so that the first one is quick."""
-        self._route(None, None, None)
+        """Load what calls with the default options need, so that the first one is quick.
+
+        Raises:
+            WhereverError: this device cannot run the model, and nobody else may be asked.
+        """
+        route = self._route(None, None, None)
+        if not route.plan.attempts:
+            raise NoRouteError(self.name, (), dict(route.plan.ruled_out))
 
     def forget(self) -> None:
         """Drop every route, so that the next call plans and loads anew."""
@@ -185,7 +221,12 @@ class Model:
     def _route(
         self, mode: Mode | None, boundary: Boundary | None, places: Collection[Place] | None
     ) -> Route:
-        key = (mode, boundary, places if places is None else tuple(places))
+        if places is not None:
+            named: Any = (places,) if isinstance(places, str) else tuple(places)
+            check_words(places=named)
+            # each choice of places has one key, however it was written
+            places = tuple(place for place in PLACES if place in named)
+        key = (mode, boundary, places)
         route = self._routes.get(key)
         if route is None:
             route = self._client.make_route(self._name, self._package, *key)
@@ -196,12 +237,13 @@ class Model:
         if given is None:
             return self._client.settings.deadline_s
         if not given > 0:
-            raise InputError("deadline_s", "seconds greater than 0", f"{given}")
+            raise InputError("deadline_s", "seconds greater than 0", f"{given}", kind="argument")
         return given
 
     def _answer_batch(
         self, route: Route, rows: list[Any], deadline_s: float | None, chosen: dict[str, float]
     ) -> Iterator[Prediction | Exception]:
+        started = perf_counter()
         checked: list[dict[str, Any] | InputError] = []
         for row in rows:
             try:
@@ -210,9 +252,8 @@ class Model:
                 checked.append(error)
                 break
         inputs = [row for row in checked if isinstance(row, dict)]
-        started = perf_counter()
         call = route.batch_call(inputs, chosen)
-        flows = [predict_flow(route.plan, route.senses, deadline_s) for _ in inputs]
+        flows = [predict_flow(route.plan, call.senses, deadline_s, started) for _ in inputs]
         ends = drive_many(flows, call.perform)
         for end, row, serial in zip(ends, inputs, call.serials, strict=True):
             if isinstance(end, Exception):
@@ -225,11 +266,28 @@ class Model:
         return f"<wherever.Model {self.name} {self.version}>"
 
 
+def _shown(
+    batches: Iterable[list[Prediction | Exception]],
+    total: int | None,
+    name: str,
+    *,
+    wanted: bool | None,
+) -> Iterator[Prediction]:
+    """One prediction after the other, with a progress bar; an error is raised at its place."""
+    with _progress_bar(total, name, wanted=wanted) as advance:
+        for end in chain.from_iterable(batches):
+            if isinstance(end, Exception):
+                raise end
+            yield end
+            advance()
+
+
 def _progress_bar(
     total: int | None, description: str, *, wanted: bool | None
 ) -> AbstractContextManager[Callable[[], None]]:
     """A progress bar when it is wanted, or when nobody said and a person is watching."""
-    if wanted is False or (wanted is None and not sys.stderr.isatty()):
+    watched = sys.stderr is not None and sys.stderr.isatty()  # pythonw has no standard error
+    if wanted is False or (wanted is None and not watched):
         return nullcontext(lambda: None)
     from wherever_edge.cli import progress  # noqa: PLC0415 (rich costs 60 ms)
 
@@ -243,7 +301,7 @@ def _prediction(
     options: dict[str, float],
     inputs: dict[str, Any],
     started: float,
-    serial: int,
+    serial: Serial,
 ) -> Prediction:
     total_s = perf_counter() - started
     context = Context(

@@ -23,28 +23,42 @@ if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
 
 _serials = itertools.count(1)
-_process = os.urandom(6).hex()
+_process = os.urandom(8).hex()
 
 
-def next_serial() -> int:
-    """A number that no other call of this process has."""
-    return next(_serials)
+class Serial(NamedTuple):
+    """What makes a call's id: its process and its number there."""
+
+    process: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.process}-{self.number:x}"
 
 
-def call_id(serial: int) -> str:
-    """The id of a call: unique across processes."""
-    return f"{_process}-{os.getpid():x}-{serial:x}"
+def next_serial() -> Serial:
+    """One that no other call has, in this process or another."""
+    return Serial(_process, next(_serials))
+
+
+def _after_fork_in_child() -> None:
+    global _process  # noqa: PLW0603 (a fact about the process)
+    _process = os.urandom(8).hex()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class Context(NamedTuple):
-    """What a prediction knows of its call."""
+    """What a prediction knows of its call; its inputs are kept for `plot()`."""
 
     signature: Signature
     plan: Plan
     deadline_s: float | None
     options: Mapping[str, float]
     inputs: Mapping[str, Any]
-    serial: int
+    serial: Serial
     started_at: float
     total_s: float
 
@@ -53,7 +67,7 @@ class Prediction:
     """An answer.
 
     Attributes:
-        outputs: the signature's tensors, by name.
+        outputs: the signature's tensors, by name; to be read, not written.
         confidence: 0 to 1, or None when the model gives none.
         place: "device", "nearby" or "cloud".
         degraded: True when it is a lesser answer than asked for; `receipt.reason` says why.
@@ -77,7 +91,7 @@ class Prediction:
     @property
     def id(self) -> str:
         """The id of the call; the receipt's too."""
-        return call_id(self._context.serial)
+        return str(self._context.serial)
 
     @property
     def value(self) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from time import monotonic
@@ -54,12 +55,12 @@ class Remote:
             breaker.state, breaker.why if breaker.state != "closed" else "", breaker.usual_s
         )
 
-    def admit(self) -> str:
+    def admit(self, *, last_hope: bool) -> str:
         """Why a call must not be sent now; "" is leave to send one, and it must be sent."""
         if self._closing.is_set():
             return "the client was closed"
         with self._lock:
-            return self._breaker.admit()
+            return self._breaker.admit(last_hope=last_hope)
 
     def release(self) -> None:
         """Hand the leave back: no call was sent."""
@@ -72,7 +73,7 @@ class Remote:
         try:
             answer = answer_of(self.host.infer(request, timeout_s), outputs)
         except BaseException as error:  # noqa: BLE001 (raised again when it is not ours)
-            return self._failed(error, timeout_s)
+            return self._failed(error, timeout_s, started)
         self._answered(monotonic() - started)
         return answer
 
@@ -86,31 +87,26 @@ class Remote:
         """Send the call; `done` is called once, from another thread, with what comes of it.
 
         Returns:
-            A function that gives the call up; `done` may still be called.
+            A function that gives the call up; `done` is called then too.
         """
         started = monotonic()
         try:
             call = self.host.start(request, timeout_s)
         except BaseException as error:  # noqa: BLE001 (raised again when it is not ours)
-            done(self._failed(error, timeout_s))
+            done(self._failed(error, timeout_s, started))
             return lambda: None
 
         def finish(_: Any) -> None:
             try:
                 answer = answer_of(call.result(), outputs)
             except BaseException as error:  # noqa: BLE001 (passed on as the outcome)
-                done(self._failed(error, timeout_s, keep=True))
+                done(self._failed(error, timeout_s, started, keep=True))
                 return
             self._answered(monotonic() - started)
             done(answer)
 
-        def give_up() -> None:
-            call.cancel()
-            with self._lock:
-                self._breaker.released()
-
         call.add_done_callback(finish)
-        return give_up
+        return call.cancel
 
     def close(self) -> None:
         """Stop probing and close the connection."""
@@ -125,17 +121,20 @@ class Remote:
             self._breaker.answered(elapsed_s)
 
     def _failed(
-        self, error: BaseException, timeout_s: float, *, keep: bool = False
+        self, error: BaseException, timeout_s: float, started: float, *, keep: bool = False
     ) -> WhereverError:
         """Note the failure; what is not ours to handle is raised again unless `keep`."""
+        now = monotonic()
         with self._lock:
             if isinstance(error, AttemptError):
-                self._breaker.failed(error, monotonic(), timeout_s)
+                self._breaker.failed(error, now, timeout_s, now - started)
                 self._watch()
             else:
                 self._breaker.released()
         if isinstance(error, WhereverError):
-            return error
+            # it stays on the receipt; the frames behind it would keep the whole message alive
+            error.__cause__ = error.__context__ = None
+            return error.with_traceback(None)
         if keep:
             return AttemptError(f"{self.name}: the call ended with {type(error).__name__}: {error}")
         raise error
@@ -144,25 +143,45 @@ class Remote:
         """Probe beside the calls for as long as the breaker is open. Called with the lock held."""
         if self._breaker.state == "open" and self._prober is None and not self._closing.is_set():
             self._prober = threading.Thread(
-                target=self._probe_until_back, name=f"wherever-probe-{self.name}", daemon=True
+                target=_probe_until_back,
+                args=(weakref.ref(self), self._closing),
+                name=f"wherever-probe-{self.name}",
+                daemon=True,
             )
             self._prober.start()
 
-    def _probe_until_back(self) -> None:
-        while not self._closing.wait(max(0.0, self._breaker.probe_at - monotonic())):
-            healthy = self._is_healthy()
-            with self._lock:
-                self._breaker.probed(healthy=healthy, now=monotonic())
-                if self._breaker.state != "open":
-                    self._prober = None
-                    return
+    def probe_in_s(self) -> float:
+        """Seconds until the next probe is due."""
+        return max(0.0, self._breaker.probe_at - monotonic())
+
+    def probe(self) -> bool:
+        """Ask the host whether it is well; True when no more probes are needed."""
+        healthy = self._is_healthy()
+        with self._lock:
+            self._breaker.probed(healthy=healthy, now=monotonic())
+            if self._breaker.state == "open":
+                return False
+            self._prober = None
+            return True
 
     def _is_healthy(self) -> bool:
         try:
             self.host.probe(self._probe_timeout_s)
-        except WhereverError:
+        except Exception:  # noqa: BLE001 (whatever is wrong, the host is not well)
             return False
         return True
+
+
+def _probe_until_back(remote: weakref.ref[Remote], closing: threading.Event) -> None:
+    """Probe until the host is back, the client is closed, or nobody has it any more."""
+    while (target := remote()) is not None:
+        pause_s = target.probe_in_s()
+        del target
+        if closing.wait(pause_s):
+            return
+        target = remote()
+        if target is None or target.probe():
+            return
 
 
 def answer_of(response: InferResponse, outputs: Outputs) -> Answer:

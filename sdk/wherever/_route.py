@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from wherever._flow import Senses
-from wherever._prediction import call_id, next_serial
+from wherever._prediction import Serial, next_serial
 from wherever_contracts.errors import WhereverError
 from wherever_contracts.wire.tensors import InferRequest
 from wherever_edge.wire_inputs import WireInputs
@@ -22,16 +22,12 @@ if TYPE_CHECKING:
     from wherever_contracts.tensors import TensorSpec
     from wherever_edge.host import LoadedVariant
 
-# What the longest recent run on the device counts for, one call later.
-_FADING = 0.95
-
 
 class Route:
     """Everything that calls of one model with one set of options share."""
 
     __slots__ = (
         "device",
-        "device_s",
         "in_thread",
         "outputs",
         "plan",
@@ -66,7 +62,6 @@ class Route:
         self.wire_version: str = wire_version
         self.device: LoadedVariant | None = device
         self.remotes: Mapping[str, Remote] = remotes
-        self.device_s: float = 0.0
         self.in_thread: Callable[..., Awaitable[Any]] = in_thread
         self.senses: Senses = Senses(perf_counter, self._admit, self._expected_s, remote_timeout_s)
 
@@ -89,19 +84,15 @@ class Route:
             outcome: Outcome = device.answer(inputs, options)
         except WhereverError as error:
             outcome = error
-        self.device_took(perf_counter() - started)
+        device.took(perf_counter() - started)
         return outcome
 
-    def device_took(self, elapsed_s: float) -> None:
-        """Remember how long the device takes: the longest recent run, slowly forgotten."""
-        faded_s = self.device_s * _FADING
-        self.device_s = elapsed_s if elapsed_s > faded_s else faded_s  # noqa: FURB136 (hot path)
-
-    def _admit(self, candidate: Candidate) -> str:
-        return self.remotes[candidate.host].admit()
+    def _admit(self, candidate: Candidate, last_hope: bool) -> str:  # noqa: FBT001 (hot path)
+        return self.remotes[candidate.host].admit(last_hope=last_hope)
 
     def _expected_s(self, candidate: Candidate) -> float:
-        return self.device_s if candidate.place == "device" else 0.0
+        device = self.device
+        return device.usual_s if device is not None and candidate.place == "device" else 0.0
 
 
 class Call:
@@ -110,12 +101,12 @@ class Call:
     __slots__ = ("_inputs", "_options", "_route", "serial")
 
     def __init__(
-        self, route: Route, inputs: Mapping[str, Any], options: Mapping[str, float], serial: int
+        self, route: Route, inputs: Mapping[str, Any], options: Mapping[str, float], serial: Serial
     ) -> None:
         self._route = route
         self._inputs = inputs
         self._options = options
-        self.serial: int = serial
+        self.serial: Serial = serial
 
     def perform(self, attempt: Attempt) -> Outcome:
         """Carry out one attempt in this thread."""
@@ -136,12 +127,6 @@ class Call:
         if attempt.timeout_s is None:
             outcome: Outcome = await route.in_thread(route.ask_device, self._inputs, self._options)
             return outcome
-        remote = route.remotes[attempt.candidate.host]
-        try:
-            request = await route.in_thread(self.request, attempt.variant)
-        except BaseException:
-            remote.release()
-            raise
         loop = asyncio.get_running_loop()
         arrival: asyncio.Future[Outcome] = loop.create_future()
 
@@ -153,27 +138,36 @@ class Call:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(arrived, outcome)
 
-        give_up = remote.start(request, route.outputs, attempt.timeout_s, done)
+        # shielded: what was admitted is sent, or the host would wait for it for ever
+        sending = asyncio.ensure_future(route.in_thread(self._send, attempt, done))
         try:
+            await asyncio.shield(sending)
             return await arrival
         except asyncio.CancelledError:
-            give_up()
+            sending.add_done_callback(_give_up)
             raise
 
     def start(self, attempt: Attempt) -> Future[Outcome]:
         """Send a remote attempt without waiting for it."""
+        arrival: Future[Outcome] = Future()
+        self._send(attempt, arrival.set_result)
+        return arrival
+
+    def _send(self, attempt: Attempt, done: Callable[[Outcome], None]) -> Callable[[], None]:
+        """Send a remote attempt; returns what gives it up, and `done` is called in any case."""
         route = self._route
         remote = route.remotes[attempt.candidate.host]
-        arrival: Future[Outcome] = Future()
-        assert attempt.timeout_s is not None  # noqa: S101 (only remote attempts are started)
+        assert attempt.timeout_s is not None  # noqa: S101 (only remote attempts are sent)
         try:
             request = self.request(attempt.variant)
         except WhereverError as error:
             remote.release()
-            arrival.set_result(error)
-        else:
-            remote.start(request, route.outputs, attempt.timeout_s, arrival.set_result)
-        return arrival
+            done(error)
+            return lambda: None
+        except BaseException:
+            remote.release()
+            raise
+        return remote.start(request, route.outputs, attempt.timeout_s, done)
 
     def request(self, variant: str) -> InferRequest:
         """The call as a request to a remote host."""
@@ -185,16 +179,21 @@ class Call:
         return InferRequest(
             route.wire_name,
             route.wire_version,
-            call_id(self.serial),
+            str(self.serial),
             parameters,
             route.wire_inputs.write(self._inputs),
         )
 
 
+def _give_up(sending: asyncio.Future[Callable[[], None]]) -> None:
+    if not sending.cancelled() and sending.exception() is None:
+        sending.result()()
+
+
 class BatchCall:
     """Many calls in step: those due on the device share a run, those elsewhere run at once."""
 
-    __slots__ = ("_calls", "_options", "_route", "_rows", "serials")
+    __slots__ = ("_calls", "_options", "_route", "_rows", "senses", "serials")
 
     def __init__(
         self, route: Route, rows: Sequence[Mapping[str, Any]], options: Mapping[str, float]
@@ -203,7 +202,8 @@ class BatchCall:
         self._rows = rows
         self._options = options
         self._calls = [route.call(row, options) for row in rows]
-        self.serials: list[int] = [call.serial for call in self._calls]
+        self.serials: list[Serial] = [call.serial for call in self._calls]
+        self.senses: Senses = route.senses._replace(expected_s=self._expected_s)
 
     def perform(self, steps: Sequence[tuple[int, Attempt]]) -> list[Outcome]:
         """Carry out one round of attempts."""
@@ -218,11 +218,15 @@ class BatchCall:
         outcomes.update({position: arrival.result() for position, arrival in waiting.items()})
         return [outcomes[position] for position, _ in steps]
 
+    def _expected_s(self, candidate: Candidate) -> float:
+        """The whole batch may have to fall back to the device together."""
+        return len(self._calls) * self._route.senses.expected_s(candidate)
+
     def _ask_device(self, positions: Sequence[int]) -> Sequence[Outcome]:
         device = self._route.device
         if not positions or device is None:
             return []
         started = perf_counter()
         answers = device.answer_many([self._rows[i] for i in positions], self._options)
-        self._route.device_took((perf_counter() - started) / len(positions))
+        device.took((perf_counter() - started) / len(positions))
         return answers

@@ -107,7 +107,7 @@ ARGUMENTS = {
     "a mode that is no word": {"mode": 3},
     "no such boundary": {"boundary": "galaxy"},
     "no such place": {"places": ["attic"]},
-    "a place that is no list": {"places": "device"},
+    "places that are no list": {"places": 3},
     "a deadline in the past": {"deadline_s": -1},
     "a deadline that is no number": {"deadline_s": "soon"},
     "an option that does not exist": {"min_scor": 0.5},

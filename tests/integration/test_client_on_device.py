@@ -93,7 +93,7 @@ def test_wrong_arguments_are_named(client, ask):
         ({"mode": "fast"}, SettingsError, "mode 'fast'"),
         ({"boundary": "moon"}, SettingsError, "boundary 'moon'"),
         ({"places": ["attic"]}, SettingsError, "place 'attic'"),
-        ({"places": "device"}, SettingsError, "place 'd'"),
+        ({"places": "attic"}, SettingsError, "place 'attic'"),
         ({"deadline_s": 0}, wherever.InputError, "deadline_s"),
         ({"deadline_s": float("nan")}, wherever.InputError, "deadline_s"),
         ({"min_scor": 0.5}, wherever.InputError, "min_scor"),
@@ -189,6 +189,34 @@ def test_map_gives_the_answers_before_a_bad_input_and_then_its_error(client):
         next(client.model("scales").map([SURE], batch=0))
 
 
+def test_amap_too_gives_the_answers_before_a_bad_input(client):
+    given: list[str] = []
+
+    async def collect():
+        async for prediction in client.model("scales").amap([SURE, SURE, "bad", SURE], batch=4):
+            given.append(str(prediction.value))  # noqa: PERF401 (kept although it ends in an error)
+
+    with pytest.raises(wherever.InputError, match="found a str"):
+        asyncio.run(collect())
+    assert given == ["middle", "middle"]
+
+
+def test_one_place_may_be_named_without_a_list(client):
+    assert client.predict("scales", SURE, places="device").place == "device"
+
+
+def test_places_in_any_order_and_number_share_a_plan(client):
+    scales = client.model("scales")
+    for places in (
+        ["device", "cloud"],
+        ("cloud", "device"),
+        ["device"] * 9 + ["cloud"],
+        {"cloud", "device"},
+    ):
+        scales(SURE, places=places)
+    assert len(scales._routes) == 1
+
+
 def test_map_of_nothing_is_nothing(client):
     assert list(client.model("scales").map([])) == []
 
@@ -197,6 +225,12 @@ def test_a_prediction_survives_pickling(client):
     prediction = client.predict("scales", SURE)
     again = pickle.loads(pickle.dumps(prediction))
     assert (again.value, again.receipt) == (prediction.value, prediction.receipt)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(id_of, (prediction,)) == prediction.id
+
+
+def id_of(prediction: wherever.Prediction) -> str:
+    return prediction.id
 
 
 def test_a_closed_client_says_so(scales_package):
@@ -205,6 +239,25 @@ def test_a_closed_client_says_so(scales_package):
     with pytest.raises(ClosedError, match="closed"):
         client.predict("scales", SURE)
     client.close()
+
+
+def test_a_handle_of_a_closed_client_says_so_too(scales_package, ask):
+    client = wherever.Client(packages=[scales_package.root])
+    scales = client.model("scales")
+    assert ask(scales, SURE).value == "middle"
+    client.close()
+    with pytest.raises(ClosedError, match="closed"):
+        ask(scales, SURE)
+
+
+def test_preparing_a_model_that_nobody_can_run_says_why(build_scales, tmp_path):
+    variants = build_scales(tmp_path / "scales").manifest.model_dump(mode="json")["variants"]
+    for variant in variants:
+        variant["needs"] = {"engines": ["abacus"]}
+    package = build_scales(tmp_path / "other", variants=variants)
+    client = wherever.Client(packages=[package.root])
+    with client, pytest.raises(wherever.NoRouteError, match="abacus"):
+        client.model("scales").prepare()
 
 
 def test_an_unknown_model_is_named_with_those_that_are_known(client):

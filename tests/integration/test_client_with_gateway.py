@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -314,6 +315,44 @@ def test_closing_a_client_ends_its_threads(connect, unused_address):
     client.predict("scales", UNSURE)
     client.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("wherever-probe")]
+
+
+def test_a_client_that_is_forgotten_does_not_probe_for_ever(scales_package, unused_address):
+    client = wherever.Client(
+        gateways=[unused_address], packages=[scales_package.root], probe_timeout_s=0.1
+    )
+    client.predict("scales", UNSURE)
+    (prober,) = [t for t in threading.enumerate() if t.name == f"wherever-probe-{unused_address}"]
+    del client
+    gc.collect()
+    prober.join(10)
+    assert not prober.is_alive()
+
+
+def test_a_failure_on_a_receipt_keeps_no_message_alive(connect, silent_listener):
+    client = connect(silent_listener.address, remote_timeout_s=0.1)
+    error = client.predict("scales", UNSURE)._verdict.tried[1].error
+    assert error is not None
+    assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
+
+
+def test_calls_that_have_nobody_else_to_ask_pass_together_while_a_gateway_comes_back(
+    connect, start_gateway, scales_package
+):
+    gateway = start_gateway(scales_package.root)
+    client = connect(gateway.address)
+    client.predict("scales", UNSURE, mode="only_in_cloud")
+    gateway.kill()
+    with pytest.raises(wherever.NoRouteError):
+        client.predict("scales", UNSURE, mode="only_in_cloud")
+    gateway.start()
+    until = time.monotonic() + 20
+    while client.status().places[1].state == "down":
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    rows = [UNSURE] * 8
+    answers = list(client.model("scales").map(rows, batch=8, mode="only_in_cloud"))
+    assert {answer.place for answer in answers} == {"cloud"}
 
 
 def test_a_cancelled_task_leaves_the_gateway_usable(connect, start_gateway, scales_package):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
 
 from wherever_contracts.errors import (
     DigestError,
@@ -18,6 +19,7 @@ from wherever_contracts.errors import (
     ModelNotFoundError,
     PackageError,
 )
+from wherever_convert.builder import build_package
 from wherever_edge.engines.onnxruntime import OnnxRuntimeEngine
 from wherever_edge.host import LocalHost
 from wherever_edge.packages.store import Store
@@ -103,6 +105,70 @@ def test_rows_of_different_lengths_still_get_their_own_answers(echo_package):
     rows = [{"given": np.arange(n, dtype=np.float32)} for n in (3, 1, 7)]
     for row, answer in zip(rows, loaded.answer_many(rows, {}), strict=True):
         np.testing.assert_array_equal(answer.outputs["echoed"], row["given"])
+
+
+def one_tensor_package(root, node, output_shape, *, batch):
+    """A package of one operation on a float32 tensor of one axis."""
+    graph = helper.make_graph(
+        [node],
+        "one",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.int64(0), "axis")] if "axis" in node.input else [],
+    )
+    root.mkdir(parents=True)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    (root / "one.onnx").write_bytes(model.SerializeToString())
+    shape = {"dtype": "float32", "shape": [-1]}
+    output = {"name": "y", "dtype": "float32", "shape": output_shape}
+    variant = {
+        "id": "one",
+        "format": "onnx",
+        "precision": "float32",
+        "files": [{"path": "one.onnx"}],
+        "tensors": {"inputs": [{"name": "x", **shape}], "outputs": [output], "batch": batch},
+    }
+    return build_package(
+        root,
+        {
+            "schema": "1.0",
+            "name": "one",
+            "version": "1.0.0",
+            "boundary": "anywhere",
+            "reference": "one",
+            "signature": {
+                "inputs": [{"name": "x", "kind": "tensor", **shape}],
+                "outputs": [output],
+                "value": {"kind": "tensors"},
+            },
+            "variants": [variant],
+        },
+    )
+
+
+def test_a_first_axis_that_counts_no_rows_is_never_joined(tmp_path):
+    running_sum = helper.make_node("CumSum", ["x", "axis"], ["y"])
+    package = one_tensor_package(tmp_path / "one", running_sum, [-1], batch=False)
+    loaded = host_for(package).resolve("one")
+    rows = [{"x": np.array(row, np.float32)} for row in ([1, 1], [1, 1, 1])]
+    answers = [answer.outputs["y"].tolist() for answer in loaded.answer_many(rows, {})]
+    assert answers == [[1, 2], [1, 2, 3]]
+
+
+def test_a_batch_that_comes_back_with_other_rows_is_done_again_one_by_one(tmp_path):
+    node = helper.make_node("Concat", ["x", "x"], ["y"], axis=0)
+    package = one_tensor_package(tmp_path / "one", node, [-1], batch=True)
+    loaded = host_for(package).resolve("one")
+    rows = [{"x": np.array(row, np.float32)} for row in ([1], [2, 3])]
+    answers = [answer.outputs["y"].tolist() for answer in loaded.answer_many(rows, {})]
+    assert answers == [[1, 1], [2, 3, 2, 3]]
+
+
+def test_a_row_does_not_keep_its_batch_in_memory(scales_package):
+    loaded = host_for(scales_package).resolve("scales")
+    answers = loaded.answer_many([numbers(1, 2, 3)] * 100, {})
+    base = answers[0].outputs["scores"].base
+    assert base is None or base.size == 3
 
 
 def test_a_bad_row_fails_alone(scales_package):

@@ -81,6 +81,8 @@ class Session(ABC):
 class Engine(ABC):
     """A runtime that can load variants.
 
+    An engine implements `_open` alone; `open` lets nothing but `EngineError` out.
+
     Attributes:
         name: what `needs.engines` and receipts call it.
         formats: the variant formats it reads.
@@ -89,7 +91,7 @@ class Engine(ABC):
     name: str
     formats: tuple[str, ...]
 
-    @abstractmethod
+    @final
     def open(self, model: bytes, *, precision: str, threads: int) -> Session:
         """Load a variant.
 
@@ -101,3 +103,13 @@ class Engine(ABC):
         Raises:
             EngineError: the runtime cannot read or run the model.
         """
+        try:
+            return self._open(model, precision=precision, threads=threads)
+        except EngineError:
+            raise
+        except Exception as error:
+            raise EngineError(f"{self.name} cannot load the model: {error}") from error
+
+    @abstractmethod
+    def _open(self, model: bytes, *, precision: str, threads: int) -> Session:
+        """Load a variant; any exception may be raised."""

@@ -36,7 +36,7 @@ class OnnxRuntimeEngine(Engine):
     name = "onnxruntime"
     formats = ("onnx",)
 
-    def open(self, model: bytes, *, precision: str, threads: int) -> Session:
+    def _open(self, model: bytes, *, precision: str, threads: int) -> Session:
         """Load an ONNX model from its bytes."""
         try:
             import onnxruntime  # noqa: PLC0415 (110 ms)  # pyright: ignore[reportMissingTypeStubs]
@@ -50,10 +50,7 @@ class OnnxRuntimeEngine(Engine):
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            native = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise EngineError(f"onnxruntime cannot load the model: {error}") from error
+        native = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         facts = EngineFacts(
             engine=self.name,
             version=ort.__version__,

@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterable
 from typing import TypeAlias
 
-_FULL = re.compile(r"([0-9]+)\.([0-9]+)\.([0-9]+)(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?")
-_PREFIX = re.compile(r"[0-9]+(\.[0-9]+)?")
+# semver forbids leading zeros; they would be endless other names of one version
+_NUMBER = "(0|[1-9][0-9]{0,17})"
+_FULL = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?")
+_PREFIX = re.compile(rf"{_NUMBER}(?:\.{_NUMBER})?")
 
 Precedence: TypeAlias = tuple[tuple[int, ...], bool, tuple[tuple[bool, int, str], ...]]
 

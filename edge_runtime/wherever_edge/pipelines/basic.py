@@ -83,7 +83,7 @@ def max_confidence(context: StepContext, *, name: str) -> Step:
 
     def step(state: State) -> None:
         scores = state[name]
-        state["confidence"] = float(scores[scores.argmax()])
+        state["confidence"] = float(scores.max())
 
     return step
 

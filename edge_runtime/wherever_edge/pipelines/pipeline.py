@@ -48,9 +48,14 @@ def known_steps() -> Steps:
     broken: list[str] = []
     for name in plugins.entry_points("wherever.steps"):
         try:
-            steps.update(plugins.load("wherever.steps", name))
+            found: Mapping[str, StepFactory] = plugins.load("wherever.steps", name)
         except SettingsError as error:
             broken.append(str(error))
+            continue
+        twins = sorted(steps.keys() & found.keys())
+        if twins:
+            broken.append(f"plug-in {name!r} has operations that exist already: {', '.join(twins)}")
+        steps.update({op: factory for op, factory in found.items() if op not in steps})
     return Steps(steps, tuple(broken))
 
 

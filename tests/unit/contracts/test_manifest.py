@@ -314,7 +314,9 @@ def manifests(draw):
         "schema": f"1.{draw(st.integers(0, 99))}",
         "name": draw(NAMES),
         "version": draw(
-            st.from_regex(r"[0-9]{1,3}(\.[0-9]{1,3}){2}(-[a-z0-9]{1,4})?", fullmatch=True)
+            st.from_regex(
+                r"(0|[1-9][0-9]{0,2})(\.(0|[1-9][0-9]{0,2})){2}(-[a-z0-9]{1,4})?", fullmatch=True
+            )
         ),
         "summary": draw(WORDS),
         "boundary": draw(st.sampled_from(["device", "site", "anywhere"])),

@@ -10,6 +10,8 @@ from wherever._breaker import (
     FAILURES_IN_A_ROW,
     FIRST_PAUSE_S,
     LONGEST_PAUSE_S,
+    SLOW_S,
+    TELLING_S,
     Breaker,
 )
 from wherever_contracts.errors import (
@@ -41,23 +43,30 @@ def test_one_lost_connection_or_one_timeout_shuts_the_host_out(failure):
 
 
 @pytest.mark.parametrize("failure", [RemoteError("x"), BadAnswerError("x"), OverloadedError("x")])
-def test_other_failures_shut_it_out_only_when_they_come_in_a_row(failure):
+def test_slow_failures_shut_it_out_only_when_they_come_in_a_row(failure):
     breaker = Breaker()
     for _ in range(FAILURES_IN_A_ROW - 1):
-        breaker.failed(failure, 0.0, 2.0)
+        breaker.failed(failure, 0.0, 2.0, SLOW_S)
     assert breaker.state == "closed"
     breaker.answered(0.01)
     for _ in range(FAILURES_IN_A_ROW):
         assert breaker.state == "closed"
-        breaker.failed(failure, 0.0, 2.0)
+        breaker.failed(failure, 0.0, 2.0, SLOW_S)
     assert breaker.state == "open"
 
 
-def test_a_refusal_says_nothing_against_the_host():
+@pytest.mark.parametrize("failure", [RefusedError("x"), RemoteError("x"), BadAnswerError("x")])
+def test_a_quick_answer_says_nothing_against_the_host_whatever_it_is(failure):
     breaker = Breaker()
     for _ in range(10 * FAILURES_IN_A_ROW):
-        breaker.failed(RefusedError("unknown model"), 0.0, 2.0)
+        breaker.failed(failure, 0.0, 2.0, SLOW_S / 2)
     assert breaker.admit() == ""
+
+
+def test_a_timeout_too_short_for_any_answer_is_no_proof_by_itself():
+    breaker = Breaker()
+    breaker.failed(LATE, 0.0, timeout_s=TELLING_S / 2)
+    assert breaker.state == "closed"
 
 
 def test_a_timeout_shorter_than_a_few_round_trips_is_no_proof_by_itself():
@@ -101,7 +110,7 @@ def test_a_host_that_passes_probes_but_fails_calls_is_tried_less_and_less():
         now = breaker.probe_at
         breaker.probed(healthy=True, now=now)
         assert breaker.admit() == ""
-        breaker.failed(RemoteError("still broken"), now, 2.0)
+        breaker.failed(RemoteError("still broken"), now, 2.0, SLOW_S)
         assert breaker.state == "open"
         gaps.append(breaker.probe_at - now)
     doubling = [min(FIRST_PAUSE_S * 2**n, LONGEST_PAUSE_S) for n in range(1, 5)]
@@ -116,12 +125,20 @@ def test_a_trial_that_is_given_up_leaves_room_for_the_next():
     assert breaker.admit() == ""
 
 
-def test_a_refused_trial_leaves_room_for_the_next():
+def test_a_refused_trial_shows_that_the_host_is_back():
     breaker = opened()
     breaker.probed(healthy=True, now=1.0)
     assert breaker.admit() == ""
     breaker.failed(RefusedError("no"), 1.0, 2.0)
+    assert breaker.admit() == breaker.admit() == ""
+
+
+def test_on_trial_a_call_that_has_nobody_else_to_ask_passes_too():
+    breaker = opened()
+    breaker.probed(healthy=True, now=1.0)
     assert breaker.admit() == ""
+    assert breaker.admit(last_hope=True) == ""
+    assert breaker.admit() != ""
 
 
 def test_a_late_answer_of_a_call_sent_before_the_outage_closes_it():

@@ -67,8 +67,10 @@ class World:
         self.clock = 100.0
         self.asked: list[Attempt] = []
         self.admitted: list[str] = []
+        self.hopes: dict[str, bool] = {}
 
-    def admit(self, candidate: Candidate) -> str:
+    def admit(self, candidate: Candidate, last_hope: bool) -> str:
+        self.hopes[candidate.host] = last_hope
         reason = self.shut.get(candidate.host, "")
         if not reason:
             self.admitted.append(candidate.host)
@@ -84,11 +86,11 @@ class World:
         self.clock += takes
         return self.script[host]
 
-    def run(self, deadline_s=None):
+    def run(self, deadline_s=None, began=None):
         senses = Senses(
             lambda: self.clock, self.admit, lambda c: self.expected_device_s, timeout_s=2.0
         )
-        flow = predict_flow(self.plan, senses, deadline_s)
+        flow = predict_flow(self.plan, senses, deadline_s, began)
         try:
             step = next(flow)
             while True:
@@ -264,6 +266,44 @@ def test_while_the_devices_time_is_not_known_half_of_the_deadline_is_kept_back()
     world.expected_device_s = 0.0
     world.run(deadline_s=0.2)
     assert world.asked[0].timeout_s == pytest.approx((0.2 - MARGIN_S) / 2)
+
+
+def test_gateways_that_may_still_be_asked_share_what_is_left():
+    other = Candidate("other:8001", "cloud")
+    world = World(
+        mode="only_in_cloud", candidates=(CLOUD, other), **{"other:8001": answer("large")}
+    )
+    world.takes.update({"gw:8001": 60.0, "other:8001": 0.05})
+    verdict = world.run(deadline_s=0.5)
+    assert verdict.candidate is other
+    assert world.asked[0].timeout_s == pytest.approx((0.5 - MARGIN_S) / 2)
+
+
+def test_time_that_passed_before_the_first_attempt_counts_too():
+    world = World(mode="only_in_cloud")
+    world.run(deadline_s=0.2, began=world.clock - 0.05)
+    assert world.asked[0].timeout_s == pytest.approx(0.15 - MARGIN_S)
+
+
+def test_a_host_is_told_when_nobody_else_is_left_to_answer():
+    alone = World(mode="only_in_cloud")
+    alone.run()
+    assert alone.hopes == {"gw:8001": True}
+    backed = World(mode="prefer_in_cloud")
+    backed.run()
+    assert backed.hopes == {"gw:8001": False}
+    escalating = World(device=answer(confidence=0.1))
+    escalating.run()
+    assert escalating.hopes == {"gw:8001": False}
+
+
+def test_a_confidence_that_is_no_number_is_not_sure():
+    assert World(device=answer(confidence=float("nan"))).run().candidate is CLOUD
+
+
+def test_confidence_is_claimed_only_where_there_is_a_threshold():
+    assert why(World(device=answer("other", confidence=0.02)).run()) == "first choice of mode auto"
+    assert why(World(device=answer("large", confidence=0.5)).run()) == "first choice of mode auto"
 
 
 def test_nothing_is_kept_back_when_the_device_may_not_answer():
