@@ -75,7 +75,7 @@ def check_options(signature: Signature, given: Mapping[str, Any]) -> dict[str, f
     known = {option.name: option for option in signature.options}
     for name in given:
         if name not in known:
-            expected = f"one of a call's or of this model's ({', '.join(known) or 'it has none'})"
+            expected = f"an option of this model ({', '.join(known) or 'it has none'})"
             raise InputError(name, expected, "an unknown name", kind="argument")
     options: dict[str, float] = {}
     for name, option in known.items():
