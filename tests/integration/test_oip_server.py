@@ -389,7 +389,11 @@ MALFORMED = {
     "shared memory": (
         message(
             model_name="scales",
-            inputs=[numbers(parameters={"shared_memory_region": {"string_param": "r"}})],
+            inputs=[
+                numbers(
+                    parameters={"shared_memory_region": CLASSES["InferParameter"](string_param="r")}
+                )
+            ],
         ),
         "INVALID_ARGUMENT",
     ),

@@ -237,19 +237,36 @@ def test_typed_contents_become_raw(datatype: str, field: str, values: list[Any])
         (CLASSES["ModelInferRequest"](raw_input_contents=[b"a"]), "0 input tensors with 1 raw"),
         (
             CLASSES["ModelInferRequest"](
-                inputs=[{"name": "x", "parameters": {"shared_memory_region": {"int64_param": 1}}}]
+                inputs=[
+                    {
+                        "name": "x",
+                        "parameters": {
+                            "shared_memory_region": CLASSES["InferParameter"](int64_param=1)
+                        },
+                    }
+                ]
             ),
             "'shared_memory_region' is not supported",
         ),
         (
             CLASSES["ModelInferRequest"](
-                outputs=[{"name": "y", "parameters": {"classification": {"int64_param": 3}}}]
+                outputs=[
+                    {
+                        "name": "y",
+                        "parameters": {"classification": CLASSES["InferParameter"](int64_param=3)},
+                    }
+                ]
             ),
             "'classification' is not supported",
         ),
         (
             CLASSES["ModelInferRequest"](
-                inputs=[{"name": "x", "parameters": {"content_type": {"int64_param": 3}}}],
+                inputs=[
+                    {
+                        "name": "x",
+                        "parameters": {"content_type": CLASSES["InferParameter"](int64_param=3)},
+                    }
+                ],
                 raw_input_contents=[b""],
             ),
             "content_type is a string, not 3",
