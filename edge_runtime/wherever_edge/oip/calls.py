@@ -7,7 +7,6 @@ from concurrent.futures import CancelledError, Future
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from wherever_contracts.errors import WhereverError
 from wherever_edge.oip.link import INFER
 
 if TYPE_CHECKING:
@@ -86,6 +85,7 @@ class RemoteCall:
             elif self._tries == 1 and self._connection.broken_off(sent):
                 self._send()
             else:
-                raise self._connection.failure(sent, link, self._started, self._timeout_s)
-        except WhereverError as error:
+                failure = self._connection.failure(sent, link, self._started, self._timeout_s)
+                self._outcome.set_exception(failure)
+        except Exception as error:  # noqa: BLE001 (raised by `result`, or it would wait forever)
             self._outcome.set_exception(error)
