@@ -62,7 +62,7 @@ class Output:
             view: the result as text, or what makes it; made only when it is printed.
         """
         if self.json:
-            print(json.dumps(data, default=_plain, indent=2))  # noqa: T201
+            print(_as_json(data))  # noqa: T201
             return
         shown = view if isinstance(view, str) else view()
         if isinstance(shown, str):
@@ -163,6 +163,12 @@ def _leave_broken_pipe() -> NoReturn:
     """Whoever read our output has left; Python would complain when it flushes at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(FAILED)
+
+
+def _as_json(data: Mapping[str, Any]) -> str:
+    """JSON for every reader: numbers that it cannot say, such as NaN, become null."""
+    text = json.dumps(data, default=_plain)
+    return json.dumps(json.loads(text, parse_constant=lambda _: None), indent=2)
 
 
 def _plain(value: object) -> object:

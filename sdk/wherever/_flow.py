@@ -219,5 +219,7 @@ def _certainty(plan: Plan, answer: Answer) -> tuple[str, ...]:
 
 
 def _failures(tried: tuple[Tried, ...], skipped: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
-    failed = [f"{t.candidate.host}: {t.error}" for t in tried if t.error is not None]
-    return ("; ".join(failed + [f"{host}: {why}" for host, why in skipped]),)
+    failed = [(t.candidate.host, str(t.error)) for t in tried if t.error is not None]
+    # errors of the network begin with the host's name already
+    told = [why if why.startswith(host) else f"{host}: {why}" for host, why in (*failed, *skipped)]
+    return ("; ".join(told),)

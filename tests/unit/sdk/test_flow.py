@@ -285,6 +285,12 @@ def test_time_that_passed_before_the_first_attempt_counts_too():
     assert world.asked[0].timeout_s == pytest.approx(0.15 - MARGIN_S)
 
 
+def test_a_reason_names_each_host_once():
+    named = UnreachableError("gw:8001 could not be reached")
+    verdict = World(mode="prefer_in_cloud", **{"gw:8001": named}).run()
+    assert why(verdict) == "fell back: gw:8001 could not be reached"
+
+
 def test_a_host_is_told_when_nobody_else_is_left_to_answer():
     alone = World(mode="only_in_cloud")
     alone.run()
