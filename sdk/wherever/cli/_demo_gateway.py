@@ -98,8 +98,14 @@ class DemoGateway:
                 pipe.close()
 
     def freeze(self) -> None:
-        """Stop it without ending it: connections stay open and nothing answers."""
+        """Stop it without ending it: connections stay open and nothing answers.
+
+        Returns when it has stopped: should this process end before that, the system would not
+        know that there is somebody to be woken and ended.
+        """
         self._signal("SIGSTOP")
+        if self._process is not None:
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def thaw(self) -> None:
         """Let it go on."""
