@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from wherever._router import MODES
+from wherever.cli._options import Gateways, Packages
 from wherever_contracts.errors import SettingsError
 from wherever_contracts.places import BOUNDARIES, Boundary, Mode
 from wherever_edge.cli import JsonFlag, Output, run
@@ -57,14 +58,8 @@ def command(
     deadline_s: Annotated[
         float | None, typer.Option(help="Seconds in which the answer is wanted.")
     ] = None,
-    gateway: Annotated[
-        list[str] | None,
-        typer.Option(metavar="HOST:PORT", help="A gateway that may be asked; may be repeated."),
-    ] = None,
-    packages: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="DIR", help="A package, or a directory of them; may be repeated."),
-    ] = None,
+    gateway: Gateways = None,
+    packages: Packages = None,
     option: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="A number that the model takes; may be repeated."),

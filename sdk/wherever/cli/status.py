@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wherever.cli._options import Gateways, Packages
 from wherever_edge.cli import FAILED, JsonFlag, Output, run
 
 if TYPE_CHECKING:
@@ -21,14 +21,8 @@ if TYPE_CHECKING:
 @run
 def command(
     *,
-    gateway: Annotated[
-        list[str] | None,
-        typer.Option(metavar="HOST:PORT", help="A gateway that may be asked; may be repeated."),
-    ] = None,
-    packages: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="DIR", help="A package, or a directory of them; may be repeated."),
-    ] = None,
+    gateway: Gateways = None,
+    packages: Packages = None,
     probe: Annotated[
         bool, typer.Option("--probe", help="Also ask each gateway whether it is ready.")
     ] = False,
