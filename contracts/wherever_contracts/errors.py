@@ -13,12 +13,19 @@
     │   ├── ExtraFileError
     │   ├── DigestError
     │   ├── UnsafePathError               absolute path, "..", link, device file
-    │   └── ArchiveError                  not an archive of ours, too many files, too large
+    │   ├── ArchiveError                  not an archive of ours, too many files, too large
+    │   └── GoldenError                   a golden sample gave another answer on this machine
     ├── EngineError                       the engine could not load or run the variant
+    ├── DownloadError                     a file could not be fetched
+    ├── UpdateError                       a signed update was refused, or cannot be had now
+    ├── PairingError                      a box could not be paired
+    ├── ConversionError                   a model could not be converted, or lost too much by it
     ├── AttemptError                      one place could not answer
     │   ├── UnreachableError
+    │   │   └── UntrustedPeerError        the host is not the one that is trusted there
     │   ├── DeadlineError (also TimeoutError)
     │   ├── RefusedError                  the peer understood the call and said no
+    │   │   └── NotAllowedError           no API key, a wrong one, or one that may not do this
     │   ├── OverloadedError
     │   ├── RemoteError                   the peer failed while it worked on the call
     │   └── BadAnswerError                the answer does not fit the signature
@@ -152,10 +159,41 @@ class ArchiveError(PackageError):
     code = "archive"
 
 
+class GoldenError(PackageError):
+    """A golden sample of the package gave another answer on this machine."""
+
+    code = "golden"
+
+
 class EngineError(WhereverError):
     """The engine could not load or run the variant."""
 
     code = "engine"
+
+
+class DownloadError(WhereverError):
+    """A file could not be fetched; what has arrived so far is kept for the next try."""
+
+    code = "download"
+    retryable = True
+
+
+class UpdateError(WhereverError):
+    """A signed update was refused, or cannot be had now; what is installed goes on serving."""
+
+    code = "update"
+
+
+class PairingError(WhereverError):
+    """A box could not be paired."""
+
+    code = "pairing"
+
+
+class ConversionError(WhereverError):
+    """A model could not be converted, or lost more by it than it may."""
+
+    code = "conversion"
 
 
 class AttemptError(WhereverError):
@@ -171,6 +209,13 @@ class UnreachableError(AttemptError):
     code = "unreachable"
 
 
+class UntrustedPeerError(UnreachableError):
+    """The host did not prove to be the one that is trusted at this address; nothing was sent."""
+
+    code = "untrusted_peer"
+    retryable = False
+
+
 class DeadlineError(AttemptError, TimeoutError):
     """No answer in the time that the call had."""
 
@@ -182,6 +227,12 @@ class RefusedError(AttemptError):
 
     code = "refused"
     retryable = False
+
+
+class NotAllowedError(RefusedError):
+    """The host wants an API key: there is none, it is not known there, or may not do this."""
+
+    code = "not_allowed"
 
 
 class OverloadedError(AttemptError):

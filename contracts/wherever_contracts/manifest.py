@@ -26,7 +26,7 @@ from wherever_contracts.places import Boundary, Place
 from wherever_contracts.tensors import DTYPES, TensorSpec
 
 SCHEMA_MAJOR = 1
-SCHEMA_MINOR = 0
+SCHEMA_MINOR = 1
 MANIFEST_NAME = "model.json"
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 
@@ -50,6 +50,7 @@ def _plain_name(value: str) -> str:
 Dtype = Annotated[str, AfterValidator(_known_dtype)]
 Name = Annotated[str, AfterValidator(_plain_name)]
 Shape = tuple[Annotated[int, Field(ge=-1)], ...]
+Format = Literal["onnx", "tflite", "openvino"]
 
 
 class _Part(BaseModel):
@@ -239,7 +240,7 @@ class Variant(_Part):
     """
 
     id: Name
-    format: Literal["onnx"]
+    format: Format
     precision: Literal["float32", "float16", "int8"]
     places: tuple[Place, ...] = Field(default=("device", "nearby", "cloud"), min_length=1)
     files: tuple[FileEntry, ...] = Field(min_length=1)

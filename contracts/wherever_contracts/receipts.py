@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from wherever_contracts.places import Boundary, Mode, Place
 from wherever_contracts.tensors import Array
@@ -33,12 +33,16 @@ class Answer(NamedTuple):
         confidence: 0 to 1, or None when the variant declares no step that gives one.
         ran: what ran.
         engine_s: seconds inside the engine.
+        cached: True when it was kept from an earlier call.
+        protocol: how it travelled: "grpc" or "rest"; "" when it did not.
     """
 
     outputs: dict[str, Array]
     confidence: float | None
     ran: Ran
     engine_s: float
+    cached: bool = False
+    protocol: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,9 @@ class Receipt:
         attempts: every try, in order; the last one that answered is not always the one given.
         alternatives: places that were not tried -> why.
         total_s: from the call to the answer; engine_s: inside the engine.
+        cache: "hit" when the answer was kept from an earlier call, "miss" when it was looked for
+            and not there, "off" when nobody asked for it.
+        protocol: how the answer travelled: "grpc" or "rest"; "" when it did not.
     """
 
     id: str
@@ -79,6 +86,8 @@ class Receipt:
     total_s: float
     engine_s: float
     started_at: float = field(default=0.0)
+    cache: Literal["hit", "miss", "off"] = "off"
+    protocol: str = ""
 
     def __getattr__(self, name: str) -> Any:
         """What ran, by its own name: `receipt.variant`, `receipt.engine`, `receipt.trust`, ..."""

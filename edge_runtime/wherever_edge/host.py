@@ -313,9 +313,11 @@ class LocalHost:
 
     def _load(self, package: Package, variant: Variant) -> LoadedVariant:
         _refuse_reserved_names(package.manifest.signature, variant)
-        model = package.read(variant.files[0])
         session = self._engine_for(variant).open(
-            model, precision=variant.precision, threads=self.threads
+            [package.read(entry) for entry in variant.files],
+            file_format=variant.format,
+            precision=variant.precision,
+            threads=self.threads,
         )
         mismatch = tensor_mismatch(variant, session.inputs, session.outputs)
         if mismatch is not None:

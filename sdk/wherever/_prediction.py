@@ -120,6 +120,7 @@ class Prediction:
             total_s=context.total_s,
             engine_s=verdict.answer.engine_s,
             started_at=context.started_at,
+            protocol=verdict.answer.protocol,
         )
 
     def explain(self) -> str:

@@ -279,7 +279,7 @@ def test_the_engine_lets_only_engine_errors_out(scales_package):
     engine = OnnxRuntimeEngine()
     for nonsense in (b"", b"not a model", b"\x08" * 1000):
         with pytest.raises(EngineError, match="onnxruntime"):
-            engine.open(nonsense, precision="float32", threads=1)
+            engine.open([nonsense], file_format="onnx", precision="float32", threads=1)
     session = host_for(scales_package).resolve("scales").session
     for wrong in ({}, {"x": np.zeros((1, 3))}, {"x": np.zeros((1, 4), np.float32)}):
         with pytest.raises(EngineError, match="'x'"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
@@ -92,11 +92,15 @@ class Engine(ABC):
     formats: tuple[str, ...]
 
     @final
-    def open(self, model: bytes, *, precision: str, threads: int) -> Session:
+    def open(
+        self, files: Sequence[bytes], *, file_format: str, precision: str, threads: int
+    ) -> Session:
         """Load a variant.
 
         Args:
-            model: the verified bytes of the variant's first file.
+            files: the verified bytes of the variant's files, in the manifest's order; the model
+                comes first (of OpenVINO's IR the second is the weights).
+            file_format: what the files are, one of `formats`.
             precision: what the manifest says the variant computes in.
             threads: threads for one run; 0 leaves the choice to the runtime.
 
@@ -104,12 +108,14 @@ class Engine(ABC):
             EngineError: the runtime cannot read or run the model.
         """
         try:
-            return self._open(model, precision=precision, threads=threads)
+            return self._open(files, file_format=file_format, precision=precision, threads=threads)
         except EngineError:
             raise
         except Exception as error:
             raise EngineError(f"{self.name} cannot load the model: {error}") from error
 
     @abstractmethod
-    def _open(self, model: bytes, *, precision: str, threads: int) -> Session:
+    def _open(
+        self, files: Sequence[bytes], *, file_format: str, precision: str, threads: int
+    ) -> Session:
         """Load a variant; any exception may be raised."""

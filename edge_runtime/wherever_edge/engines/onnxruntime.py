@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from wherever_contracts.errors import EngineError
@@ -36,7 +37,9 @@ class OnnxRuntimeEngine(Engine):
     name = "onnxruntime"
     formats = ("onnx",)
 
-    def _open(self, model: bytes, *, precision: str, threads: int) -> Session:
+    def _open(
+        self, files: Sequence[bytes], *, file_format: str, precision: str, threads: int
+    ) -> Session:
         """Load an ONNX model from its bytes."""
         try:
             import onnxruntime  # noqa: PLC0415 (110 ms)  # pyright: ignore[reportMissingTypeStubs]
@@ -50,7 +53,7 @@ class OnnxRuntimeEngine(Engine):
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        native = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        native = ort.InferenceSession(files[0], options, providers=["CPUExecutionProvider"])
         facts = EngineFacts(
             engine=self.name,
             version=ort.__version__,

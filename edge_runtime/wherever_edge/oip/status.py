@@ -26,9 +26,14 @@ STATUS: dict[type[Exception], str] = {
     errors.ForkedError: "INTERNAL",
     errors.PackageError: "FAILED_PRECONDITION",
     errors.EngineError: "INTERNAL",
+    errors.DownloadError: "UNAVAILABLE",
+    errors.UpdateError: "INTERNAL",
+    errors.PairingError: "PERMISSION_DENIED",
+    errors.ConversionError: "INTERNAL",
     errors.UnreachableError: "UNAVAILABLE",
     errors.DeadlineError: "DEADLINE_EXCEEDED",
     errors.RefusedError: "FAILED_PRECONDITION",
+    errors.NotAllowedError: "UNAUTHENTICATED",
     errors.OverloadedError: "RESOURCE_EXHAUSTED",
     errors.RemoteError: "INTERNAL",
     errors.BadAnswerError: "INTERNAL",
@@ -42,8 +47,8 @@ ERRORS: dict[str, type[AttemptError]] = {
     "DEADLINE_EXCEEDED": errors.DeadlineError,
     "NOT_FOUND": errors.RefusedError,
     "ALREADY_EXISTS": errors.RefusedError,
-    "PERMISSION_DENIED": errors.RefusedError,
-    "UNAUTHENTICATED": errors.RefusedError,
+    "PERMISSION_DENIED": errors.NotAllowedError,
+    "UNAUTHENTICATED": errors.NotAllowedError,
     "RESOURCE_EXHAUSTED": errors.OverloadedError,
     "FAILED_PRECONDITION": errors.RefusedError,
     "ABORTED": errors.RemoteError,
@@ -60,6 +65,7 @@ _ADVICE: dict[type[AttemptError], str] = {
     errors.OverloadedError: "try again a little later, or give the host more workers",
     errors.RemoteError: "its log says more",
     errors.RefusedError: "the same call will be refused again",
+    errors.NotAllowedError: "give the client an API key that the host knows (api_key)",
 }
 
 
@@ -109,6 +115,7 @@ _VERBS: dict[type[AttemptError], str] = {
     errors.OverloadedError: "had no room for the call",
     errors.RemoteError: "failed at the call",
     errors.RefusedError: "refused the call",
+    errors.NotAllowedError: "did not allow the call",
 }
 
 

@@ -27,7 +27,7 @@ from wherever_contracts.manifest import (
 )
 from wherever_edge.packages import checks
 
-Trust: TypeAlias = Literal["wheel", "local"]
+Trust: TypeAlias = Literal["wheel", "local", "signed"]
 
 ARCHIVE_SUFFIX = ".wherever"
 
@@ -40,7 +40,8 @@ class Package:
         root: the directory.
         manifest: what `model.json` says.
         digest: sha256 of `model.json`'s bytes.
-        trust: "wheel" when it came inside wherever's own wheel, else "local".
+        trust: "wheel" when it came inside wherever's own wheel, "signed" when a registry's keys
+            signed its digest, else "local".
     """
 
     root: Path

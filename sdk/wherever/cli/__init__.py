@@ -1,7 +1,8 @@
 """The command line: `wherever COMMAND ...`.
 
 Commands are the entry points of the group `wherever.commands`, ours and those of other
-distributions alike. Running one imports its module and no other; only `wherever --help` needs all.
+distributions alike; one named `repo.init` is called as `wherever repo init`. Running one imports
+its module and no other; only `wherever --help` needs all.
 
 Exit codes: 0 for success, 1 for an error that is said in words, 2 for wrong usage, 130 when
 interrupted. With `--json` an error too is one JSON object on standard output, and the exit code
@@ -13,7 +14,7 @@ from __future__ import annotations
 import difflib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, cast
 
 import typer
@@ -37,12 +38,12 @@ class Commands(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The names of all commands, imported or not."""
-        return sorted(plugins.entry_points(GROUP))
+        return sorted({name.partition(".")[0] for name in plugins.entry_points(GROUP)})
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of that name, or None."""
         if cmd_name not in plugins.entry_points(GROUP):
-            return None
+            return self._family(ctx, cmd_name)
         try:
             return _as_command(cmd_name, plugins.load(GROUP, cmd_name))
         except WhereverError as error:
@@ -51,6 +52,8 @@ class Commands(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that the arguments begin with, or name those that are near."""
         name = args[0]
+        if len(args) > 1 and f"{name}.{args[1]}" in plugins.entry_points(GROUP):
+            return f"{name} {args[1]}", self.get_command(ctx, f"{name}.{args[1]}"), args[2:]
         known = self.list_commands(ctx)
         if name not in known and not name.startswith("-"):
             near = difflib.get_close_matches(name, known, n=2)
@@ -59,6 +62,14 @@ class Commands(TyperGroup):
             )
             ctx.fail(f"There is no command '{_printable(name)}'. {hint}")
         return super().resolve_command(ctx, args)
+
+    def _family(self, ctx: Any, name: str) -> Any:
+        """The group of the commands `name.*`, or None when there are none."""
+        members = [full for full in plugins.entry_points(GROUP) if full.startswith(f"{name}.")]
+        if not members:
+            return None
+        parts = {full.partition(".")[2]: self.get_command(ctx, full) for full in sorted(members)}
+        return TyperGroup(name=name, commands=parts, no_args_is_help=True, help=_family_help(parts))
 
 
 _HELP = {"help_option_names": ["--help", "-h"]}
@@ -113,8 +124,12 @@ def _options(  # pyright: ignore[reportUnusedFunction]  # registered by the deco
 
 def _as_command(name: str, function: Callable[..., None], **settings: Any) -> Any:
     one = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    one.command(name, context_settings={**_HELP, **settings})(function)
+    one.command(name.rpartition(".")[2], context_settings={**_HELP, **settings})(function)
     return get_command(one)
+
+
+def _family_help(names: Iterable[str]) -> str:
+    return f"One of: {', '.join(names)}."
 
 
 def _broken(name: str, error: WhereverError) -> Any:

@@ -203,7 +203,12 @@ def _tried(name: str, engine: Engine) -> Finding:
     if variant is None:
         text = f"{name} reads {', '.join(engine.formats)}: not tried, no built-in model is of these"
         return Finding("engines", "warn", text)
-    session = engine.open(package.read(variant.files[0]), precision=variant.precision, threads=1)
+    session = engine.open(
+        [package.read(entry) for entry in variant.files],
+        file_format=variant.format,
+        precision=variant.precision,
+        threads=1,
+    )
     loaded = LoadedVariant(package, variant, session)
     check = InputChecker(package.manifest.signature).check
     images, labels = (split[:_TRIED] for split in digits_test_split())
