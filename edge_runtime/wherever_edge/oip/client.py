@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from wherever_contracts.errors import ClosedError, UnreachableError
 from wherever_edge.oip import forks
+from wherever_edge.oip.security import ClientSecurity
 
 if TYPE_CHECKING:
     from wherever_contracts.places import Place
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from wherever_edge.oip.endpoints import Endpoint
 
 MAX_BYTES = 64 * 1024 * 1024
+_NO_SECURITY = ClientSecurity()
 
 
 class RemoteHost:
@@ -28,19 +30,27 @@ class RemoteHost:
     Args:
         endpoint: where the server listens.
         max_bytes: the largest message in either direction.
-        place: its distance. Only what is as far as the cloud may be reached through a proxy.
+        place: its distance. Only what is as far as the cloud is reached through a proxy that the
+            environment names.
+        security: whom to trust, and the key to bring.
 
     Attributes:
         name: "host:port".
     """
 
     def __init__(
-        self, endpoint: Endpoint, *, max_bytes: int = MAX_BYTES, place: Place = "cloud"
+        self,
+        endpoint: Endpoint,
+        *,
+        max_bytes: int = MAX_BYTES,
+        place: Place = "cloud",
+        security: ClientSecurity = _NO_SECURITY,
     ) -> None:
         self.endpoint = endpoint
         self.name = endpoint.name
         self.place: Place = place
         self.max_bytes = max_bytes
+        self.security = security
         self._lock = threading.Lock()
         self._connection: Connection | None = None
         self._closed = False
@@ -127,5 +137,6 @@ class RemoteHost:
                     self.endpoint,
                     max_bytes=self.max_bytes,
                     through_proxy=self.place == "cloud",
+                    security=self.security,
                 )
             return self._connection

@@ -28,6 +28,7 @@ from wherever_edge.oip.link import (
     Link,
 )
 from wherever_edge.oip.links import Links
+from wherever_edge.oip.security import ClientSecurity
 from wherever_edge.oip.status import CODE_KEY, PING_KEY, attempt_error
 
 T = TypeVar("T")
@@ -43,11 +44,16 @@ class Connection:
         endpoint: where the server listens.
         max_bytes: the largest message in either direction.
         through_proxy: use the proxy that the environment names, if any.
+        security: whom to trust, and the key to bring.
     """
 
-    def __init__(self, endpoint: Endpoint, *, max_bytes: int, through_proxy: bool) -> None:
+    def __init__(
+        self, endpoint: Endpoint, *, max_bytes: int, through_proxy: bool, security: ClientSecurity
+    ) -> None:
         self.name = endpoint.name
-        self.links = Links(endpoint, max_bytes=max_bytes, through_proxy=through_proxy)
+        self.links = Links(
+            endpoint, max_bytes=max_bytes, through_proxy=through_proxy, security=security
+        )
         self._max_bytes = max_bytes
 
     def infer(self, request: InferRequest, timeout_s: float | None) -> InferResponse:

@@ -12,6 +12,7 @@ from wherever_contracts.wire.schema import HEALTH_SERVICE, INFERENCE_SERVICE
 
 if TYPE_CHECKING:
     from wherever_edge.oip.endpoints import Endpoint
+    from wherever_edge.oip.security import ClientSecurity
 
 # a string, because grpcio's class is generic in its stubs alone
 Unary: TypeAlias = "grpc.UnaryUnaryMultiCallable[bytes, bytes]"
@@ -47,14 +48,21 @@ class Link:
         pings: ping the peer while calls run, so that a cut is noticed soon. Only for peers that
             allow it: others break the connection off.
         through_proxy: use the proxy that the environment names, if any.
+        security: whom to trust, and the key to bring.
     """
 
     def __init__(
-        self, endpoint: Endpoint, *, max_bytes: int, pings: bool, through_proxy: bool
+        self,
+        endpoint: Endpoint,
+        *,
+        max_bytes: int,
+        pings: bool,
+        through_proxy: bool,
+        security: ClientSecurity,
     ) -> None:
         options = _options(max_bytes, pings=pings, through_proxy=through_proxy)
         if endpoint.tls:
-            credentials = grpc.ssl_channel_credentials()
+            credentials = grpc.ssl_channel_credentials(security.ca_pem)
             self._channel = grpc.secure_channel(endpoint.name, credentials, options)
         else:
             self._channel = grpc.insecure_channel(endpoint.name, options)

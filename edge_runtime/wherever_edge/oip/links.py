@@ -11,6 +11,7 @@ from wherever_edge.oip.link import Link
 
 if TYPE_CHECKING:
     from wherever_edge.oip.endpoints import Endpoint
+    from wherever_edge.oip.security import ClientSecurity
 
 
 class Links:
@@ -20,17 +21,21 @@ class Links:
         endpoint: where to.
         max_bytes: the largest message in either direction.
         through_proxy: use the proxy that the environment names, if any.
+        security: whom to trust, and the key to bring.
 
     Attributes:
         closed: True after `close`.
         pings: True once the peer allowed pings and was reached by a channel that sends them.
     """
 
-    def __init__(self, endpoint: Endpoint, *, max_bytes: int, through_proxy: bool) -> None:
+    def __init__(
+        self, endpoint: Endpoint, *, max_bytes: int, through_proxy: bool, security: ClientSecurity
+    ) -> None:
         self.closed = False
         self._endpoint = endpoint
         self._max_bytes = max_bytes
         self._through_proxy = through_proxy
+        self._security = security
         self._lock = threading.Lock()
         self._link: Link | None = None
         self._coming: Link | None = None
@@ -98,6 +103,7 @@ class Links:
             max_bytes=self._max_bytes,
             pings=pings,
             through_proxy=self._through_proxy,
+            security=self._security,
         )
 
     def _arrived(self, link: Link, *, connected: bool) -> None:

@@ -28,6 +28,8 @@ from wherever_edge.oip.status import CODE_KEY, PING_KEY, code_of, status_of
 
 if TYPE_CHECKING:
     from wherever_edge.host import LocalHost
+    from wherever_edge.oip.keys import KeyChecker
+    from wherever_edge.oip.security import ServerIdentity
 
 _LOG = logging.getLogger(__name__)
 
@@ -62,6 +64,8 @@ class InferenceServer:
         workers: calls at work at a time; by default one for each core.
         max_waiting: calls that may wait behind them; more are refused at once.
         max_bytes: the largest message in either direction.
+        identity: speak TLS, as this server; None speaks plaintext.
+        keys: decides who may call; None lets everybody.
 
     Attributes:
         port: the port that is listened on, once started.
@@ -78,6 +82,8 @@ class InferenceServer:
         workers: int | None = None,
         max_waiting: int = 64,
         max_bytes: int = MAX_BYTES,
+        identity: ServerIdentity | None = None,
+        keys: KeyChecker | None = None,
     ) -> None:
         self.address = address
         self.port = port
@@ -87,6 +93,8 @@ class InferenceServer:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="wherever-oip")
         self._health = Health(self._pool)
         self._max_bytes = max_bytes
+        self._identity = identity
+        self._keys = keys
         self._server: grpc.Server | None = None
 
     @property
