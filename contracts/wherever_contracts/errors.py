@@ -179,9 +179,20 @@ class DownloadError(WhereverError):
 
 
 class UpdateError(WhereverError):
-    """A signed update was refused, or cannot be had now; what is installed goes on serving."""
+    """A signed update was refused, or cannot be had now; what is installed goes on serving.
+
+    Attributes:
+        kind: why, as a word for programs: "unreachable", "expired", "rolled_back", ...
+    """
 
     code = "update"
+
+    def __init__(self, message: str, kind: str = "refused") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (str(self), self.kind)
 
 
 class PairingError(WhereverError):
