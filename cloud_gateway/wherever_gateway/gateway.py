@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import signal
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wherever_contracts.errors import ModelNotFoundError, WhereverError
+from wherever_contracts.errors import WhereverError
 from wherever_edge.host import LocalHost
 from wherever_edge.oip.client import MAX_BYTES
 from wherever_edge.oip.server import InferenceServer
+from wherever_edge.oip.serving import joined, load_models, serve_until_told
 from wherever_edge.packages.store import Store
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from wherever_edge.host import LoadedVariant
     from wherever_gateway.rest import RestFront
-
-# a process that a signal ended exits with this plus the signal's number
-_SIGNALLED = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +80,7 @@ class Gateway:
         Raises:
             WhereverError: there is no model to serve, or a port cannot be listened on.
         """
-        self._load()
+        self.models, self.refused = load_models(self.host)
         self.server.start()
         if self.options.http_port is not None:
             self._http = self._start_http(self.options.http_port)
@@ -95,12 +88,12 @@ class Gateway:
     @property
     def grpc(self) -> str:
         """Where gRPC is served, "host:port"."""
-        return _address(self.options.address, self.server.port)
+        return joined(self.options.address, self.server.port)
 
     @property
     def http(self) -> str | None:
         """Where HTTP is served, "host:port"; None when it is not."""
-        return _address(self.options.address, self._http.port) if self._http is not None else None
+        return joined(self.options.address, self._http.port) if self._http is not None else None
 
     def drain(self) -> bool:
         """Take no more calls, let those that run end, and stop; True when all ended in time."""
@@ -114,17 +107,6 @@ class Gateway:
         if done:
             self.host.close()
         return done
-
-    def _load(self) -> None:
-        self.refused = [(str(path), error) for path, error in self.host.store.refused()]
-        for package in self.host.store.list():
-            try:
-                self.models.append(self.host.resolve_package(package))
-            except WhereverError as error:
-                self.refused.append((f"{package.name} {package.version}", error))
-        if not self.models:
-            why = "; ".join(f"{what}: {error}" for what, error in self.refused)
-            raise ModelNotFoundError(f"there is no model to serve ({why or 'no package is there'})")
 
     def _start_http(self, port: int) -> RestFront:
         from wherever_gateway.rest import RestFront  # noqa: PLC0415 (not every gateway has HTTP)
@@ -160,23 +142,4 @@ def run(options: GatewayOptions, ready: Callable[[Gateway], None]) -> bool:
     Raises:
         WhereverError: there is no model to serve, or a port cannot be listened on.
     """
-    told = threading.Event()
-
-    def end(number: int, _frame: FrameType | None) -> None:
-        if told.is_set():
-            os._exit(_SIGNALLED + number)
-        told.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
-    gateway = Gateway(options)
-    gateway.start()
-    ready(gateway)
-    # a signal that another thread received (as just after SIGCONT) does not wake this one
-    while not told.wait(0.5):
-        pass
-    return gateway.drain()
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return serve_until_told(lambda: Gateway(options), ready)

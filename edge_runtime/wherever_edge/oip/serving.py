@@ -1,0 +1,96 @@
+"""A process that serves: from its models and its start to a graceful end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from wherever_contracts.errors import ModelNotFoundError, WhereverError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from wherever_edge.host import LoadedVariant, LocalHost
+
+# a process that a signal ended exits with this plus the signal's number
+_SIGNALLED = 128
+
+
+class Serves(Protocol):
+    """What a gateway and a box have in common."""
+
+    def start(self) -> None:
+        """Load what is served, then listen."""
+        ...
+
+    def drain(self) -> bool:
+        """Take no more calls and let those that run end; True when all ended in time."""
+        ...
+
+
+S = TypeVar("S", bound=Serves)
+
+
+def serve_until_told(make: Callable[[], S], ready: Callable[[S], None]) -> bool:
+    """Serve until the process is told to end (SIGTERM or Ctrl-C), then drain.
+
+    A second signal ends the process at once.
+
+    Args:
+        make: makes what serves.
+        ready: called with it once everything is loaded and listens.
+
+    Returns:
+        True when every call that was running ended in time.
+
+    Raises:
+        WhereverError: there is nothing to serve, or a port cannot be listened on.
+    """
+    told = threading.Event()
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        if told.is_set():
+            os._exit(_SIGNALLED + number)
+        told.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    served = make()
+    served.start()
+    ready(served)
+    # a signal that another thread received (as just after SIGCONT) does not wake this one
+    while not told.wait(0.5):
+        pass
+    return served.drain()
+
+
+def load_models(host: LocalHost) -> tuple[list[LoadedVariant], list[tuple[str, WhereverError]]]:
+    """Load the best variant of every package of a host.
+
+    Returns:
+        What is served, and what is not with the reason.
+
+    Raises:
+        ModelNotFoundError: there is nothing to serve; the message says why.
+    """
+    models: list[LoadedVariant] = []
+    refused: list[tuple[str, WhereverError]] = [
+        (str(path), error) for path, error in host.store.refused()
+    ]
+    for package in host.store.list():
+        try:
+            models.append(host.resolve_package(package))
+        except WhereverError as error:
+            refused.append((f"{package.name} {package.version}", error))
+    if not models:
+        why = "; ".join(f"{what}: {error}" for what, error in refused)
+        raise ModelNotFoundError(f"there is no model to serve ({why or 'no package is there'})")
+    return models, refused
+
+
+def joined(address: str, port: int) -> str:
+    """`address:port`, with an IPv6 address in brackets."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
