@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -280,6 +280,37 @@ class LocalHost:
             )
         )
         return choices
+
+    def refresh(self) -> list[tuple[str, WhereverError]]:
+        """Look for packages again, and let the names in use mean the newest ones.
+
+        What a name comes to mean is loaded before it does, so that no call waits; calls that run
+        end with what they began with.
+
+        Returns:
+            (name, why it goes on meaning what it meant), for each that could not.
+        """
+        self.store.rescan()
+        kept: list[tuple[str, WhereverError]] = []
+        for alias in list(self._aliases):
+            model, version, variant = alias
+            try:
+                package = self.store.get(f"{model}@{version}" if version else model)
+                self._aliases[alias] = self.resolve_package(package, variant)
+            except WhereverError as error:
+                kept.append((model, error))
+        self.release({loaded.package.digest for loaded in self._aliases.values()})
+        return kept
+
+    def release(self, used: Collection[str]) -> None:
+        """Let go of what is loaded from packages of other digests than `used`.
+
+        A session is freed when the last call in it has ended.
+        """
+        with self._lock:
+            for key in [key for key in self._loaded if key[0] not in used]:
+                self._loaded.pop(key)
+                self._loading.pop(key, None)
 
     def forget(self) -> None:
         """Drop every session; the next call loads anew."""

@@ -23,7 +23,7 @@ from wherever_contracts.errors import (
 
 if TYPE_CHECKING:
     from wherever._client import Client
-    from wherever._default import apredict, model, predict, status
+    from wherever._default import apredict, model, open, predict, status  # noqa: A004
     from wherever._handle import Model
     from wherever._prediction import Prediction
     from wherever_contracts.receipts import Receipt
@@ -49,6 +49,7 @@ __all__ = [
     "WhereverError",
     "apredict",
     "model",
+    "open",
     "predict",
     "status",
 ]
@@ -63,6 +64,7 @@ _HOMES = {
     "Receipt": "wherever_contracts.receipts",
     "apredict": "wherever._default",
     "model": "wherever._default",
+    "open": "wherever._default",
     "predict": "wherever._default",
     "status": "wherever._default",
 }

@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from wherever._handle import Model
 from wherever._remotes import Remote
-from wherever._route import Route
+from wherever._route import DEVICE, Route
 from wherever._router import MODES, Candidate, check_words, make_plan
 from wherever._settings import Settings, load_settings
 from wherever._status import Status, make_status
-from wherever_contracts.errors import ClosedError, WhereverError
+from wherever_contracts.errors import ClosedError, InputError, WhereverError
 from wherever_contracts.manifest import signature_digest
 from wherever_contracts.places import stricter
 from wherever_edge.forking import loading
@@ -30,10 +30,10 @@ from wherever_edge.packages.store import Store
 if TYPE_CHECKING:
     from wherever._prediction import Prediction
     from wherever_contracts.places import Boundary, Mode, Place
+    from wherever_edge.bare.manifest import Task
     from wherever_edge.packages.store import Package
 
 T = TypeVar("T")
-DEVICE = "device"
 
 
 class Client:
@@ -113,6 +113,68 @@ class Client:
             with self._lock:
                 model = self._models.setdefault(name, Model(self, name, package))
         return model
+
+    def open(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        task: Task,
+        labels: Sequence[str] | str | os.PathLike[str] | None = None,
+        name: str | None = None,
+        boundary: Boundary = "device",
+        **pixels: Any,
+    ) -> Model:
+        """The handle of a bare model file; it is answered by this device alone.
+
+        Args:
+            path: a `.onnx` or `.tflite` file, or the `.xml` of OpenVINO's IR with its `.bin`.
+            task: "classify", "detect", "embed", or "tensors" for the file's own tensors.
+            labels: names of the classes, a file with one in each line, or "coco80".
+            name: what to call the model; the file's name by default.
+            boundary: how far the data may travel.
+            pixels: how images are prepared, where the usual way is not right: `size=(height,
+                width)`, `scale`, `mean`, `std` (a value v becomes (v * scale - mean) / std),
+                `colour` ("rgb", "bgr", "grey"), `fit` ("stretch", "letterbox").
+
+        Raises:
+            InputError: the file, the labels or the task do not fit; the message says what would.
+            EngineError: no engine here can read the file.
+            OSError: a file cannot be read.
+        """
+        from wherever_edge.bare.manifest import Pixels  # noqa: PLC0415 (seldom needed)
+        from wherever_edge.bare.opening import open_file  # noqa: PLC0415 (likewise)
+
+        self._refuse_closed()
+        unknown = sorted(pixels.keys() - Pixels.__dataclass_fields__.keys())
+        if unknown:
+            known = ", ".join(Pixels.__dataclass_fields__)
+            raise InputError(unknown[0], f"one of {known}", "it", kind="argument")
+        package = open_file(
+            path, task=task, labels=labels, name=name, pixels=Pixels(**pixels), boundary=boundary
+        )
+        return Model(self, package.name, package)
+
+    def refresh(self) -> list[tuple[str, WhereverError]]:
+        """Look for packages again, and let the handles in use go over to newer ones.
+
+        Calls that run end with the package that they began with.
+
+        Returns:
+            (model, why it goes on with the package that it has), for each that could not.
+        """
+        self._refuse_closed()
+        self.store.rescan()
+        kept: list[tuple[str, WhereverError]] = []
+        for name, model in list(self._models.items()):
+            try:
+                package = self.store.get(name)
+                if package.digest != model.digest:
+                    model.renew(package)
+            except WhereverError as error:
+                kept.append((name, error))
+        if self._host is not None:
+            self._host.release({model.digest for model in self._models.values()})
+        return kept
 
     def predict(self, model: str, value: Any, /, **arguments: Any) -> Prediction:
         """Answer for one input; `client.model(model)(value, ...)` in one call."""

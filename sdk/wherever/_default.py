@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,21 @@ def model(name: str) -> Model:
         ModelNotFoundError: no such model is known here.
     """
     return default_client().model(name)
+
+
+def open(path: str | os.PathLike[str], **arguments: Any) -> Model:  # noqa: A001 (the public name)
+    """The handle of a bare model file, such as "model.onnx"; see `Client.open`.
+
+    Args:
+        path: a `.onnx` or `.tflite` file, or the `.xml` of OpenVINO's IR with its `.bin` beside it.
+        arguments: task ("classify", "detect", "embed" or "tensors"), labels, name, boundary, and
+            how images are prepared.
+
+    Raises:
+        InputError: the file, the labels or the task do not fit; the message says what would.
+        EngineError: no engine here can read the file.
+    """
+    return default_client().open(path, **arguments)
 
 
 def status() -> Status:

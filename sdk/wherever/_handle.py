@@ -7,16 +7,18 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Itera
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain, islice
 from time import perf_counter, time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from wherever._drivers import drive, drive_async, drive_many
 from wherever._flow import predict_flow
 from wherever._prediction import Context, Prediction, Serial
-from wherever._route import Route
+from wherever._route import DEVICE, Route
 from wherever._router import check_words
-from wherever_contracts.errors import InputError, NoRouteError
+from wherever_contracts.errors import EngineError, InputError, NoRouteError
 from wherever_contracts.places import PLACES
 from wherever_edge.inputs import InputChecker, check_options
+
+RouteKey: TypeAlias = "tuple[Mode | None, Boundary | None, tuple[Place, ...] | None]"
 
 if TYPE_CHECKING:
     from wherever._client import Client
@@ -24,6 +26,26 @@ if TYPE_CHECKING:
     from wherever_contracts.manifest import Signature
     from wherever_contracts.places import Boundary, Mode, Place
     from wherever_edge.packages.store import Package
+
+
+class Edition:
+    """One package behind a handle, with everything that calls of it share.
+
+    A call takes the edition once, so that a newer package that comes meanwhile does not mix with
+    the one that the call began with.
+    """
+
+    __slots__ = ("check", "defaults", "package", "routes")
+
+    def __init__(self, package: Package) -> None:
+        self.package: Package = package
+        self.check: Callable[[Any], dict[str, Any]] = InputChecker(package.manifest.signature).check
+        self.defaults: dict[str, float] = check_options(package.manifest.signature, {})
+        self.routes: dict[RouteKey, Route] = {}
+
+    def options(self, given: dict[str, float]) -> dict[str, float]:
+        """The options of a call, those that it did not name by default."""
+        return check_options(self.package.manifest.signature, given) if given else self.defaults
 
 
 class Model:
@@ -36,25 +58,27 @@ class Model:
     def __init__(self, client: Client, name: str, package: Package) -> None:
         self._client = client
         self._name = name
-        self._package = package
-        self._check = InputChecker(package.manifest.signature).check
-        self._defaults = check_options(package.manifest.signature, {})
-        self._routes: dict[tuple[Any, ...], Route] = {}
+        self._edition = Edition(package)
 
     @property
     def name(self) -> str:
         """The model's name."""
-        return self._package.name
+        return self._edition.package.name
 
     @property
     def version(self) -> str:
         """The version of the package in use."""
-        return self._package.version
+        return self._edition.package.version
+
+    @property
+    def digest(self) -> str:
+        """The digest of the package in use."""
+        return self._edition.package.digest
 
     @property
     def signature(self) -> Signature:
         """What the model takes and gives; printing it shows the schema."""
-        return self._package.manifest.signature
+        return self._edition.package.manifest.signature
 
     def __call__(
         self,
@@ -85,11 +109,12 @@ class Model:
             ClosedError: the client was closed.
         """
         started = perf_counter()
-        route = self._routes.get((mode, boundary, places)) if places is None else None
+        edition = self._edition
+        route = edition.routes.get((mode, boundary, places)) if places is None else None
         if route is None:
-            route = self._route(mode, boundary, places)
-        chosen = check_options(self.signature, options) if options else self._defaults
-        inputs = self._check(value)
+            route = self._route(edition, mode, boundary, places)
+        chosen = edition.options(options) if options else edition.defaults
+        inputs = edition.check(value)
         deadline_s = self._deadline(deadline_s)
         call = route.call(inputs, chosen)
         flow = predict_flow(route.plan, route.senses, deadline_s, started)
@@ -109,12 +134,12 @@ class Model:
     ) -> Prediction:
         """The same call as a coroutine; work of this process runs in threads beside the loop."""
         started = perf_counter()
-        in_thread = self._client.in_thread
-        route = self._routes.get((mode, boundary, places)) if places is None else None
+        in_thread, edition = self._client.in_thread, self._edition
+        route = edition.routes.get((mode, boundary, places)) if places is None else None
         if route is None:
-            route = await in_thread(self._route, mode, boundary, places)
-        chosen = check_options(self.signature, options) if options else self._defaults
-        inputs = await in_thread(self._check, value)
+            route = await in_thread(self._route, edition, mode, boundary, places)
+        chosen = edition.options(options)
+        inputs = await in_thread(edition.check, value)
         deadline_s = self._deadline(deadline_s)
         call = route.call(inputs, chosen)
         flow = predict_flow(route.plan, route.senses, deadline_s, started)
@@ -194,13 +219,15 @@ class Model:
         """What came of each input, a batch at a time; nothing follows an error of an input."""
         if batch < 1:
             raise InputError("batch", "1 or more", str(batch), kind="argument")
-        chosen = check_options(self.signature, options)
+        self._edition.options(options)  # what is wrong is said before the first input is taken
 
         def ends() -> Iterator[list[Prediction | Exception]]:
-            route = self._route(mode, boundary, places)
             rest = iter(values)
             while rows := list(islice(rest, batch)):
-                yield list(self._answer_batch(route, rows, deadline_s, chosen))
+                edition = self._edition
+                route = self._route(edition, mode, boundary, places)
+                chosen = edition.options(options)
+                yield list(_answer_batch(edition, route, rows, deadline_s, chosen))
 
         return ends()
 
@@ -210,16 +237,37 @@ class Model:
         Raises:
             WhereverError: this device cannot run the model, and nobody else may be asked.
         """
-        route = self._route(None, None, None)
+        route = self._route(self._edition, None, None, None)
         if not route.plan.attempts:
             raise NoRouteError(self.name, (), dict(route.plan.ruled_out))
 
     def forget(self) -> None:
         """Drop every route, so that the next call plans and loads anew."""
-        self._routes = {}
+        self._edition.routes = {}
+
+    def renew(self, package: Package) -> None:
+        """Go over to another package of this model.
+
+        What the calls so far have used is planned and loaded for it first, so that no call waits
+        or fails; calls that run end with the package that they began with.
+
+        Raises:
+            WhereverError: it cannot be used; the handle goes on with the one that it has.
+        """
+        old, new = self._edition, Edition(package)
+        for key in list(old.routes):
+            self._route(new, *key)
+        for key, route in new.routes.items():
+            if route.device is None and old.routes[key].device is not None:
+                raise EngineError(route.plan.ruled_out.get(DEVICE, "it does not load here"))
+        self._edition = new
 
     def _route(
-        self, mode: Mode | None, boundary: Boundary | None, places: Collection[Place] | None
+        self,
+        edition: Edition,
+        mode: Mode | None,
+        boundary: Boundary | None,
+        places: Collection[Place] | None,
     ) -> Route:
         if places is not None:
             named: Any = (places,) if isinstance(places, str) else tuple(places)
@@ -227,10 +275,10 @@ class Model:
             # each choice of places has one key, however it was written
             places = tuple(place for place in PLACES if place in named)
         key = (mode, boundary, places)
-        route = self._routes.get(key)
+        route = edition.routes.get(key)
         if route is None:
-            route = self._client.make_route(self._name, self._package, *key)
-            self._routes[key] = route
+            route = self._client.make_route(self._name, edition.package, *key)
+            edition.routes[key] = route
         return route
 
     def _deadline(self, given: float | None) -> float | None:
@@ -240,30 +288,35 @@ class Model:
             raise InputError("deadline_s", "seconds greater than 0", f"{given}", kind="argument")
         return given
 
-    def _answer_batch(
-        self, route: Route, rows: list[Any], deadline_s: float | None, chosen: dict[str, float]
-    ) -> Iterator[Prediction | Exception]:
-        started = perf_counter()
-        checked: list[dict[str, Any] | InputError] = []
-        for row in rows:
-            try:
-                checked.append(self._check(row))
-            except InputError as error:
-                checked.append(error)
-                break
-        inputs = [row for row in checked if isinstance(row, dict)]
-        call = route.batch_call(inputs, chosen)
-        flows = [predict_flow(route.plan, call.senses, deadline_s, started) for _ in inputs]
-        ends = drive_many(flows, call.perform)
-        for end, row, serial in zip(ends, inputs, call.serials, strict=True):
-            if isinstance(end, Exception):
-                yield end
-            else:
-                yield _prediction(route, end, deadline_s, chosen, row, started, serial)
-        yield from (error for error in checked if isinstance(error, InputError))
-
     def __repr__(self) -> str:
         return f"<wherever.Model {self.name} {self.version}>"
+
+
+def _answer_batch(
+    edition: Edition,
+    route: Route,
+    rows: list[Any],
+    deadline_s: float | None,
+    chosen: dict[str, float],
+) -> Iterator[Prediction | Exception]:
+    started = perf_counter()
+    checked: list[dict[str, Any] | InputError] = []
+    for row in rows:
+        try:
+            checked.append(edition.check(row))
+        except InputError as error:
+            checked.append(error)
+            break
+    inputs = [row for row in checked if isinstance(row, dict)]
+    call = route.batch_call(inputs, chosen)
+    flows = [predict_flow(route.plan, call.senses, deadline_s, started) for _ in inputs]
+    ends = drive_many(flows, call.perform)
+    for end, row, serial in zip(ends, inputs, call.serials, strict=True):
+        if isinstance(end, Exception):
+            yield end
+        else:
+            yield _prediction(route, end, deadline_s, chosen, row, started, serial)
+    yield from (error for error in checked if isinstance(error, InputError))
 
 
 def _shown(

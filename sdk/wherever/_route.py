@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from wherever_edge.host import LoadedVariant
 
 
+DEVICE = "device"
+
+
 class Route:
     """Everything that calls of one model with one set of options share."""
 

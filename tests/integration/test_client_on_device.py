@@ -214,7 +214,7 @@ def test_places_in_any_order_and_number_share_a_plan(client):
         {"cloud", "device"},
     ):
         scales(SURE, places=places)
-    assert len(scales._routes) == 1
+    assert len(scales._edition.routes) == 1
 
 
 def test_map_of_nothing_is_nothing(client):

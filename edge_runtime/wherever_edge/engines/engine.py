@@ -68,6 +68,14 @@ class Session(ABC):
     def close(self) -> None:  # noqa: B027 (optional: most runtimes free with the object)
         """Release what the runtime holds; `run` is not called afterwards."""
 
+    @property
+    def ranges(self) -> Mapping[str, tuple[float, float]]:
+        """Input -> the numbers that the least and the greatest quantized value stand for.
+
+        Empty where the file quantizes no input.
+        """
+        return {}
+
     @abstractmethod
     def _run(self, feed: dict[str, Array]) -> dict[str, Array]:
         """Run the variant; any exception may be raised."""

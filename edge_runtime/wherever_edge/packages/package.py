@@ -65,9 +65,10 @@ class Package:
         return self._present
 
     def files(self) -> tuple[FileEntry, ...]:
-        """What is here: the shared files and those of the present variants, each path once."""
+        """What is here: all files but those of absent variants, each path once."""
         here = {entry.path for variant in self._present for entry in variant.files}
         here.update(entry.path for entry in self.manifest.files)
+        here.update(sample.file.path for sample in self.manifest.golden)
         return tuple(entry for entry in self.manifest.all_files() if entry.path in here)
 
     def read(self, entry: FileEntry) -> bytes:
@@ -79,7 +80,7 @@ class Package:
             DigestError: its bytes are not those that the manifest promises.
         """
         listed = self._listed(entry)
-        data = _read_file(self.root, entry.path, at_most=entry.bytes)
+        data = self._bytes(entry.path, entry.bytes)
         checks.check_bytes(listed, data)
         return data
 
@@ -110,7 +111,7 @@ class Package:
         """A digest over all that decides a variant's answers, and nothing else.
 
         It covers files, tensors, pipeline, precision and the shared files; not the id, the
-        measured quality, or where the variant is meant to run.
+        measured quality, the golden samples, or where the variant is meant to run.
 
         Raises:
             KeyError: no such variant.
@@ -122,6 +123,10 @@ class Package:
         dump["shared"] = [entry.model_dump(mode="json") for entry in self.manifest.files]
         text = json.dumps(dump, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def _bytes(self, path: str, at_most: int) -> bytes:
+        """Up to `at_most` bytes and one more of a file of the package, not checked yet."""
+        return _read_file(self.root, path, at_most=at_most)
 
     def _listed(self, entry: FileEntry) -> checks.Listed:
         for listed in checks.listed_files(self.manifest):

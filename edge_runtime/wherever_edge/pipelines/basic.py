@@ -64,6 +64,40 @@ def softmax(context: StepContext, *, name: str, to: str | None = None) -> Step:
     return step
 
 
+def probabilities(context: StepContext, *, name: str, to: str | None = None) -> Step:
+    """Leave probabilities as they are, and turn anything else into some by softmax.
+
+    For classifiers that may end in a softmax of their own: numbers from 0 to 1 that add up to 1
+    (within 1 %, as int8 models give them) are taken for probabilities.
+    """
+    target = to or name
+    turn = softmax(context, name=target)
+
+    def step(state: State) -> None:
+        numbers = state[target] = state[name]
+        total = float(numbers.sum())
+        if not (abs(total - 1) <= 0.01 and numbers.min() >= 0):
+            turn(state)
+
+    return step
+
+
+def cast(context: StepContext, *, name: str, to: str | None = None, dtype: str) -> Step:
+    """Give an array another element type; whole numbers are rounded and kept in its range."""
+    target, wanted = to or name, np.dtype(dtype)
+    if wanted.kind not in "iuf":
+        raise ValueError(f"dtype must be one of numbers, not {dtype!r}")
+    limits = np.iinfo(wanted) if wanted.kind in "iu" else None
+
+    def step(state: State) -> None:
+        array = state[name]
+        if limits is not None:
+            array = np.clip(np.rint(array), limits.min, limits.max)
+        state[target] = array.astype(wanted)
+
+    return step
+
+
 def utf8_bytes(context: StepContext, *, name: str, to: str, length: int, pad: int = 0) -> Step:
     """Turn text into its UTF-8 bytes: int32 [1, length], cut or padded at the end."""
     if length < 1:
@@ -94,6 +128,8 @@ STEPS: dict[str, StepFactory] = {
     "first_row": first_row,
     "rename": rename,
     "softmax": softmax,
+    "probabilities": probabilities,
+    "cast": cast,
     "utf8_bytes": utf8_bytes,
     "max_confidence": max_confidence,
 }

@@ -85,7 +85,7 @@ def fastestdet_boxes(
     Raises:
         ManifestError: the signature or the tensor is another.
     """
-    labels = len(_detections(context).labels)
+    labels = len(detections_of(context).labels)
     _check_shape(context, name, (1, 5 + labels, -1, -1))
 
     def decode(raw: Array, low: float) -> Candidates:
@@ -102,7 +102,7 @@ def fastestdet_boxes(
         boxes = _around(centre_x, centre_y, half_width, half_height)
         return Candidates(boxes, objectness**0.6 * best**0.4, classes)
 
-    return _decoding(context, name, decode, floor, Calibration(slope, offset))
+    return decoding(context, name, decode, floor, Calibration(slope, offset))
 
 
 def yolox_boxes(
@@ -137,7 +137,7 @@ def yolox_boxes(
     grids = [_grid(height // stride, width // stride, stride) for stride in strides]
     # x, y of a cell's corner and its stride
     corner_x, corner_y, cell = np.concatenate(grids, axis=1)
-    labels = len(_detections(context).labels)
+    labels = len(detections_of(context).labels)
     _check_shape(context, name, (1, len(cell), 5 + labels))
 
     def decode(raw: Array, low: float) -> Candidates:
@@ -155,7 +155,7 @@ def yolox_boxes(
         )
         return Candidates(boxes, objectness * best, classes)
 
-    return _decoding(context, name, decode, floor, Calibration(slope, offset))
+    return decoding(context, name, decode, floor, Calibration(slope, offset))
 
 
 def class_nms(context: StepContext, *, iou: float = 0.45) -> Step:
@@ -170,7 +170,7 @@ def class_nms(context: StepContext, *, iou: float = 0.45) -> Step:
         ManifestError: the signature is not one of detections.
         MissingExtraError: OpenCV is not installed.
     """
-    value = _detections(context)
+    value = detections_of(context)
     select = opencv().dnn.NMSBoxesBatched
 
     def step(state: State) -> None:
@@ -199,7 +199,7 @@ def detection_confidence(context: StepContext) -> Step:
     Raises:
         ManifestError: the signature is another.
     """
-    name = _detections(context).scores
+    name = detections_of(context).scores
 
     def step(state: State) -> None:
         scores = state[name]
@@ -220,7 +220,7 @@ def best_detections(context: StepContext, *, most: int = 100) -> Step:
     Raises:
         ManifestError: the signature is another.
     """
-    value = _detections(context)
+    value = detections_of(context)
 
     def step(state: State) -> None:
         shown = np.count_nonzero(state[value.scores] >= state["options"][MIN_SCORE])
@@ -229,11 +229,11 @@ def best_detections(context: StepContext, *, most: int = 100) -> Step:
     return step
 
 
-def _decoding(
+def decoding(
     context: StepContext, name: str, decode: _Decode, floor: float, calibration: Calibration
 ) -> Step:
     """The step around a decoder: scores become chances, boxes move to the image."""
-    value = _detections(context)
+    value = detections_of(context)
     if calibration.slope <= 0:
         raise ValueError(f"slope must be above 0, not {calibration.slope}")
 
@@ -279,7 +279,7 @@ def _grid(rows: int, columns: int, stride: int) -> Array:
     return np.stack((x * stride, y * stride, np.full_like(x, stride))).astype(np.float32)
 
 
-def _detections(context: StepContext) -> DetectionsValue:
+def detections_of(context: StepContext) -> DetectionsValue:
     """The signature's value, once it is clear that it is one that these steps can make."""
     signature = context.signature
     if not isinstance(signature.value, DetectionsValue):

@@ -1,0 +1,168 @@
+"""Opening a model file: its bytes are read once, an engine says what is in it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wherever_contracts.errors import EngineError, InputError
+from wherever_contracts.manifest import MANIFEST_NAME, Format, parse_manifest
+from wherever_edge import plugins
+from wherever_edge.bare.manifest import BareFile, Pixels, Task, bare_manifest, model_name
+from wherever_edge.forking import loading
+from wherever_edge.packages import checks
+from wherever_edge.packages.package import Package
+
+if TYPE_CHECKING:
+    import os
+
+    from wherever_contracts.places import Boundary
+    from wherever_edge.engines.engine import Engine, Session
+
+FORMATS: dict[str, Format] = {".onnx": "onnx", ".tflite": "tflite", ".xml": "openvino"}
+
+LABEL_SETS = ("coco80",)
+
+_MAX_BYTES = 2**31  # what one message of an ONNX file may have
+_MAX_LABEL_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class MemoryPackage(Package):
+    """A package whose files are in memory; nothing of it is on the disk."""
+
+    contents: Mapping[str, bytes] = field(repr=False, default_factory=dict[str, bytes])
+
+    def _bytes(self, path: str, at_most: int) -> bytes:
+        return self.contents[path]
+
+    def verify(self) -> None:
+        """Check every digest; there is no directory to compare with."""
+        for entry in self.files():
+            self.read(entry)
+
+
+def is_model_file(text: str) -> bool:
+    """Whether `text` is written like the name of a model file, and not of a model."""
+    return Path(text).suffix.lower() in FORMATS
+
+
+def open_file(
+    path: str | os.PathLike[str],
+    *,
+    task: Task,
+    labels: Sequence[str] | str | os.PathLike[str] | None = None,
+    name: str | None = None,
+    pixels: Pixels | None = None,
+    boundary: Boundary = "device",
+) -> Package:
+    """Make a package, in memory, of a model file.
+
+    Args:
+        path: a `.onnx` or `.tflite` file, or the `.xml` of OpenVINO's IR with its `.bin` beside it.
+        task: "classify", "detect", "embed", or "tensors" for the file's own inputs and outputs.
+        labels: names of the classes, a file with one in each line, or "coco80".
+        name: what to call the model; the file's name by default.
+        pixels: how images are prepared, where the usual way is not the right one.
+        boundary: how far the data may travel.
+
+    Raises:
+        InputError: the file, the labels or the task do not fit; the message says what would.
+        EngineError: no engine here can read the file.
+        OSError: a file cannot be read.
+    """
+    path = Path(path)
+    file_format = FORMATS.get(path.suffix.lower())
+    if file_format is None:
+        expected = f"a file that ends in {', '.join(FORMATS)}"
+        raise InputError("path", expected, str(path), kind="argument")
+    contents = _contents(path)
+    with loading():
+        file = _inspected(path, file_format, contents, name)
+    chosen = _labels(labels)
+    data = bare_manifest(file, task, chosen, pixels or Pixels(), boundary)
+    return _package(path, data, contents)
+
+
+def _package(path: Path, data: dict[str, Any], contents: Mapping[str, bytes]) -> MemoryPackage:
+    import json  # noqa: PLC0415 (here alone)
+
+    manifest = parse_manifest(json.dumps(data).encode(), f"{path}: {MANIFEST_NAME}")
+    checks.check_manifest(manifest)
+    digest = hashlib.sha256(manifest.to_bytes()).hexdigest()
+    return MemoryPackage(path, manifest, digest, "local", manifest.variants, contents)
+
+
+def _contents(path: Path) -> dict[str, bytes]:
+    """Every file of the model, by the name that it has in the package, the model first."""
+    suffixes = [path.suffix.lower()]
+    if suffixes == [".xml"]:
+        suffixes.append(".bin")
+    contents: dict[str, bytes] = {}
+    for suffix in suffixes:
+        each = path if suffix == path.suffix.lower() else path.with_suffix(suffix)
+        size = each.stat().st_size
+        if not 0 < size <= _MAX_BYTES:
+            expected = f"a model file of 1 to {_MAX_BYTES} bytes"
+            raise InputError("path", expected, f"{each} of {size} bytes", kind="argument")
+        contents[f"model{suffix}"] = each.read_bytes()
+    return contents
+
+
+def _inspected(
+    path: Path, file_format: Format, contents: Mapping[str, bytes], name: str | None
+) -> BareFile:
+    session = _session(path, file_format, [*contents.values()])
+    file = BareFile(
+        name=name or model_name(path.stem),
+        source=path.name,
+        file_format=file_format,
+        precision=session.facts.precision,
+        files=tuple(_entry(each, data) for each, data in contents.items()),
+        inputs=session.inputs,
+        outputs=session.outputs,
+        ranges=session.ranges,
+    )
+    session.close()
+    return file
+
+
+def _entry(name: str, data: bytes) -> dict[str, Any]:
+    return {"path": name, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+
+
+def _session(path: Path, file_format: Format, files: Sequence[bytes]) -> Session:
+    """The file, in the first engine that reads it."""
+    reasons: list[str] = []
+    for name in plugins.entry_points("wherever.engines"):
+        engine: Engine = plugins.load("wherever.engines", name)()
+        if file_format not in engine.formats:
+            continue
+        why = engine.missing()
+        if why:
+            reasons.append(f"{name}: {why}")
+            continue
+        try:
+            return engine.open(files, file_format=file_format, precision="", threads=1)
+        except EngineError as error:
+            reasons.append(f"{name}: {error}")
+    raise EngineError(f"{path} cannot be read here ({'; '.join(reasons)})")
+
+
+def _labels(given: Sequence[str] | str | os.PathLike[str] | None) -> Sequence[str] | None:
+    if given is None or (not isinstance(given, str) and isinstance(given, Sequence)):
+        return given
+    if given in LABEL_SETS:
+        given = Path(__file__).with_name(f"{given}.txt")
+    path = Path(given)
+    if not path.is_file():
+        expected = f"a file with a name in each line, a list, or {' or '.join(LABEL_SETS)}"
+        raise InputError("labels", expected, str(path), kind="argument")
+    with path.open("rb") as file:
+        text = file.read(_MAX_LABEL_BYTES + 1)
+    if len(text) > _MAX_LABEL_BYTES:
+        raise InputError("labels", f"at most {_MAX_LABEL_BYTES} bytes", "more", kind="argument")
+    return [line.strip() for line in text.decode(errors="replace").splitlines() if line.strip()]
