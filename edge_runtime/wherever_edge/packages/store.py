@@ -17,6 +17,8 @@ from wherever_edge.packages.package import (
     Trust,
     open_directory,
 )
+from wherever_edge.packages.signed import SignedPackages
+from wherever_edge.updates.state import CHANNELS
 
 Refused: TypeAlias = list[tuple[Path, PackageError]]
 
@@ -51,17 +53,20 @@ def open_package(path: Path, *, trust: Trust = "local", unpack_into: Path | None
 
 
 class Store:
-    """The packages found in some directories and inside the wheel.
+    """The packages found in some directories, installed by signed updates, and inside the wheel.
 
     A directory either is a package or holds packages and archives. One that is refused hides
     nothing else. Where two packages have the same name and version, the first found wins:
-    directories in the order given, then the wheel's; the other is refused when it differs, except
-    that the wheel's give way quietly. Looked at on first use, and on `rescan`.
+    directories in the order given, signed ones, added ones, then the wheel's; the other is refused
+    when it differs, except that the wheel's give way quietly. Looked at on first use, and on
+    `rescan`.
 
     Args:
-        directories: where to look.
+        directories: where to look; what they hold also wins over signed versions of its name.
         builtin: also take the packages that ship inside the wheel.
         unpack_into: a directory that keeps unpacked archives.
+        signed: the directory of the update agent.
+        added: more directories, which signed versions win over.
     """
 
     def __init__(
@@ -70,39 +75,44 @@ class Store:
         *,
         builtin: bool = True,
         unpack_into: Path | None = None,
+        signed: Path | None = None,
+        added: Sequence[Path] = (),
     ) -> None:
         self._directories = tuple(directories)
         self._builtin = builtin
         self._unpack_into = unpack_into
+        self._signed = signed
+        self._added = tuple(added)
         self._lock = threading.Lock()
         self._scan: _Scan | None = None
 
     def get(self, name: str) -> Package:
-        """The package that `name` means: "digits", "digits@1", "digits@1.0" or "digits@1.0.0".
+        """The package that `name` means: "digits", "digits@1.0", "digits@1.0.0", "digits@canary".
 
-        The highest version that fits wins; a pre-release only when asked for in full or when no
-        release fits.
+        A channel means the signed version that it names, and a bare name the stable one, when
+        signed updates installed any. Otherwise the highest version that fits wins; a pre-release
+        only when asked for in full or when no release fits.
 
         Raises:
             ModelNotFoundError: none fits; the message says what is known.
         """
         model, _, wanted = name.partition("@")
-        by_version = {p.version: p for p in self._found().packages if p.name == model}
-        chosen = versions.choose(wanted, by_version)
+        chosen = self._found().choose(model, wanted)
         if chosen is None:
             raise ModelNotFoundError(self._not_found(model, wanted))
-        return by_version[chosen]
+        return chosen
 
     def list(self) -> list[Package]:
         """Every package, by name and version."""
         return sorted(
-            self._found().packages,
+            self._found().known(),
             key=lambda p: (p.name, versions.precedence(p.version), p.version),
         )
 
     def refused(self) -> Refused:
         """What was found and refused, and why."""
-        return [*self._found().refused]
+        scan = self._found()
+        return [*scan.refused, *scan.signed.refused]
 
     def rescan(self) -> None:
         """Look again, now."""
@@ -117,8 +127,11 @@ class Store:
             return self._scan
 
     def _look(self) -> _Scan:
-        scan = _Scan()
+        scan = _Scan(SignedPackages(self._signed))
         for directory in self._directories:
+            scan.take_all(directory, "local", self._unpack_into)
+        scan.take_signed()
+        for directory in self._added:
             scan.take_all(directory, "local", self._unpack_into)
         if self._builtin:
             scan.take_all(BUILTIN, "wheel", None)
@@ -126,6 +139,8 @@ class Store:
 
     def _not_found(self, model: str, wanted: str) -> str:
         have = [p.version for p in self.list() if p.name == model]
+        if have and wanted in CHANNELS:
+            return f"no signed update gave {model!r} a {wanted} version here (try: wherever update)"
         if have:
             return f"model {model!r} has no version {wanted!r} here (there are: {', '.join(have)})"
         names = sorted({p.name for p in self.list()})
@@ -138,10 +153,32 @@ class Store:
 class _Scan:
     """One look at the directories."""
 
-    def __init__(self) -> None:
-        self.packages: list[Package] = []
+    def __init__(self, signed: SignedPackages) -> None:
+        self.signed = signed
         self.refused: Refused = []
+        self._preferred: set[str] = set()
         self._by_id: dict[tuple[str, str], Package] = {}
+
+    def choose(self, model: str, wanted: str) -> Package | None:
+        channel = next((channel for channel in CHANNELS if channel == wanted), None)
+        if channel is not None:
+            return self.signed.following(model, channel)
+        preferred = None if model in self._preferred else self.signed.fitting(model, wanted)
+        return preferred or self._highest(model, wanted)
+
+    def known(self) -> list[Package]:
+        """Every package; of those that were signed, the ones that still pass."""
+        signed = self.signed.all()
+        return [p for p in self._by_id.values() if p.trust != "signed" or p in signed]
+
+    def take_signed(self) -> None:
+        """Take the signed packages; what was found so far stays preferred."""
+        self._preferred = {name for name, _ in self._by_id}
+        for package in self.signed.all():
+            try:
+                self._add(package)
+            except PackageError as error:
+                self.refused.append((package.root, error))
 
     def take_all(self, directory: Path, trust: Trust, unpack_into: Path | None) -> None:
         try:
@@ -161,11 +198,23 @@ class _Scan:
 
     def _add(self, package: Package) -> None:
         first = self._by_id.setdefault((package.name, package.version), package)
-        if first is package:
-            self.packages.append(package)
-        elif first.digest != package.digest and package.trust != "wheel":
+        if first.digest != package.digest and package.trust != "wheel":
             one = f"one {package.name} {package.version} (the first is {first.root})"
             raise PackageError(MANIFEST_NAME, "version", one, "another one with the same version")
+
+    def _highest(self, model: str, wanted: str) -> Package | None:
+        """The highest version that fits; a signed one that a bare name did not mean, by version."""
+        usable = {
+            p.version: p
+            for p in self.known()
+            if p.name == model and (wanted or p.trust != "signed")
+        }
+        while (chosen := versions.choose(wanted, usable)) is not None:
+            package = usable[chosen]
+            if package.trust != "signed" or self.signed.version(model, chosen) is not None:
+                return package
+            del usable[chosen]
+        return None
 
 
 def _candidates(directory: Path) -> list[Path]:

@@ -1,0 +1,58 @@
+"""Files that appear whole, and are still there after the power has gone."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+
+def write_durably(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Write a file so that a crash at any moment leaves the old bytes or the new ones.
+
+    Args:
+        path: the file; its directory must be there.
+        data: what it shall hold.
+        mode: its permissions.
+
+    Raises:
+        OSError: it cannot be written; the old file is as it was.
+    """
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable; Windows does so itself, and cannot open one."""
+    if os.name != "nt":
+        _sync(path)
+
+
+def sync_files(directory: Path) -> None:
+    """Make durable what another library wrote into a directory, links aside."""
+    for path in directory.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            _sync(path)
+    for path in (directory, *directory.rglob("*")):
+        if path.is_dir():
+            sync_directory(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+_BINARY = getattr(os, "O_BINARY", 0)

@@ -1,0 +1,1 @@
+"""Signed updates on a device: what is installed, and how the next version comes to be."""

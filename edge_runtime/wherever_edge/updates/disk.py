@@ -1,0 +1,88 @@
+"""The files of the update agent: the state, twice, and the lock that lets one updater work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from wherever_contracts.errors import UpdateError
+from wherever_edge.durable import write_durably
+from wherever_edge.updates.state import MAX_STATE_BYTES, State, parse_state
+
+STATE_NAME = "state.json"
+_COPY_NAME = "state.copy.json"
+
+
+def read_state(folder: Path) -> State:
+    """What is installed in `folder`; an empty state when nothing ever was.
+
+    Where `state.json` is damaged, the copy that was written after it is read.
+
+    Raises:
+        UpdateError: both are damaged, or cannot be read.
+    """
+    try:
+        found = _read(folder / STATE_NAME)
+    except UpdateError:
+        copy = _read(folder / _COPY_NAME)
+        if copy is None:
+            raise
+        return copy
+    return found or _read(folder / _COPY_NAME) or State()
+
+
+def write_state(folder: Path, state: State) -> None:
+    """Keep a state, durably.
+
+    Raises:
+        OSError: it cannot be written; the one before is still there.
+    """
+    data = state.model_dump_json(indent=1).encode()
+    write_durably(folder / STATE_NAME, data)
+    write_durably(folder / _COPY_NAME, data)
+
+
+@contextmanager
+def locked(path: Path, what: str) -> Generator[None]:
+    """Hold a lock that ends with this process, however it ends.
+
+    Args:
+        path: the lock's file; made when it is not there.
+        what: what the lock is for, in words.
+
+    Raises:
+        UpdateError: another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
+        try:
+            _lock(file.fileno())
+        except OSError as error:
+            raise UpdateError(f"{what} is under way already (it holds {path})", "busy") from error
+        yield
+
+
+def _lock(descriptor: int) -> None:
+    if os.name == "nt":
+        import msvcrt  # noqa: PLC0415 (Windows alone has it)
+
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+    else:
+        import fcntl  # noqa: PLC0415 (Windows has none)
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _read(path: Path) -> State | None:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_STATE_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UpdateError(f"{path}: {error.strerror or error}", "state") from error
+    if len(data) > MAX_STATE_BYTES:
+        raise UpdateError(f"{path} is damaged (more than {MAX_STATE_BYTES} bytes)", "state")
+    return parse_state(data)
