@@ -23,10 +23,10 @@ from wherever_contracts.errors import (
     OverloadedError,
     WhereverError,
 )
+from wherever_contracts.wire import rest_bodies
 from wherever_contracts.wire.framing import WireError
 from wherever_edge.oip.service import InferenceService, server_metadata
 from wherever_edge.oip.status import CODE_KEY, code_of
-from wherever_gateway import rest_bodies
 from wherever_gateway.rest_status import status_of
 
 _LOG = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 A body is JSON. With the binary tensor extension a tensor's raw contents stand behind the JSON, in
 the order of the tensors, and its parameter `binary_data_size` says how many bytes are its own.
-How contents look in JSON: `wherever_gateway.json_contents`.
+How contents look in JSON: `wherever_contracts.wire.json_contents`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,13 @@ from typing import Any, NamedTuple
 from wherever_contracts.errors import InputError
 from wherever_contracts.tensors import DTYPE_OF_WIRE
 from wherever_contracts.wire.framing import WireError
+from wherever_contracts.wire.json_contents import (
+    BASE64,
+    looks_like_base64,
+    read_contents,
+    write_contents,
+)
+from wherever_contracts.wire.json_fields import Field
 from wherever_contracts.wire.metadata import ModelMetadata
 from wherever_contracts.wire.tensors import (
     Buffer,
@@ -22,13 +29,6 @@ from wherever_contracts.wire.tensors import (
     Parameter,
     WireTensor,
 )
-from wherever_gateway.json_contents import (
-    BASE64,
-    looks_like_base64,
-    read_contents,
-    write_contents,
-)
-from wherever_gateway.json_fields import Field
 
 # parameters of a tensor, a wanted output, a request
 _CONTENT_TYPE = "content_type"

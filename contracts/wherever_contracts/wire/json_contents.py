@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from wherever_contracts.tensors import DTYPE_OF_WIRE, Array
+from wherever_contracts.wire.json_fields import Field, describe
 from wherever_contracts.wire.tensors import Buffer, WireTensor, from_bytes, to_array
-from wherever_gateway.json_fields import Field, describe
 
 BASE64 = "base64"
 

@@ -16,6 +16,13 @@ from wherever_contracts.errors import InputError
 from wherever_contracts.tensors import DTYPE_OF_WIRE
 from wherever_contracts.wire.framing import WireError
 from wherever_contracts.wire.metadata import ModelMetadata, TensorMetadata
+from wherever_contracts.wire.rest_bodies import (
+    RestRequest,
+    decode_request,
+    encode_metadata,
+    encode_response,
+    with_hint,
+)
 from wherever_contracts.wire.tensors import (
     InferRequest,
     InferResponse,
@@ -23,13 +30,6 @@ from wherever_contracts.wire.tensors import (
     from_array,
     from_bytes,
     to_array,
-)
-from wherever_gateway.rest_bodies import (
-    RestRequest,
-    decode_request,
-    encode_metadata,
-    encode_response,
-    with_hint,
 )
 
 PLAIN = RestRequest(InferRequest("m", "", "", {}, ()), None, False, {})
