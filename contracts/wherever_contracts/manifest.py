@@ -184,6 +184,16 @@ class FileEntry(_Part):
     bytes: int = Field(ge=0)
 
 
+class GoldenSample(_Part):
+    """An input, and the answers that it must get on every machine.
+
+    `file` is a frame with the inputs as they travel and, for each variant, the signature's outputs
+    and how far they may be off; `wherever_edge.packages.golden` reads and writes it.
+    """
+
+    file: FileEntry
+
+
 class StepEntry(_Part):
     """One step of a pipeline: the name of an operation, and its parameters beside it."""
 
@@ -264,6 +274,7 @@ class Manifest(_Part):
     signature: Signature
     variants: tuple[Variant, ...] = Field(min_length=1)
     files: tuple[FileEntry, ...] = ()
+    golden: tuple[GoldenSample, ...] = ()
     provenance: dict[str, Any] = {}
 
     @model_validator(mode="after")
@@ -278,7 +289,7 @@ class Manifest(_Part):
     def all_files(self) -> Iterator[FileEntry]:
         """Every file listed, each path once."""
         seen: set[str] = set()
-        for entry in (*self.files, *(f for v in self.variants for f in v.files)):
+        for entry in _entries(self):
             if entry.path not in seen:
                 seen.add(entry.path)
                 yield entry
@@ -373,11 +384,18 @@ def _refuse_twins(what: str, names: list[str]) -> None:
         raise ValueError(f"{what} named twice: {', '.join(twins)}")
 
 
+def _entries(manifest: Manifest) -> Iterator[FileEntry]:
+    """Every entry of a file; a path may come more than once."""
+    yield from manifest.files
+    yield from (sample.file for sample in manifest.golden)
+    yield from (entry for variant in manifest.variants for entry in variant.files)
+
+
 def _refuse_clashes(manifest: Manifest) -> None:
     """Refuse one path listed with two digests, and two paths that differ in case alone."""
     digests: dict[str, str] = {}
     spellings: dict[str, str] = {}
-    for entry in (*manifest.files, *(f for v in manifest.variants for f in v.files)):
+    for entry in _entries(manifest):
         if digests.setdefault(entry.path, entry.sha256) != entry.sha256:
             raise ValueError(f"{entry.path!r} is listed with two digests")
         if spellings.setdefault(entry.path.casefold(), entry.path) != entry.path:

@@ -6,9 +6,9 @@ import copy
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wherever_contracts.errors import ManifestError, MissingFileError, UnsafePathError
 from wherever_contracts.manifest import (
@@ -21,14 +21,20 @@ from wherever_contracts.manifest import (
 from wherever_edge.packages import checks
 from wherever_edge.packages.package import Package, listing
 
+if TYPE_CHECKING:
+    from wherever_edge.host import LoadedVariant
+    from wherever_edge.packages.agreement import Tolerance
+
+_GOLDEN = "golden"
+
 
 def build_package(root: Path, manifest: dict[str, Any]) -> Package:
     """Check a package's files, and write its `model.json` beside them.
 
     Args:
         root: a directory with the package's files and nothing else.
-        manifest: the fields of `model.json`. In its `files`, `sha256` and `bytes` may be left
-            out, and so may `schema`; they are filled in.
+        manifest: the fields of `model.json`. In its entries of files, `sha256` and `bytes` may be
+            left out, and so may `schema`; they are filled in.
 
     Returns:
         The package, as opening it would give it, with every digest checked.
@@ -47,6 +53,61 @@ def build_package(root: Path, manifest: dict[str, Any]) -> Package:
         package.read(entry)
     _write(root / MANIFEST_NAME, data)
     return package
+
+
+def build_with_golden(
+    root: Path,
+    manifest: dict[str, Any],
+    samples: Iterable[Any],
+    *,
+    tolerances: Mapping[str, Tolerance] | None = None,
+) -> Package:
+    """Build a package with golden samples: what its variants answer on this machine.
+
+    They replace those that an earlier build left in the folder `golden`.
+
+    Args:
+        root: see `build_package`.
+        manifest: see `build_package`; its `golden` is not looked at.
+        samples: inputs, as `predict` takes them.
+        tolerances: variant id -> how far another machine's answer may be off.
+
+    Raises:
+        PackageError: see `build_package`; or a variant does not agree with itself.
+        InputError: a sample does not fit the signature.
+        EngineError: a variant cannot run here.
+    """
+    from wherever_edge.packages.golden import check_golden, make_golden  # noqa: PLC0415 (engines)
+
+    folder = root / _GOLDEN
+    _remove_samples(folder)
+    variants = _loaded(build_package(root, {**manifest, "golden": []}))
+    folder.mkdir()
+    entries: list[dict[str, Any]] = []
+    for number, sample in enumerate(samples):
+        path = f"{_GOLDEN}/{number:02}.frame"
+        (root / path).write_bytes(make_golden(variants, sample, tolerances=tolerances))
+        entries.append({"file": {"path": path}})
+    package = build_package(root, {**manifest, "golden": entries})
+    for variant in _loaded(package):
+        check_golden(variant)
+    return package
+
+
+def _remove_samples(folder: Path) -> None:
+    if folder.is_dir():
+        for old in folder.glob("*.frame"):
+            old.unlink()
+        folder.rmdir()  # refused while anything else lies in it
+
+
+def _loaded(package: Package) -> list[LoadedVariant]:
+    """Every variant that is here, in its engine."""
+    from wherever_edge.host import LocalHost  # noqa: PLC0415 (loads engines)
+    from wherever_edge.packages.store import Store  # noqa: PLC0415 (loads engines)
+
+    host = LocalHost(Store(builtin=False), distance="cloud")
+    return [host.load(package, variant) for variant in package.present()]
 
 
 def _filled(root: Path, manifest: dict[str, Any]) -> Manifest:
@@ -69,6 +130,10 @@ def _file_entries(data: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         for position, entry in enumerate(_objects(owner, "files")):
             if isinstance(entry.get("path"), str):
                 yield f"{field}files.{position}", entry
+    for position, sample in enumerate(_objects(data, "golden")):
+        entry = sample.get("file")
+        if isinstance(entry, dict) and isinstance(entry.get("path"), str):
+            yield f"golden.{position}.file", entry
 
 
 def _objects(data: dict[str, Any], field: str) -> list[dict[str, Any]]:

@@ -52,12 +52,10 @@ class Listed(NamedTuple):
 
 
 def listed_files(manifest: Manifest) -> Iterator[Listed]:
-    """Every entry of every `files` field; a path may come more than once."""
-    for position, entry in enumerate(manifest.files):
-        yield Listed(f"files.{position}", entry)
+    """Every entry of a file; a path may come more than once."""
+    yield from _common_files(manifest)
     for variant in manifest.variants:
-        for position, entry in enumerate(variant.files):
-            yield Listed(f"variants.{variant.id}.files.{position}", entry)
+        yield from _variant_files(variant)
 
 
 def check_manifest(manifest: Manifest) -> None:
@@ -223,24 +221,34 @@ def _check_sizes(manifest: Manifest, sizes: dict[str, int]) -> None:
             check_size(listed, sizes[listed.entry.path])
 
 
+def _common_files(manifest: Manifest) -> Iterator[Listed]:
+    """The files that are there whichever variants are."""
+    for position, entry in enumerate(manifest.files):
+        yield Listed(f"files.{position}", entry)
+    for position, sample in enumerate(manifest.golden):
+        yield Listed(f"golden.{position}.file", sample.file)
+
+
+def _variant_files(variant: Variant) -> Iterator[Listed]:
+    for position, entry in enumerate(variant.files):
+        yield Listed(f"variants.{variant.id}.files.{position}", entry)
+
+
 def _check_missing(manifest: Manifest, sizes: dict[str, int], present: tuple[Variant, ...]) -> None:
-    shared = manifest.files
-    _refuse_missing("files", shared, sizes, "the file")
-    explained = {entry.path for files in (shared, *(v.files for v in present)) for entry in files}
+    _refuse_missing(_common_files(manifest), sizes, "the file")
+    explained = {listed.entry.path for listed in _common_files(manifest)}
+    explained.update(entry.path for variant in present for entry in variant.files)
     for variant in manifest.variants:
-        field = f"variants.{variant.id}.files"
         if not present:
-            _refuse_missing(field, variant.files, sizes, "the files of at least one variant")
+            _refuse_missing(_variant_files(variant), sizes, "the files of at least one variant")
         elif any(entry.path in sizes.keys() - explained for entry in variant.files):
-            _refuse_missing(field, variant.files, sizes, "all files of the variant, or none")
+            _refuse_missing(_variant_files(variant), sizes, "all files of the variant, or none")
 
 
-def _refuse_missing(
-    field: str, entries: Sequence[FileEntry], sizes: dict[str, int], expected: str
-) -> None:
-    for position, entry in enumerate(entries):
+def _refuse_missing(files: Iterable[Listed], sizes: dict[str, int], expected: str) -> None:
+    for field, entry in files:
         if entry.path not in sizes:
-            raise MissingFileError(entry.path, f"{field}.{position}", expected, "nothing")
+            raise MissingFileError(entry.path, field, expected, "nothing")
 
 
 def _check_names(manifest: Manifest, variant: Variant) -> None:

@@ -141,6 +141,12 @@ def test_the_first_wrong_field_says_how_many_more_there_are():
             "'large.onnx' is listed in two spellings",
         ),
         (
+            lambda d: d.update(
+                golden=[{"file": {"path": "large.onnx", "sha256": "1" * 64, "bytes": 1}}]
+            ),
+            "'large.onnx' is listed with two digests",
+        ),
+        (
             lambda d: d["signature"]["inputs"][0].update(
                 kind="text", numbers={"dtype": "float32", "shape": [1], "min": 0, "max": 1}
             ),
@@ -235,8 +241,9 @@ def test_the_source_is_named_as_the_caller_calls_it():
 def test_a_file_listed_twice_comes_once():
     data = changed("files", [{"path": "labels.txt", "sha256": SHA, "bytes": 1}])
     data["variants"].append({**data["variants"][0], "id": "small"})
+    data["golden"] = [{"file": {"path": "golden/0.frame", "sha256": SHA, "bytes": 1}}] * 2
     paths = [entry.path for entry in parse(data).all_files()]
-    assert paths == ["labels.txt", "large.onnx"]
+    assert paths == ["labels.txt", "golden/0.frame", "large.onnx"]
 
 
 def test_equal_signatures_have_equal_digests():

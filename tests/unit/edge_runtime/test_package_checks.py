@@ -196,6 +196,22 @@ def test_a_package_without_any_variant_is_refused():
     )
 
 
+def test_golden_samples_are_there_whichever_variants_are():
+    whole = manifest(golden=[{"file": file("golden/0.frame")}, {"file": file("golden/1.frame")}])
+    golden = ("golden/0.frame", "golden/1.frame")
+    (present,) = checks.check_listing(whole, here("large.onnx", *golden))
+    assert present.id == "large"
+    found = refusal(
+        MissingFileError, checks.check_listing, whole, here("large.onnx", "golden/0.frame")
+    )
+    assert found[:2] == ("golden/1.frame", "golden.1.file")
+
+
+def test_an_unsafe_golden_sample_is_refused():
+    bad = manifest(golden=[{"file": file("../golden.frame")}])
+    assert refusal(UnsafePathError, checks.check_manifest, bad)[1] == "golden.0.file.path"
+
+
 def test_a_shared_file_may_not_be_missing():
     whole = manifest(files=["labels.txt"])
     found = refusal(MissingFileError, checks.check_listing, whole, here("small.onnx"))
