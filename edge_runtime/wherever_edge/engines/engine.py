@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, final
 
 from wherever_contracts.errors import EngineError
@@ -14,9 +15,19 @@ if TYPE_CHECKING:
     from wherever_contracts.tensors import Array, TensorSpec
 
 
+def importable(module: str) -> bool:
+    """True when a top-level module is installed; nothing is imported."""
+    return find_spec(module) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class EngineFacts:
-    """What the runtime itself says it is and does."""
+    """What the runtime itself says it is and does.
+
+    Attributes:
+        precision: what it computes in; another one than the variant's where it says so.
+        threads: threads of one run; 0 when the runtime chooses them run by run.
+    """
 
     engine: str
     version: str
@@ -41,6 +52,8 @@ class Session(ABC):
         self.inputs: tuple[TensorSpec, ...] = inputs
         self.outputs: tuple[TensorSpec, ...] = outputs
         self.facts: EngineFacts = facts
+        for side in (inputs, outputs):
+            _refuse_twins(side)
         self._specs = tuple((spec.name, spec.admits) for spec in inputs)
 
     @final
@@ -86,10 +99,18 @@ class Session(ABC):
         return EngineError(f"tensor {name!r}: the variant takes {spec}, the pipeline made {found}")
 
 
+def _refuse_twins(specs: Sequence[TensorSpec]) -> None:
+    names = [spec.name for spec in specs]
+    twins = {name for name in names if names.count(name) > 1}
+    if twins:
+        raise EngineError(f"the file has several tensors named {', '.join(sorted(twins))}")
+
+
 class Engine(ABC):
     """A runtime that can load variants.
 
-    An engine implements `_open` alone; `open` lets nothing but `EngineError` out.
+    An engine implements `_open` alone; `open` lets nothing but `EngineError` out. One whose runtime
+    is an extra also says in `missing` when that is not there.
 
     Attributes:
         name: what `needs.engines` and receipts call it.
@@ -98,6 +119,13 @@ class Engine(ABC):
 
     name: str
     formats: tuple[str, ...]
+
+    def missing(self) -> str:
+        """Why the runtime cannot be used, and what to do; "" when it can. Imports nothing.
+
+        The words follow "the engine is": "not installed: pip install ...".
+        """
+        return ""
 
     @final
     def open(

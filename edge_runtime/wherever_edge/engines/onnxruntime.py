@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from wherever_contracts.errors import EngineError
 from wherever_contracts.tensors import TensorSpec
-from wherever_edge.engines.engine import Engine, EngineFacts, Session
+from wherever_edge.engines.engine import Engine, EngineFacts, Session, importable
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
@@ -36,6 +36,10 @@ class OnnxRuntimeEngine(Engine):
 
     name = "onnxruntime"
     formats = ("onnx",)
+
+    def missing(self) -> str:
+        """Why ONNX Runtime cannot be used; "" when it can."""
+        return "" if importable("onnxruntime") else "not installed: pip install onnxruntime"
 
     def _open(
         self, files: Sequence[bytes], *, file_format: str, precision: str, threads: int
