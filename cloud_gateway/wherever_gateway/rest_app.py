@@ -25,6 +25,7 @@ from wherever_contracts.errors import (
 )
 from wherever_contracts.wire import rest_bodies
 from wherever_contracts.wire.framing import WireError
+from wherever_contracts.wire.rest_bodies import JSON_SIZE_HEADER
 from wherever_edge.oip.service import InferenceService, server_metadata
 from wherever_edge.oip.status import CODE_KEY, code_of
 from wherever_gateway.rest_status import status_of
@@ -32,7 +33,6 @@ from wherever_gateway.rest_status import status_of
 _LOG = logging.getLogger(__name__)
 
 BINARY_EXTENSION = "binary_tensor_data"
-JSON_SIZE_HEADER = "inference-header-content-length"
 
 # bodies that are received or worked on take at most so many times the largest one
 _BODIES = 8

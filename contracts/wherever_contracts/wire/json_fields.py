@@ -82,9 +82,23 @@ class Field:
             raise self.wrong(f"a whole number from 0 to {most}")
         return self.value
 
-    def parameters(self) -> Parameters:
-        """This object of strings, booleans and numbers; empty when it is not given."""
-        return {name: _parameter(self.member(name)) for name in self._members()}
+    def integer(self) -> int:
+        """This whole number of at most 64 bits."""
+        if type(self.value) is not int or not _LEAST_INTEGER <= self.value <= _MOST_INTEGER:
+            raise self.wrong("a whole number")
+        return self.value
+
+    def parameters(self, *, skip_null: bool = False) -> Parameters:
+        """This object of strings, booleans and numbers; empty when it is not given.
+
+        With `skip_null` those that are null count as not given.
+        """
+        members = {name: self.member(name) for name in self._members()}
+        return {
+            name: _parameter(field)
+            for name, field in members.items()
+            if field.given or not skip_null
+        }
 
     def _members(self) -> dict[str, Any]:
         members: dict[str, Any] = self._of(dict, "an object") if self.given else {}

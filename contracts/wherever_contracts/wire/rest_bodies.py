@@ -31,13 +31,16 @@ from wherever_contracts.wire.tensors import (
 )
 
 # parameters of a tensor, a wanted output, a request
-_CONTENT_TYPE = "content_type"
-_BINARY_SIZE = "binary_data_size"
+CONTENT_TYPE = "content_type"
+BINARY_SIZE = "binary_data_size"
 _BINARY = "binary_data"
-_BINARY_OUTPUTS = "binary_data_output"
-_TIMEOUT = "timeout"
+BINARY_OUTPUTS = "binary_data_output"
+TIMEOUT = "timeout"
 
 _MAX_LENGTH = 2**63 - 1
+
+# header: how many bytes of a body are JSON, when raw contents follow
+JSON_SIZE_HEADER = "inference-header-content-length"
 
 # before each element of BYTES
 _LENGTH_BYTES = 4
@@ -82,20 +85,16 @@ def decode_request(model: str, version: str, body: bytes, json_size: int | None)
         WireError: the body is not what the protocol says; the text names the field, what was
             expected, and what came.
     """
-    size = len(body) if json_size is None else json_size
-    if size > len(body):
-        raise WireError(f"the body: expected {size} bytes of JSON, found {len(body)} bytes in all")
-    root = Field.parse(body[:size])
-    raw = _RawContents(memoryview(body)[size:])
+    root, raw = split_body(body, json_size)
     parameters = root.member("parameters")
-    inputs = tuple(_input(field, raw) for field in root.member("inputs").elements())
+    inputs = tuple(read_tensor(field, raw) for field in root.member("inputs").elements())
     raw.finish()
     wanted, raw_by_name = _outputs(root.member("outputs"))
     id_ = root.member("id").text("")
     return RestRequest(
         InferRequest(model, version, id_, parameters.parameters(), inputs, wanted),
-        _timeout_s(parameters.member(_TIMEOUT)),
-        parameters.member(_BINARY_OUTPUTS).flag(default=False),
+        _timeout_s(parameters.member(TIMEOUT)),
+        parameters.member(BINARY_OUTPUTS).flag(default=False),
         raw_by_name,
     )
 
@@ -141,19 +140,40 @@ def with_hint(error: InputError, request: InferRequest) -> InputError:
     for name, datatype, _, data, content_type in request.inputs:
         is_plain = (name, datatype, content_type) == (error.field, "BYTES", "")
         if is_plain and looks_like_base64(bytes(data[_LENGTH_BYTES:])):
-            advice = f'give the input the parameter {{"{_CONTENT_TYPE}": "{BASE64}"}}'
+            advice = f'give the input the parameter {{"{CONTENT_TYPE}": "{BASE64}"}}'
             found = f"{error.found}; for what looks like base64, {advice}"
             return InputError(error.field, error.expected, found)
     return error
 
 
-class _RawContents:
+def split_body(body: bytes, json_size: int | None) -> tuple[Field, RawContents]:
+    """The document of a body, and the raw contents behind it.
+
+    Args:
+        body: the whole body.
+        json_size: how many bytes of it are JSON, None for all.
+
+    Raises:
+        WireError: it is shorter than that, or begins with no JSON.
+    """
+    size = len(body) if json_size is None else json_size
+    if size > len(body):
+        raise WireError(f"the body: expected {size} bytes of JSON, found {len(body)} bytes in all")
+    return Field.parse(body[:size]), RawContents(memoryview(body)[size:])
+
+
+class RawContents:
     """What stands behind the JSON, handed out in order."""
 
     def __init__(self, data: memoryview) -> None:
         self._data = data
 
     def take(self, size: Field) -> memoryview:
+        """The next bytes, as many as `size` says.
+
+        Raises:
+            WireError: it is no size, or more than what is left.
+        """
         length = size.size()
         if length > len(self._data):
             raise size.wrong(f"at most the {len(self._data)} bytes that are left behind the JSON")
@@ -161,26 +181,36 @@ class _RawContents:
         return taken
 
     def finish(self) -> None:
+        """Make sure that nothing is left.
+
+        Raises:
+            WireError: something is.
+        """
         if self._data:
             raise WireError(
-                f"the body: expected raw contents of the sizes that the inputs state, "
+                f"the body: expected raw contents of the sizes that the tensors state, "
                 f"found {len(self._data)} bytes more"
             )
 
 
-def _input(field: Field, raw: _RawContents) -> WireTensor:
+def read_tensor(field: Field, raw: RawContents) -> WireTensor:
+    """A tensor of a request or response, whose contents stand in the JSON or behind it.
+
+    Raises:
+        WireError: it is not what the protocol says.
+    """
     name = field.member("name").text()
     datatype = _datatype(field.member("datatype"))
     shape = tuple(length.size(_MAX_LENGTH) for length in field.member("shape").elements())
     parameters, data = _supported(field.member("parameters")), field.member("data")
-    kind = parameters.member(_CONTENT_TYPE).text("")
-    size = parameters.member(_BINARY_SIZE)
+    kind = parameters.member(CONTENT_TYPE).text("")
+    size = parameters.member(BINARY_SIZE)
     if not size.given:
         contents = read_contents(data, datatype, shape, kind)
         # it is base64 no more
         return WireTensor(name, datatype, shape, contents, "" if kind == BASE64 else kind)
     if data.given:
-        raise data.wrong(f"nothing beside the parameter {_BINARY_SIZE}")
+        raise data.wrong(f"nothing beside the parameter {BINARY_SIZE}")
     return WireTensor(name, datatype, shape, raw.take(size), kind)
 
 
@@ -217,12 +247,12 @@ def _timeout_s(field: Field) -> float | None:
 
 def _output(tensor: WireTensor) -> dict[str, Any]:
     data, content_type = write_contents(tensor)
-    parameters = {"parameters": {_CONTENT_TYPE: content_type}} if content_type else {}
+    parameters = {"parameters": {CONTENT_TYPE: content_type}} if content_type else {}
     return {**_described(tensor), **parameters, "data": data}
 
 
 def _raw_output(tensor: WireTensor) -> dict[str, Any]:
-    return {**_described(tensor), "parameters": {_BINARY_SIZE: len(tensor.data)}}
+    return {**_described(tensor), "parameters": {BINARY_SIZE: len(tensor.data)}}
 
 
 def _described(tensor: WireTensor) -> dict[str, Any]:
