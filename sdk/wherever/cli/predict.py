@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from wherever._router import MODES
+from wherever.cli._file import FileOptions, Labels, Pixels, Task, is_file
 from wherever.cli._options import Gateways, Packages
 from wherever_contracts.errors import SettingsError
 from wherever_contracts.places import BOUNDARIES, Boundary, Mode
@@ -33,7 +34,10 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 def command(
     model: Annotated[
         str,
-        typer.Argument(metavar="MODEL", help="The model's name, for example digits or digits@1.0."),
+        typer.Argument(
+            metavar="MODEL",
+            help="The model's name, for example digits or digits@1.0; or a model file with --task.",
+        ),
     ],
     given: Annotated[
         list[str] | None,
@@ -60,6 +64,9 @@ def command(
     ] = None,
     gateway: Gateways = None,
     packages: Packages = None,
+    task: Task = None,
+    labels: Labels = None,
+    pixels: Pixels = None,
     option: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="A number that the model takes; may be repeated."),
@@ -80,9 +87,10 @@ def command(
     from wherever._client import Client  # noqa: PLC0415 (numpy and grpc; not for --help)
 
     options = _options(option or [])
+    about_file = FileOptions(task, labels, pixels or [])
     with Client(gateway or None, packages=packages or None) as client:
         _warn_of_refused(client, packages or [])
-        handle = client.model(model)
+        handle = _handle(client, model, about_file)
         _check_plot(handle, plot)
         value = _value(handle, given or [])
         prediction = handle(value, mode=mode, boundary=boundary, deadline_s=deadline_s, **options)
@@ -91,6 +99,13 @@ def command(
         prediction.plot().save(plot)
         data["plot"] = str(plot)
     Output(json=json).emit(data, lambda: _view(prediction, explain=explain, plot=plot))
+
+
+def _handle(client: Client, model: str, about_file: FileOptions) -> Model:
+    if is_file(model):
+        return about_file.open(client, model)
+    about_file.refuse(model)
+    return client.model(model)
 
 
 def _value(handle: Model, given: Sequence[str]) -> Any:
