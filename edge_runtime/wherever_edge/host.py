@@ -96,6 +96,18 @@ class LoadedVariant:
             raise self._step_failed(error) from error
         return self._collect(state, engine_s)
 
+    def warm(self) -> None:
+        """Run the engine once on zeros, so that the first call does not pay for its first run.
+
+        Raises:
+            EngineError: the engine failed where every length that is open is 1.
+        """
+        feed = {
+            spec.name: np.zeros([max(n, 1) for n in spec.shape], spec.numpy_dtype)
+            for spec in self.session.inputs
+        }
+        self.session.run(feed)
+
     def took(self, elapsed_s: float) -> None:
         """Remember how long an answer takes: the longest recent one, slowly forgotten."""
         faded_s = self.usual_s * _FADING

@@ -8,7 +8,7 @@ wins over the default.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from platformdirs import user_config_path, user_data_path
 from pydantic import BeforeValidator, Field, ValidationError
@@ -73,6 +73,24 @@ class Settings(BaseSettings):
 
     threads: Annotated[int | None, Field(ge=1)] = None
     """Threads of one run on the device; by default what the device's profile says."""
+
+    registry: str | None = None
+    """Where signed updates come from: the URL of a registry."""
+
+    channel: Literal["stable", "canary"] = "stable"
+    """Which versions of a registry this device follows."""
+
+    cache: bool = False
+    """Whether calls that do not say keep their answers, and take those that were kept."""
+
+    cache_max_bytes: Annotated[int, Field(gt=0)] = 256 * 1024 * 1024
+    """The most that kept answers may take on the disk, in bytes."""
+
+    nearby: bool = True
+    """Whether the boxes that this device was paired with are asked."""
+
+    interface: str | None = None
+    """The address of the network interface on which boxes are looked for; all by default."""
 
     max_message_bytes: Annotated[int, Field(gt=0)] = 64 * 1024 * 1024
     """The largest message sent to or taken from a gateway, in bytes."""
