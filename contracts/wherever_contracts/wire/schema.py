@@ -1,4 +1,4 @@
-"""The messages of the Open Inference Protocol v2 (gRPC) and of gRPC's health checks.
+"""The messages of the Open Inference Protocol v2 (gRPC), of gRPC's health checks, and of pairing.
 
 The classes live in a pool of their own: other clients of the protocol register the same names in
 protobuf's default pool, and two registrations in one pool make the second import fail.
@@ -12,6 +12,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 INFERENCE_SERVICE = "inference.GRPCInferenceService"
 HEALTH_SERVICE = "grpc.health.v1.Health"
+BOX_SERVICE = "wherever.Box"
 
 # package -> message -> fields, each "NUMBER [repeated|oneof] TYPE NAME". Messages are
 # flat where the published files nest it: names of types do not travel. "map" stands for
@@ -85,6 +86,10 @@ _PACKAGES: dict[str, dict[str, tuple[str, ...]]] = {
     "grpc.health.v1": {
         "HealthCheckRequest": ("1 string service",),
         "HealthCheckResponse": ("1 int32 status",),
+    },
+    "wherever": {
+        "PairRequest": ("1 string pin", "2 string device"),
+        "PairResponse": ("1 string name", "2 string api_key"),
     },
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
@@ -66,6 +66,8 @@ class InferenceServer:
         max_bytes: the largest message in either direction.
         identity: speak TLS, as this server; None speaks plaintext.
         keys: decides who may call; None lets everybody.
+        services: further services, as service -> method -> function; they are open to everybody
+            and check themselves who may call.
 
     Attributes:
         port: the port that is listened on, once started.
@@ -84,6 +86,7 @@ class InferenceServer:
         max_bytes: int = MAX_BYTES,
         identity: ServerIdentity | None = None,
         keys: KeyChecker | None = None,
+        services: Mapping[str, Mapping[str, Unary]] | None = None,
     ) -> None:
         self.address = address
         self.port = port
@@ -95,6 +98,7 @@ class InferenceServer:
         self._max_bytes = max_bytes
         self._identity = identity
         self._keys = keys
+        self._services = services or {}
         self._server: grpc.Server | None = None
 
     @property
@@ -149,14 +153,19 @@ class InferenceServer:
             "Check": grpc.unary_unary_rpc_method_handler(self._guarded(self._check)),
             "Watch": grpc.unary_stream_rpc_method_handler(_NonBlocking(self._watch)),
         }
-        calls: Handlers = {
-            name: grpc.unary_unary_rpc_method_handler(self._guarded(function))
-            for name, function in inference.items()
-        }
         return [
-            grpc.method_handlers_generic_handler(INFERENCE_SERVICE, calls),
             grpc.method_handlers_generic_handler(HEALTH_SERVICE, health),
+            *(
+                grpc.method_handlers_generic_handler(service, self._unary(functions))
+                for service, functions in {INFERENCE_SERVICE: inference, **self._services}.items()
+            ),
         ]
+
+    def _unary(self, functions: Mapping[str, Unary]) -> Handlers:
+        return {
+            name: grpc.unary_unary_rpc_method_handler(self._guarded(function))
+            for name, function in functions.items()
+        }
 
     def _infer(self, data: bytes, context: grpc.ServicerContext) -> bytes:
         return encode_response(self.service.infer(decode_request(data), context))
