@@ -1,0 +1,1 @@
+"""Edge boxes: machines of a site that answer for the devices around them."""

@@ -1,0 +1,126 @@
+"""Hearing of boxes by mDNS, in bounded memory whatever the network says."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from wherever_edge.box.adverts import SERVICE, Advert, Ignored, id_in, read_advert
+from wherever_edge.box.interfaces import address_of
+from wherever_edge.forking import loading
+
+if TYPE_CHECKING:
+    from zeroconf import ServiceBrowser, ServiceStateChange, Zeroconf
+
+_LOG = logging.getLogger(__name__)
+
+# a network of 500 devices with ten records each; a flood of spoofed ones goes beyond
+MAX_NAMES = 5000
+_FIRST_PAUSE_S = 5.0
+_LONGEST_PAUSE_S = 60.0
+
+
+class Browser:
+    """Listens for adverts until closed. Nothing is asked of a box, and none is connected to.
+
+    Args:
+        saw: called with each advert, new or changed, from a thread of the browser's.
+        left: called with the id of a box that said goodbye.
+        interface: listen on this interface alone, by its name or address; "" for all.
+        wanted: ids of the only boxes that are of interest; None for all.
+        max_names: start over when mDNS has told of more names than this.
+    """
+
+    def __init__(
+        self,
+        saw: Callable[[Advert], None],
+        left: Callable[[str], None],
+        *,
+        interface: str = "",
+        wanted: Collection[str] | None = None,
+        max_names: int = MAX_NAMES,
+    ) -> None:
+        self._saw = saw
+        self._left = left
+        self._interface = interface
+        self._wanted = wanted
+        self._max_names = max_names
+        self._lock = threading.Lock()
+        self._zeroconf: Zeroconf | None = None
+        self._browser: ServiceBrowser | None = None
+        self._closed = False
+        self._pause_s = _FIRST_PAUSE_S
+        self._resume_at = 0.0
+
+    def start(self) -> None:
+        """Begin to listen.
+
+        Raises:
+            SettingsError: there is no such interface.
+            OSError: the interface takes no multicast.
+        """
+        with loading():
+            from zeroconf import IPVersion, ServiceBrowser, Zeroconf  # noqa: PLC0415 (77 ms)
+
+            only = [address_of(self._interface)] if self._interface else None
+        with self._lock:
+            if self._closed:
+                return
+            chosen: dict[str, Any] = {"interfaces": only} if only else {}
+            self._zeroconf = Zeroconf(ip_version=IPVersion.V4Only, **chosen)
+            self._browser = ServiceBrowser(self._zeroconf, SERVICE, handlers=[self._changed])
+
+    def tidy(self) -> None:
+        """Start over, after a pause, when somebody floods the network; called now and then."""
+        if self._zeroconf is not None and len(self._zeroconf.cache.names()) > self._max_names:
+            _LOG.warning("mDNS told of more than %d names; starting over", self._max_names)
+            self._stop()
+            self._resume_at = monotonic() + self._pause_s
+            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        elif self._zeroconf is None and not self._closed and monotonic() >= self._resume_at:
+            self.start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._closed = True
+        self._stop()
+
+    def _stop(self) -> None:
+        with self._lock:
+            zeroconf, self._zeroconf = self._zeroconf, None
+            browser, self._browser = self._browser, None
+        if browser is not None:
+            browser.cancel()
+        if zeroconf is not None:
+            zeroconf.close()
+
+    def _changed(
+        self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange
+    ) -> None:
+        """Take zeroconf's call; an error that escaped here would end the browser's thread."""
+        box_id = id_in(name)
+        if not box_id or (self._wanted is not None and box_id not in self._wanted):
+            return
+        try:
+            if state_change.name == "Removed":
+                self._left(box_id)
+            else:
+                self._read(zeroconf, service_type, name)
+        except Exception:  # noqa: BLE001 (the boundary: whatever the network sent)
+            _LOG.debug("an advert was ignored", exc_info=True)
+
+    def _read(self, zeroconf: Zeroconf, service_type: str, name: str) -> None:
+        """Pass on what is known of an instance; what is missing comes as another change."""
+        from zeroconf import ServiceInfo  # noqa: PLC0415 (imported long ago)
+
+        info = ServiceInfo(service_type, name)
+        if not info.load_from_cache(zeroconf):
+            return
+        advert = read_advert(name, info.properties, info.parsed_addresses(), info.port)
+        if isinstance(advert, Ignored):
+            _LOG.debug("the advert of %s was ignored: %s", name, advert.why)
+        else:
+            self._saw(advert)
