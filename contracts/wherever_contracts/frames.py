@@ -4,7 +4,7 @@
     4 bytes   length of the header, little-endian
     header    JSON: {"meta": {...}, "tensors": [{"name", "dtype", "shape", "offset", "bytes"}]}
     buffers   raw little-endian contents, each at a multiple of 16 from the frame's start
-    16 bytes  BLAKE2b of all that comes before
+    16 bytes  the first half of the SHA-256 of all that comes before
 
 A frame has one layout only: buffers follow each other in the header's order, so that none can
 overlap another, leave the frame, or be followed by something that nobody named. Elements of a
@@ -189,7 +189,7 @@ def _gap(size: int) -> bytes:
 
 
 def _checksum(*parts: Buffer) -> bytes:
-    digest = hashlib.blake2b(digest_size=_CHECKSUM_SIZE)
+    digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
-    return digest.digest()
+    return digest.digest()[:_CHECKSUM_SIZE]
