@@ -30,7 +30,9 @@ from wherever_contracts.manifest import (
 from wherever_contracts.tensors import TensorSpec
 
 # Steps that read the state's `name` and write nothing but `to` (or `name`) and "confidence".
-PLAIN_STEPS = frozenset({"scale", "reshape", "first_row", "rename", "softmax", "max_confidence"})
+PLAIN_STEPS = frozenset(
+    {"scale", "reshape", "first_row", "columns", "rename", "softmax", "max_confidence"}
+)
 
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])(\..*)?")
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\\ud800-\udfff]')

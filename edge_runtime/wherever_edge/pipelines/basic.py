@@ -43,6 +43,18 @@ def first_row(context: StepContext, *, name: str, to: str | None = None) -> Step
     return step
 
 
+def columns(
+    context: StepContext, *, name: str, to: str | None = None, start: int, stop: int | None = None
+) -> Step:
+    """Take a stretch of the last axis, such as the labels without the "background" before them."""
+    target, wanted = to or name, slice(start, stop)
+
+    def step(state: State) -> None:
+        state[target] = state[name][..., wanted]
+
+    return step
+
+
 def rename(context: StepContext, *, name: str, to: str) -> Step:
     """Give a tensor another name."""
 
@@ -126,6 +138,7 @@ STEPS: dict[str, StepFactory] = {
     "scale": scale,
     "reshape": reshape,
     "first_row": first_row,
+    "columns": columns,
     "rename": rename,
     "softmax": softmax,
     "probabilities": probabilities,

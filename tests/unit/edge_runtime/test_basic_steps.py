@@ -77,3 +77,11 @@ def test_a_step_that_does_not_exist_or_fit_names_its_field(entry, words):
 def test_our_own_steps_register_like_everybodys():
     assert known_steps().broken == ()
     assert {"reshape", "softmax"} <= set(known_steps().by_name)
+
+
+def test_columns_takes_a_stretch_of_the_last_axis():
+    state = {"x": np.arange(8).reshape(2, 4)}
+    run("columns", state, name="x", to="named", start=1)
+    assert state["named"].tolist() == [[1, 2, 3], [5, 6, 7]]
+    run("columns", state, name="x", start=1, stop=3)
+    assert state["x"].tolist() == [[1, 2], [5, 6]]
