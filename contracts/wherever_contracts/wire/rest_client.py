@@ -94,6 +94,7 @@ def decode_response(body: bytes, json_size: int | None) -> InferResponse:
         root.member("id").text(""),
         root.member("parameters").parameters(skip_null=True),
         outputs,
+        protocol="rest",
     )
 
 

@@ -53,13 +53,17 @@ class InferRequest(NamedTuple):
 
 
 class InferResponse(NamedTuple):
-    """`ModelInferResponse`, with every output's contents in raw form."""
+    """`ModelInferResponse`, with every output's contents in raw form.
+
+    `protocol` says how it came: "grpc" or "rest"; it does not travel.
+    """
 
     model: str
     version: str
     id: str
     parameters: Parameters
     outputs: tuple[WireTensor, ...]
+    protocol: str = "grpc"
 
 
 def from_array(name: str, array: Array, content_type: str = "") -> WireTensor:

@@ -15,6 +15,9 @@ CODE_KEY = "wherever-code"
 # parameter of a response: the server allows a ping this often, in milliseconds
 PING_KEY = "wherever_ping_ms"
 
+# in the details when something answered by HTTP/2 that is no server of gRPC
+_NOT_GRPC = "Received http2 header with status"
+
 STATUS: dict[type[Exception], str] = {
     WireError: "INVALID_ARGUMENT",
     errors.WhereverError: "INTERNAL",
@@ -59,6 +62,19 @@ ERRORS: dict[str, type[AttemptError]] = {
     "DATA_LOSS": errors.RemoteError,
 }
 
+# what gRPC says when TLS came to no agreement -> what that means; the first that fits counts
+_UNTRUSTED = {
+    "WRONG_VERSION_NUMBER": "what listens there does not speak TLS; start it with TLS, or write "
+    "grpc:// where it does not matter who can read along",
+    "certificate has expired": "the server needs a new certificate, or a clock is wrong",
+    "CERTIFICATE_VERIFY_FAILED": "its certificate is not one that is trusted here; if it is the "
+    "right server, give its certificate (ca_file), or pair with it again",
+    "Hostname Verification Check failed": "its certificate is for other names than this one; use "
+    "a name that it carries",
+    "Tls handshake failed": "the two sides could not agree on TLS",
+    "Ssl handshake failed": "the two sides could not agree on TLS",
+}
+
 _ADVICE: dict[type[AttemptError], str] = {
     errors.UnreachableError: "is it running, and is its port open to this machine?",
     errors.DeadlineError: "give the call more time, or let the device answer",
@@ -98,19 +114,29 @@ def attempt_error(
         elapsed_s: how long the call took.
         timeout_s: how long it was given, None for no limit.
     """
-    kind = ERRORS.get(status, errors.RemoteError)
-    if status == "RESOURCE_EXHAUSTED" and "larger than max" in details:
-        kind = errors.RefusedError
+    kind, advice = _meaning(status, details)
     limit = "" if timeout_s is None else f" of {timeout_s:.3g} s"
     label = f"{status}, {code}" if code else status
     return kind(
         f"{host} {_VERBS[kind]} after {elapsed_s:.3g} s{limit} "
-        f"({label}: {_essence(details)}); {_ADVICE[kind]}"
+        f"({label}: {_essence(details)}); {advice}"
     )
+
+
+def _meaning(status: str, details: str) -> tuple[type[AttemptError], str]:
+    """The kind of error, and what to do about it."""
+    kind = ERRORS.get(status, errors.RemoteError)
+    if status == "RESOURCE_EXHAUSTED" and "larger than max" in details:
+        kind = errors.RefusedError
+    advice = next((words for mark, words in _UNTRUSTED.items() if mark in details), "")
+    if advice and kind is errors.UnreachableError:
+        return errors.UntrustedPeerError, advice
+    return kind, _ADVICE[kind]
 
 
 _VERBS: dict[type[AttemptError], str] = {
     errors.UnreachableError: "could not be reached",
+    errors.UntrustedPeerError: "did not prove to be the one that is trusted, and was sent nothing,",
     errors.DeadlineError: "did not answer",
     errors.OverloadedError: "had no room for the call",
     errors.RemoteError: "failed at the call",

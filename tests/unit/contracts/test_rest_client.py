@@ -71,7 +71,7 @@ def test_the_time_that_is_left_travels_along():
 @pytest.mark.parametrize("raw", [True, False])
 def test_what_a_server_answers_is_what_the_client_reads(raw):
     read = answered(RESPONSE, raw=raw)
-    assert read == RESPONSE._replace(outputs=read.outputs)
+    assert read == RESPONSE._replace(outputs=read.outputs, protocol="rest")
     assert [(t.name, t.shape, bytes(t.data)) for t in read.outputs] == [
         (t.name, t.shape, bytes(t.data)) for t in RESPONSE.outputs
     ]

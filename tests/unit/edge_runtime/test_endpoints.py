@@ -27,6 +27,12 @@ from wherever_edge.oip.status import ERRORS, STATUS, attempt_error, code_of, sta
         ("grpc://10.0.0.5:8011", Endpoint("10.0.0.5", 8011, tls=False)),
         ("grpcs://127.0.0.1", Endpoint("127.0.0.1", 8001, tls=True)),
         (" gw:1 ", Endpoint("gw", 1, tls=True)),
+        ("grpcs://gw/", Endpoint("gw", 8001, tls=True)),
+        ("http://gw", Endpoint("gw", 8000, tls=False, grpc=False)),
+        ("https://gw:443/", Endpoint("gw", 443, tls=True, grpc=False)),
+        ("https://[::1]", Endpoint("::1", 8000, tls=True, grpc=False)),
+        ("gw:8001?rest=8443", Endpoint("gw", 8001, tls=True, rest=8443)),
+        ("grpc://gw?rest=off", Endpoint("gw", 8001, tls=False, rest=0)),
     ],
 )
 def test_an_address_says_host_port_and_encryption(text: str, expected: Endpoint) -> None:
@@ -38,8 +44,14 @@ def test_an_address_says_host_port_and_encryption(text: str, expected: Endpoint)
     [
         "",
         ":8001",
-        "http://gw:8001",
-        "https://gw",
+        "ftp://gw:8001",
+        "https://gw?rest=1",
+        "http://gw/v2",
+        "gw?rest=",
+        "gw?rest=0",
+        "gw?rest=65536",
+        "gw?rest=on",
+        "gw?tls=off",
         "gw:",
         "gw:port",
         "gw:0",
@@ -62,9 +74,25 @@ def test_a_wrong_address_is_refused_with_what_is_expected(text: str) -> None:
 
 
 def test_an_endpoint_prints_as_an_address_that_reads_back() -> None:
-    for text in ("grpc://gw:1", "grpcs://[::1]:8001"):
+    for text in (
+        "grpc://gw:1",
+        "grpcs://[::1]:8001",
+        "http://gw:80",
+        "https://[::1]:8000",
+        "grpcs://gw:8001?rest=443",
+        "grpc://gw:8001?rest=off",
+    ):
         assert str(Endpoint.parse(text)) == text
     assert Endpoint.parse("gw").name == "gw:8001"
+
+
+def test_an_endpoint_knows_where_rest_may_be() -> None:
+    ports = {text: Endpoint.parse(text).rest_ports for text in ("gw", "gw:1", "http://gw:80")}
+    assert ports == {"gw": (8000, 8001), "gw:1": (1,), "http://gw:80": (80,)}
+    assert Endpoint.parse("gw?rest=443").rest_ports == (443,)
+    assert Endpoint.parse("gw?rest=off").rest_ports == ()
+    assert Endpoint.parse("[::1]").url(8000) == "http://[::1]:8000"
+    assert Endpoint.parse("gw").url(443) == "https://gw:443"
 
 
 def leaves(kind: type[WhereverError]) -> list[type[WhereverError]]:
