@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -103,17 +103,46 @@ def default_threads(machine: Machine) -> int:
     return 2 if machine.usable_cores >= 4 else 1
 
 
-def unfit(needs: Needs, machine: Machine, engines: Collection[str]) -> str | None:
+class EngineState(NamedTuple):
+    """An engine as a variant sees it.
+
+    Attributes:
+        formats: what it reads.
+        missing: why it cannot be used, as words that follow "is"; "" when it can.
+    """
+
+    formats: tuple[str, ...]
+    missing: str = ""
+
+    def unable(self, file_format: str) -> str:
+        """Why it cannot run a file of `file_format`, as half a sentence; "" when it can."""
+        if self.missing:
+            return f"is {self.missing}"
+        return "" if file_format in self.formats else f"does not read {file_format!r} files"
+
+
+_UNKNOWN = EngineState((), "not known here")
+
+
+def unable(needs: Needs, file_format: str, engines: Mapping[str, EngineState]) -> dict[str, str]:
+    """Each engine that a variant names, in its order -> why that cannot run it, or ""."""
+    return {name: engines.get(name, _UNKNOWN).unable(file_format) for name in needs.engines}
+
+
+def unfit(
+    needs: Needs, file_format: str, machine: Machine, engines: Mapping[str, EngineState]
+) -> str | None:
     """Why a variant cannot run here, as half a sentence; None when it can.
 
     Args:
         needs: what the variant needs.
+        file_format: what its files are.
         machine: what there is.
-        engines: names of the engines that are installed.
+        engines: the engines there are, by name.
     """
-    if not set(needs.engines) & set(engines):
-        wanted, have = " or ".join(needs.engines), ", ".join(sorted(engines)) or "none"
-        return f"it needs the engine {wanted}, installed: {have}"
+    without = unable(needs, file_format, engines)
+    if all(without.values()):
+        return _without_engine(without)
     memory = machine.usable_memory_bytes
     if memory and needs.memory_bytes > memory:
         return f"it needs {_mib(needs.memory_bytes)} of memory, this process may use {_mib(memory)}"
@@ -169,6 +198,16 @@ def parse_limit(text: str) -> int | None:
     """Bytes that memory.max or memory.limit_in_bytes grants; None for no limit."""
     value = text.strip()
     return int(value) if value.isdigit() and int(value) < _UNLIMITED else None
+
+
+def _without_engine(why: Mapping[str, str]) -> str:
+    if not why:
+        return "it needs an engine, and names none"
+    if len(why) == 1:
+        name, reason = next(iter(why.items()))
+        return f"it needs the engine {name}, which {reason}"
+    reasons = "; ".join(f"{name} {reason}" for name, reason in why.items())
+    return f"it needs the engine {' or '.join(why)}: {reasons}"
 
 
 def _fields(block: str) -> dict[str, str]:

@@ -14,6 +14,8 @@ from wherever_contracts.tensors import describe
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array, TensorSpec
 
+_LONGEST = 600  # characters of a runtime's complaint that go into a message
+
 
 def importable(module: str) -> bool:
     """True when a top-level module is installed; nothing is imported."""
@@ -76,7 +78,7 @@ class Session(ABC):
         except EngineError:
             raise
         except Exception as error:
-            raise EngineError(f"{self.facts.engine} failed: {error}") from error
+            raise EngineError(f"{self.facts.engine} failed: {_brief(error)}") from error
 
     def close(self) -> None:  # noqa: B027 (optional: most runtimes free with the object)
         """Release what the runtime holds; `run` is not called afterwards."""
@@ -97,6 +99,12 @@ class Session(ABC):
         spec = next(spec for spec in self.inputs if spec.name == name)
         found = "nothing" if array is None else describe(array)
         return EngineError(f"tensor {name!r}: the variant takes {spec}, the pipeline made {found}")
+
+
+def _brief(error: Exception) -> str:
+    """What a runtime says, in one line: some repeat a complaint for every tensor."""
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words if len(words) <= _LONGEST else f"{words[:_LONGEST]} ..."
 
 
 def _refuse_twins(specs: Sequence[TensorSpec]) -> None:
@@ -148,7 +156,7 @@ class Engine(ABC):
         except EngineError:
             raise
         except Exception as error:
-            raise EngineError(f"{self.name} cannot load the model: {error}") from error
+            raise EngineError(f"{self.name} cannot load the model: {_brief(error)}") from error
 
     @abstractmethod
     def _open(

@@ -107,6 +107,11 @@ class _LiteRtSession(Session):
         self._interpreters = interpreters
         interpreters.give_back(first)
 
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """The numbers that a quantized input can stand for, least and greatest."""
+        return {port.spec.name: port.scale.range for port in self._inputs if port.scale}
+
     def close(self) -> None:
         self._interpreters.clear()
 

@@ -83,6 +83,11 @@ class _OpenVinoSession(Session):
         self._native = native
         self._idle: deque[Any] = deque()  # requests: each is used by one thread at a time
 
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """The numbers that a quantized input can stand for, least and greatest."""
+        return {port.spec.name: port.scale.range for port in self._in if port.scale}
+
     def close(self) -> None:
         self._idle.clear()
         self._native = None

@@ -31,6 +31,14 @@ class Scale:
     step: float
     zero_point: int
 
+    @property
+    def range(self) -> tuple[float, float]:
+        """What the least and the greatest integer stand for."""
+        limits = np.iinfo(self.dtype)
+        return (limits.min - self.zero_point) * self.step, (
+            limits.max - self.zero_point
+        ) * self.step
+
     def to_integers(self, array: Array) -> Array:
         """The nearest integers; what lies beyond their range becomes its end."""
         limits = np.iinfo(self.dtype)

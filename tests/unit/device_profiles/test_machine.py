@@ -11,6 +11,7 @@ import pytest
 from wherever_contracts.manifest import Needs
 from wherever_devices import machine as machines
 from wherever_devices.machine import (
+    EngineState,
     Machine,
     default_threads,
     parse_cgroups,
@@ -19,6 +20,7 @@ from wherever_devices.machine import (
     parse_meminfo,
     parse_quota,
     probe,
+    unable,
     unfit,
     usable_cores,
 )
@@ -229,22 +231,38 @@ def test_a_small_model_gets_one_thread_or_two(cores, threads):
     assert default_threads(replace(MACHINE, usable_cores=cores)) == threads
 
 
-ENGINES = ("onnxruntime",)
+ENGINES = {
+    "onnxruntime": EngineState(("onnx",)),
+    "openvino": EngineState(("openvino", "onnx"), "not installed: pip install it"),
+    "litert": EngineState(("tflite",)),
+}
 
 
 def test_a_variant_that_needs_nothing_special_fits():
-    assert unfit(Needs(), MACHINE, ENGINES) is None
+    assert unfit(Needs(), "onnx", MACHINE, ENGINES) is None
     needs = Needs(memory_bytes=GIB, cpu_features=("avx2",), engines=("litert", "onnxruntime"))
-    assert unfit(needs, MACHINE, ENGINES) is None
+    assert unfit(needs, "onnx", MACHINE, ENGINES) is None
 
 
 @pytest.mark.parametrize(
     ("needs", "why"),
     [
         (
-            Needs(engines=("litert", "openvino")),
-            "it needs the engine litert or openvino, installed: onnxruntime",
+            Needs(engines=("openvino",)),
+            "it needs the engine openvino, which is not installed: pip install it",
         ),
+        (
+            Needs(engines=("litert",)),
+            "it needs the engine litert, which does not read 'onnx' files",
+        ),
+        (
+            Needs(engines=("abacus", "openvino", "litert")),
+            (
+                "it needs the engine abacus or openvino or litert: abacus is not known here; "
+                "openvino is not installed: pip install it; litert does not read 'onnx' files"
+            ),
+        ),
+        (Needs(engines=()), "it needs an engine, and names none"),
         (
             Needs(memory_bytes=8 * GIB),
             "it needs 8,192 MiB of memory, this process may use 4,096 MiB",
@@ -256,14 +274,18 @@ def test_a_variant_that_needs_nothing_special_fits():
     ],
 )
 def test_a_variant_that_does_not_fit_is_told_why(needs, why):
-    assert unfit(needs, MACHINE, ENGINES) == why
+    assert unfit(needs, "onnx", MACHINE, ENGINES) == why
 
 
-def test_no_engine_at_all_is_said_too():
-    assert unfit(Needs(), MACHINE, ()) == "it needs the engine onnxruntime, installed: none"
+def test_a_variant_takes_the_engines_that_can_run_it_in_its_own_order():
+    needs = Needs(engines=("litert", "openvino", "onnxruntime"))
+    assert [name for name, why in unable(needs, "onnx", ENGINES).items() if not why] == [
+        "onnxruntime"
+    ]
+    assert list(unable(needs, "tflite", {})) == ["litert", "openvino", "onnxruntime"]
 
 
 def test_what_is_not_known_rules_nothing_out():
     blank = replace(MACHINE, memory_bytes=0, cpu_features=None)
     needs = Needs(memory_bytes=8 * GIB, cpu_features=("avx512_vnni",))
-    assert unfit(needs, blank, ENGINES) is None
+    assert unfit(needs, "onnx", blank, ENGINES) is None

@@ -1,0 +1,227 @@
+"""A variant that is loaded: its session with its pipeline around it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wherever_contracts.errors import EngineError, WhereverError
+from wherever_contracts.receipts import Answer, Ran
+from wherever_contracts.tensors import describe
+from wherever_edge.pipelines.pipeline import State, Step, StepContext, compile_steps
+from wherever_edge.wire_inputs import WireInputs
+
+if TYPE_CHECKING:
+    from wherever_contracts.manifest import Signature, Variant
+    from wherever_contracts.tensors import Array
+    from wherever_edge.engines.engine import Session
+    from wherever_edge.packages.store import Package
+
+# What the longest recent answer counts for, one answer later.
+_FADING = 0.95
+
+
+class LoadedVariant:
+    """A variant in an engine, with its pipeline. Safe to use from many threads.
+
+    Attributes:
+        passed_over: why each better variant, and each engine that this one prefers, did not run
+            when this one was chosen: "name: reason".
+    """
+
+    __slots__ = (
+        "_outputs",
+        "_post",
+        "_pre",
+        "batches",
+        "package",
+        "passed_over",
+        "ran",
+        "session",
+        "usual_s",
+        "variant",
+        "wire_inputs",
+    )
+
+    def __init__(
+        self,
+        package: Package,
+        variant: Variant,
+        session: Session,
+        passed_over: tuple[str, ...] = (),
+    ) -> None:
+        self.package: Package = package
+        self.passed_over: tuple[str, ...] = passed_over
+        self.variant: Variant = variant
+        self.session: Session = session
+        context = StepContext(package.manifest.signature, variant)
+        where = f"variants.{variant.id}.pipeline"
+        self._pre = compile_steps(variant.pipeline.pre, context, f"{where}.pre")
+        self._post = compile_steps(variant.pipeline.post, context, f"{where}.post")
+        self._outputs = tuple(
+            (spec.name, spec.admits, spec) for spec in (e.spec() for e in self.signature.outputs)
+        )
+        every = (*session.inputs, *session.outputs)
+        self.batches: bool = variant.tensors.batch and all(s.shape[:1] == (-1,) for s in every)
+        self.usual_s: float = 0.0
+        self.ran: Ran = _ran(package, variant, session)
+        self.wire_inputs: WireInputs = WireInputs(self.signature)
+
+    @property
+    def signature(self) -> Signature:
+        """The signature of the model."""
+        return self.package.manifest.signature
+
+    def answer(self, inputs: Mapping[str, Any], options: Mapping[str, float]) -> Answer:
+        """Run the whole pipeline for checked inputs.
+
+        Raises:
+            InputError: an image turned out to be damaged.
+            EngineError: the engine or a step failed, or made something else than promised.
+        """
+        state: State = {**inputs, "options": options}
+        try:
+            for step in self._pre:
+                step(state)
+            started = perf_counter()
+            state.update(self.session.run(state))
+            engine_s = perf_counter() - started
+            for step in self._post:
+                step(state)
+        except WhereverError:
+            raise
+        except Exception as error:
+            raise self._step_failed(error) from error
+        return self._collect(state, engine_s)
+
+    def warm(self) -> None:
+        """Run the engine once on zeros, so that the first call does not pay for its first run.
+
+        Raises:
+            EngineError: the engine failed where every length that is open is 1.
+        """
+        feed = {
+            spec.name: np.zeros([max(n, 1) for n in spec.shape], spec.numpy_dtype)
+            for spec in self.session.inputs
+        }
+        self.session.run(feed)
+
+    def took(self, elapsed_s: float) -> None:
+        """Remember how long an answer takes: the longest recent one, slowly forgotten."""
+        faded_s = self.usual_s * _FADING
+        self.usual_s = elapsed_s if elapsed_s > faded_s else faded_s  # noqa: FURB136 (hot path)
+
+    def answer_many(
+        self, rows: Sequence[Mapping[str, Any]], options: Mapping[str, float]
+    ) -> list[Answer | WhereverError]:
+        """Answer every row, in order, in one run of the engine where the variant can batch.
+
+        A row that fails gives its error in its place and does not disturb the others.
+        """
+        if not self.batches or len(rows) == 1:
+            return [self._answer_or_error(row, options) for row in rows]
+        states = [self._prepared(row, options) for row in rows]
+        ready = [state for state in states if isinstance(state, dict)]
+        try:
+            finished = iter(self._run_together(ready))
+        except Exception:  # noqa: BLE001 (one by one, each row gets its own error)
+            return [self._answer_or_error(row, options) for row in rows]
+        return [next(finished) if isinstance(state, dict) else state for state in states]
+
+    def _run_together(self, states: Sequence[State]) -> list[Answer | WhereverError]:
+        """One run of the engine for every state; each gets its own rows of the outputs."""
+        if not states:
+            return []
+        names = [spec.name for spec in self.session.inputs]
+        feed = {name: np.concatenate([state[name] for state in states]) for name in names}
+        sizes = [len(state[names[0]]) for state in states]
+        started = perf_counter()
+        outputs = self.session.run(feed)
+        engine_s = (perf_counter() - started) / len(states)
+        ends = np.cumsum(sizes).tolist()
+        if any(array.shape[:1] != (ends[-1],) for array in outputs.values()):
+            raise EngineError(f"variant {self.variant.id!r} did not give one row for each it got")
+        rows = [
+            # copies: a row must not keep the whole batch in memory
+            {name: array[end - size : end].copy() for name, array in outputs.items()}
+            for end, size in zip(ends, sizes, strict=True)
+        ]
+        return [
+            self._finished(state, own, engine_s) for state, own in zip(states, rows, strict=True)
+        ]
+
+    def _finished(
+        self, state: State, outputs: Mapping[str, Array], engine_s: float
+    ) -> Answer | WhereverError:
+        state.update(outputs)
+        try:
+            self._run_steps(self._post, state)
+            return self._collect(state, engine_s)
+        except WhereverError as error:
+            return error
+
+    def _prepared(
+        self, row: Mapping[str, Any], options: Mapping[str, float]
+    ) -> State | WhereverError:
+        state: State = dict(row)
+        state["options"] = options
+        try:
+            self._run_steps(self._pre, state)
+        except WhereverError as error:
+            return error
+        return state
+
+    def _answer_or_error(
+        self, row: Mapping[str, Any], options: Mapping[str, float]
+    ) -> Answer | WhereverError:
+        try:
+            return self.answer(row, options)
+        except WhereverError as error:
+            return error
+
+    def _collect(self, state: State, engine_s: float) -> Answer:
+        """The signature's outputs out of the state, checked."""
+        outputs: dict[str, Array] = {}
+        for name, admits, spec in self._outputs:
+            array: Any = state.get(name)
+            if type(array) is not np.ndarray or not admits(array):
+                found = describe(array) if hasattr(array, "dtype") else type(array).__name__
+                raise EngineError(
+                    f"variant {self.variant.id!r} made {found} for output {name!r}, "
+                    f"the signature says {spec}"
+                )
+            outputs[name] = array
+        return Answer(outputs, state.get("confidence"), self.ran, engine_s)
+
+    def _run_steps(self, steps: Sequence[Step], state: State) -> None:
+        try:
+            for step in steps:
+                step(state)
+        except WhereverError:
+            raise
+        except Exception as error:
+            raise self._step_failed(error) from error
+
+    def _step_failed(self, error: Exception) -> EngineError:
+        what = f"{type(error).__name__}: {error}"
+        return EngineError(f"a pipeline step of variant {self.variant.id!r} failed: {what}")
+
+
+def _ran(package: Package, variant: Variant, session: Session) -> Ran:
+    facts = session.facts
+    return Ran(
+        model=package.name,
+        version=package.version,
+        variant=variant.id,
+        package_digest=package.digest,
+        variant_digest=package.variant_digest(variant.id),
+        trust=package.trust,
+        engine=facts.engine,
+        engine_version=facts.version,
+        provider=facts.provider,
+        precision=facts.precision,
+        threads=facts.threads,
+    )
