@@ -115,12 +115,34 @@ def attempt_error(
         timeout_s: how long it was given, None for no limit.
     """
     kind, advice = _meaning(status, details)
-    limit = "" if timeout_s is None else f" of {timeout_s:.3g} s"
     label = f"{status}, {code}" if code else status
-    return kind(
-        f"{host} {_VERBS[kind]} after {elapsed_s:.3g} s{limit} "
-        f"({label}: {_essence(details)}); {advice}"
+    return worded(
+        kind, f"{label}: {_essence(details)}", advice, host, elapsed_s=elapsed_s, timeout_s=timeout_s
     )
+
+
+def worded(
+    kind: type[AttemptError],
+    cause: str,
+    advice: str,
+    host: str,
+    *,
+    elapsed_s: float,
+    timeout_s: float | None,
+) -> AttemptError:
+    """An error of an attempt, in the words that all of them have.
+
+    Args:
+        kind: the error.
+        cause: what the protocol says about it.
+        advice: what to do about it, "" for what fits the kind.
+        host: what to call the host.
+        elapsed_s: how long the call took.
+        timeout_s: how long it was given, None for no limit.
+    """
+    limit = "" if timeout_s is None else f" of {timeout_s:.3g} s"
+    advice = advice or _ADVICE.get(kind, "")
+    return kind(f"{host} {_VERBS[kind]} after {elapsed_s:.3g} s{limit} ({cause}); {advice}")
 
 
 def _meaning(status: str, details: str) -> tuple[type[AttemptError], str]:
@@ -128,6 +150,8 @@ def _meaning(status: str, details: str) -> tuple[type[AttemptError], str]:
     kind = ERRORS.get(status, errors.RemoteError)
     if status == "RESOURCE_EXHAUSTED" and "larger than max" in details:
         kind = errors.RefusedError
+    if _NOT_GRPC in details:
+        kind = errors.UnreachableError
     advice = next((words for mark, words in _UNTRUSTED.items() if mark in details), "")
     if advice and kind is errors.UnreachableError:
         return errors.UntrustedPeerError, advice
