@@ -65,7 +65,7 @@ class RemoteCall:
         link = self._connection.links.enter()
         self._tries += 1
         try:
-            self._sent: _Sent = link.unary(INFER).future(self._data, left)
+            self._sent: _Sent = link.unary(INFER).future(self._data, left, link.metadata)
         except ValueError as error:
             link.leave()
             raise self._connection.links.closed_error() from error

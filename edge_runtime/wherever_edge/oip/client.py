@@ -32,7 +32,10 @@ class RemoteHost:
         max_bytes: the largest message in either direction.
         place: its distance. Only what is as far as the cloud is reached through a proxy that the
             environment names.
-        security: whom to trust, and the key to bring.
+        security: whom to trust, the key to bring, and the proxy.
+
+    Raises:
+        SettingsError: an API key would travel in the clear, or a certificate is none.
 
     Attributes:
         name: "host:port".
@@ -50,7 +53,7 @@ class RemoteHost:
         self.name = endpoint.name
         self.place: Place = place
         self.max_bytes = max_bytes
-        self.security = security
+        self._way = security.way_to(endpoint, proxied=place == "cloud")
         self._lock = threading.Lock()
         self._connection: Connection | None = None
         self._closed = False
@@ -136,7 +139,6 @@ class RemoteHost:
                 self._connection = Connection(
                     self.endpoint,
                     max_bytes=self.max_bytes,
-                    through_proxy=self.place == "cloud",
-                    security=self.security,
+                    way=self._way,
                 )
             return self._connection

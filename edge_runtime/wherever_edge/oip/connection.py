@@ -28,7 +28,7 @@ from wherever_edge.oip.link import (
     Link,
 )
 from wherever_edge.oip.links import Links
-from wherever_edge.oip.security import ClientSecurity
+from wherever_edge.oip.security import Way
 from wherever_edge.oip.status import CODE_KEY, PING_KEY, attempt_error
 
 T = TypeVar("T")
@@ -43,17 +43,12 @@ class Connection:
     Args:
         endpoint: where the server listens.
         max_bytes: the largest message in either direction.
-        through_proxy: use the proxy that the environment names, if any.
-        security: whom to trust, and the key to bring.
+        way: whom to trust, the key to bring, and the proxy.
     """
 
-    def __init__(
-        self, endpoint: Endpoint, *, max_bytes: int, through_proxy: bool, security: ClientSecurity
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, *, max_bytes: int, way: Way) -> None:
         self.name = endpoint.name
-        self.links = Links(
-            endpoint, max_bytes=max_bytes, through_proxy=through_proxy, security=security
-        )
+        self.links = Links(endpoint, max_bytes=max_bytes, way=way)
         self._max_bytes = max_bytes
 
     def infer(self, request: InferRequest, timeout_s: float | None) -> InferResponse:
@@ -92,7 +87,7 @@ class Connection:
             left = self.time_left(started, timeout_s)
             link = self.links.enter()
             try:
-                return link.unary(method)(data, left)
+                return link.unary(method)(data, left, link.metadata)
             except grpc.RpcError as error:
                 assert isinstance(error, grpc.Call)  # noqa: S101 (grpcio raises no others here)
                 if retried or not self.broken_off(error):

@@ -12,10 +12,13 @@ from wherever_contracts.wire.schema import HEALTH_SERVICE, INFERENCE_SERVICE
 
 if TYPE_CHECKING:
     from wherever_edge.oip.endpoints import Endpoint
-    from wherever_edge.oip.security import ClientSecurity
+    from wherever_edge.oip.security import Way
 
 # a string, because grpcio's class is generic in its stubs alone
 Unary: TypeAlias = "grpc.UnaryUnaryMultiCallable[bytes, bytes]"
+
+Metadata: TypeAlias = tuple[tuple[str, str], ...]
+Options: TypeAlias = list[tuple[str, Any]]
 
 INFER = f"/{INFERENCE_SERVICE}/ModelInfer"
 SERVER_READY = f"/{INFERENCE_SERVICE}/ServerReady"
@@ -47,25 +50,21 @@ class Link:
         max_bytes: the largest message in either direction.
         pings: ping the peer while calls run, so that a cut is noticed soon. Only for peers that
             allow it: others break the connection off.
-        through_proxy: use the proxy that the environment names, if any.
-        security: whom to trust, and the key to bring.
+        way: whom to trust, the key to bring, and the proxy.
+
+    Attributes:
+        metadata: to be sent with every call.
     """
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        *,
-        max_bytes: int,
-        pings: bool,
-        through_proxy: bool,
-        security: ClientSecurity,
-    ) -> None:
-        options = _options(max_bytes, pings=pings, through_proxy=through_proxy)
+    def __init__(self, endpoint: Endpoint, *, max_bytes: int, pings: bool, way: Way) -> None:
+        options = _options(max_bytes, pings=pings, way=way)
         if endpoint.tls:
-            credentials = grpc.ssl_channel_credentials(security.ca_pem)
+            credentials = grpc.ssl_channel_credentials(way.trust.roots_pem)
             self._channel = grpc.secure_channel(endpoint.name, credentials, options)
         else:
             self._channel = grpc.insecure_channel(endpoint.name, options)
+        key = way.authorization
+        self.metadata: Metadata | None = None if key is None else (("authorization", key),)
         self._calls: dict[str, Unary] = {}
         self._lock = threading.Lock()
         self._running = 0
@@ -118,11 +117,11 @@ class Link:
         def ended(call: Any) -> None:
             done(call.code() not in _NOT_CONNECTED)
 
-        self.unary(HEALTH_CHECK).future(b"", _CONNECT_S).add_done_callback(ended)
+        self.unary(HEALTH_CHECK).future(b"", _CONNECT_S, self.metadata).add_done_callback(ended)
 
 
-def _options(max_bytes: int, *, pings: bool, through_proxy: bool) -> list[tuple[str, int]]:
-    options = [
+def _options(max_bytes: int, *, pings: bool, way: Way) -> Options:
+    options: Options = [
         ("grpc.max_send_message_length", max_bytes + _SLACK_BYTES),
         ("grpc.max_receive_message_length", max_bytes + _SLACK_BYTES),
         ("grpc.initial_reconnect_backoff_ms", 100),
@@ -132,8 +131,12 @@ def _options(max_bytes: int, *, pings: bool, through_proxy: bool) -> list[tuple[
         # a new channel makes a new connection, even while an old one to the same host hangs
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.service_config_disable_resolution", 1),
-        ("grpc.enable_http_proxy", int(through_proxy)),
+        ("grpc.enable_http_proxy", int(way.proxied)),
     ]
+    if way.proxy is not None:
+        options.append(("grpc.http_proxy", way.proxy))
+    if way.trust.server_name is not None:
+        options.append(("grpc.ssl_target_name_override", way.trust.server_name))
     if pings:
         options += [
             ("grpc.keepalive_time_ms", PING_EVERY_MS),

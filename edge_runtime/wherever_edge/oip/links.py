@@ -11,7 +11,7 @@ from wherever_edge.oip.link import Link
 
 if TYPE_CHECKING:
     from wherever_edge.oip.endpoints import Endpoint
-    from wherever_edge.oip.security import ClientSecurity
+    from wherever_edge.oip.security import Way
 
 
 class Links:
@@ -20,22 +20,18 @@ class Links:
     Args:
         endpoint: where to.
         max_bytes: the largest message in either direction.
-        through_proxy: use the proxy that the environment names, if any.
-        security: whom to trust, and the key to bring.
+        way: whom to trust, the key to bring, and the proxy.
 
     Attributes:
         closed: True after `close`.
         pings: True once the peer allowed pings and was reached by a channel that sends them.
     """
 
-    def __init__(
-        self, endpoint: Endpoint, *, max_bytes: int, through_proxy: bool, security: ClientSecurity
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, *, max_bytes: int, way: Way) -> None:
         self.closed = False
         self._endpoint = endpoint
         self._max_bytes = max_bytes
-        self._through_proxy = through_proxy
-        self._security = security
+        self._way = way
         self._lock = threading.Lock()
         self._link: Link | None = None
         self._coming: Link | None = None
@@ -98,13 +94,7 @@ class Links:
             return self._link
 
     def _open(self, *, pings: bool) -> Link:
-        return Link(
-            self._endpoint,
-            max_bytes=self._max_bytes,
-            pings=pings,
-            through_proxy=self._through_proxy,
-            security=self._security,
-        )
+        return Link(self._endpoint, max_bytes=self._max_bytes, pings=pings, way=self._way)
 
     def _arrived(self, link: Link, *, connected: bool) -> None:
         """Put the channel with pings in use, or drop it; the next answer brings another try."""

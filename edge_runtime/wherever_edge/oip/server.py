@@ -40,6 +40,9 @@ Unary: TypeAlias = Callable[[bytes, grpc.ServicerContext], bytes]
 # allowed to clients that were told of it: one ping a second, also while no call runs
 PING_EVERY_MS = 1000
 
+# what needs a key when keys are needed: `Watch` too, because each watcher takes room
+_KEYED = (f"/{INFERENCE_SERVICE}/", f"/{HEALTH_SERVICE}/Watch")
+
 _SLACK_BYTES = 64 * 1024
 _MAX_WORDS = 1000
 _UNEXPECTED = "an unexpected error; the server's log says more"
@@ -65,7 +68,8 @@ class InferenceServer:
         max_waiting: calls that may wait behind them; more are refused at once.
         max_bytes: the largest message in either direction.
         identity: speak TLS, as this server; None speaks plaintext.
-        keys: decides who may call; None lets everybody.
+        keys: decides who may call; None lets everybody. Asking once whether the server is well
+            (health `Check`) needs no key.
         services: further services, as service -> method -> function; they are open to everybody
             and check themselves who may call.
 
@@ -117,10 +121,11 @@ class InferenceServer:
         server = grpc.server(
             self._pool,
             handlers=self._handlers(),
+            interceptors=self._interceptors(),
             options=_options(self._max_bytes),
             maximum_concurrent_rpcs=self.gate.workers + self.gate.max_waiting + _SPARE_THREADS,
         )
-        self.port = _listen(server, self.address, self.port)
+        self.port = _listen(server, self.address, self.port, self._identity)
         server.start()
         self._server = server
 
@@ -166,6 +171,13 @@ class InferenceServer:
             name: grpc.unary_unary_rpc_method_handler(self._guarded(function))
             for name, function in functions.items()
         }
+
+    def _interceptors(self) -> list[grpc.ServerInterceptor]:
+        if self._keys is None:
+            return []
+        from wherever_edge.oip.entrance import Entrance  # noqa: PLC0415 (most hosts need no key)
+
+        return [Entrance(self._keys, _KEYED, self._abort)]
 
     def _infer(self, data: bytes, context: grpc.ServicerContext) -> bytes:
         return encode_response(self.service.infer(decode_request(data), context))
@@ -230,10 +242,15 @@ def _server_metadata(_data: bytes, _context: grpc.ServicerContext) -> bytes:
     return metadata.encode_server_metadata(server_metadata())
 
 
-def _listen(server: grpc.Server, address: str, port: int) -> int:
+def _listen(server: grpc.Server, address: str, port: int, identity: ServerIdentity | None) -> int:
     host = f"[{address}]" if ":" in address else address
     try:
-        bound = server.add_insecure_port(f"{host}:{port}")
+        if identity is None:
+            bound = server.add_insecure_port(f"{host}:{port}")
+        else:
+            pair = (identity.key_pem, identity.certificate_pem)
+            credentials = grpc.ssl_server_credentials([pair])
+            bound = server.add_secure_port(f"{host}:{port}", credentials)
     except RuntimeError:
         bound = 0
     if not bound:
