@@ -46,7 +46,7 @@ def _yolox(outputs: Sequence[TensorSpec], size: tuple[int, int]) -> Head | None:
         return None
     if outputs[0].shape[2] < 6:
         return None
-    image = {"fit": "letterbox_top_left", "pad": 114, "order": "bgr"}
+    image = {"fit": "letterbox_top_left", "pad": 114, "order": "bgr", "scale": 1.0}
     decode = {"op": "yolox_boxes", "name": outputs[0].name, "size": list(size)}
     return Head(image, decode, outputs[0].shape[2] - 5)
 

@@ -26,6 +26,7 @@ FORMATS: dict[str, Format] = {".onnx": "onnx", ".tflite": "tflite", ".xml": "ope
 
 LABEL_SETS = ("coco80",)
 
+_QUANTIZED = (b"QuantizeLinear", b"QLinearConv", b"QLinearMatMul", b"MatMulInteger")
 _MAX_BYTES = 2**31  # what one message of an ONNX file may have
 _MAX_LABEL_BYTES = 4 * 1024 * 1024
 
@@ -120,7 +121,7 @@ def _inspected(
         name=name or model_name(path.stem),
         source=path.name,
         file_format=file_format,
-        precision=session.facts.precision,
+        precision="int8" if session.ranges or _is_quantized(contents) else "float32",
         files=tuple(_entry(each, data) for each, data in contents.items()),
         inputs=session.inputs,
         outputs=session.outputs,
@@ -128,6 +129,11 @@ def _inspected(
     )
     session.close()
     return file
+
+
+def _is_quantized(contents: Mapping[str, bytes]) -> bool:
+    """Whether an ONNX file has operations on integers; their names stand in it as they are."""
+    return any(word in contents.get("model.onnx", b"") for word in _QUANTIZED)
 
 
 def _entry(name: str, data: bytes) -> dict[str, Any]:
@@ -146,7 +152,7 @@ def _session(path: Path, file_format: Format, files: Sequence[bytes]) -> Session
             reasons.append(f"{name}: {why}")
             continue
         try:
-            return engine.open(files, file_format=file_format, precision="", threads=1)
+            return engine.open(files, file_format=file_format, precision="float32", threads=1)
         except EngineError as error:
             reasons.append(f"{name}: {error}")
     raise EngineError(f"{path} cannot be read here ({'; '.join(reasons)})")

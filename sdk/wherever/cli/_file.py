@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
@@ -87,7 +86,7 @@ def is_file(model: str) -> bool:
     """Whether the argument means a model file."""
     from wherever_edge.bare.opening import is_model_file  # noqa: PLC0415 (pydantic: 40 ms)
 
-    return is_model_file(model) and (Path(model).exists() or "/" in model)
+    return is_model_file(model)
 
 
 def _numbers(text: str) -> list[float]:
