@@ -17,6 +17,7 @@ PLACEMENT = "placement"
 
 _Floats: TypeAlias = npt.NDArray[np.float32]
 _Arrange: TypeAlias = Callable[[Array], Array]
+_Resize: TypeAlias = Callable[[Array, tuple[int, int]], Array]
 _T = TypeVar("_T")
 
 
@@ -30,8 +31,8 @@ class Placement(NamedTuple):
     height: int
     scale_x: float
     scale_y: float
-    left: int = 0
-    top: int = 0
+    left: float = 0
+    top: float = 0
 
     def to_image(self, boxes: _Floats) -> _Floats:
         """Turn boxes of the tensor into boxes of the image, cut off at its edges.
@@ -44,6 +45,16 @@ class Placement(NamedTuple):
         end = np.array((self.width, self.height) * 2, np.float32)
         return ((boxes - start) / scale).clip(0, end)
 
+    def within(self, shape: Sequence[int]) -> Placement:
+        """The same placement of the middle of an image [rows, columns, ...], for all of it."""
+        rows, columns = shape[:2]
+        return self._replace(
+            width=columns,
+            height=rows,
+            left=self.left - (columns - self.width) // 2 * self.scale_x,
+            top=self.top - (rows - self.height) // 2 * self.scale_y,
+        )
+
 
 def image_tensor(
     context: StepContext,
@@ -52,6 +63,7 @@ def image_tensor(
     to: str,
     size: Sequence[int],
     fit: str = "stretch",
+    keep: float = 1.0,
     pad: float = 0.0,
     resize: str = "linear",
     order: str = "rgb",
@@ -71,8 +83,11 @@ def image_tensor(
         size: height and width of the tensor.
         fit: "stretch" to the size, or keep the aspect and pad the rest: "letterbox" puts the image
             in the middle, "letterbox_top_left" in that corner.
+        keep: the share of the image that is used: the middle of it, in the tensor's aspect when
+            less than 1, as classifiers are often trained.
         pad: the value, 0 to 255, of the pixels around a letterboxed image.
-        resize: "linear", or "area", which loses less where an image shrinks a lot.
+        resize: "linear"; "area", which loses less where an image shrinks a lot; or "antialias",
+            the linear filter over every pixel that counts, as training pipelines often have it.
         order: of the channels: "rgb", "bgr", or "grey" for a single one.
         scale: see above.
         mean: see above; one number, or one for each channel in `order`.
@@ -85,9 +100,13 @@ def image_tensor(
     """
     height, width = (int(n) for n in size)
     cv2 = opencv()
-    interpolation = _one_of("resize", resize, {"linear": cv2.INTER_LINEAR, "area": cv2.INTER_AREA})
+    resized_to = _one_of("resize", resize, _resizers(cv2))
+    if resize == "antialias":
+        _pillow()
     place = _one_of("fit", fit, _FITS)
     channels, arrange = _one_of("order", order, _orders(cv2))
+    if not 0 < keep <= 1:
+        raise ValueError(f"keep must be above 0 and at most 1, not {keep}")
     channels_first = _one_of("layout", layout, {"nchw": True, "nhwc": False})
     gain, bias = _affine(channels, scale, mean, std)
     shape = (1, channels, height, width) if channels_first else (1, height, width, channels)
@@ -97,19 +116,20 @@ def image_tensor(
 
     def step(state: State) -> None:
         rgb = state[name].rgb()
-        placement, rows, columns = place(rgb.shape, height, width)
-        resized = cv2.resize(rgb, (columns, rows), interpolation=interpolation)
+        used = _middle(rgb, height, width, keep) if keep < 1 else rgb
+        placement, rows, columns = place(used.shape, height, width)
+        resized = resized_to(used, (columns, rows))
         batch = np.empty(shape, np.float32)
         planes = batch[0] if channels_first else batch[0].transpose(2, 0, 1)
         if (rows, columns) != (height, width):
             planes[...] = margin
-        top, left = placement.top, placement.left
+        top, left = int(placement.top), int(placement.left)
         picture = planes[:, top : top + rows, left : left + columns]
         np.multiply(arrange(resized), gain, out=picture)
         if biased:
             picture += bias
         state[to] = batch
-        state[PLACEMENT] = placement
+        state[PLACEMENT] = placement if keep == 1 else placement.within(rgb.shape)
 
     return step
 
@@ -125,6 +145,15 @@ def opencv() -> ModuleType:
     except ImportError as error:
         raise missing_extra("image pipelines", "image") from error
     return cv2
+
+
+def _middle(rgb: Array, height: int, width: int, keep: float) -> Array:
+    """The middle of an image [rows, columns, 3] in an aspect: `keep` of the most that fits."""
+    rows, columns = rgb.shape[:2]
+    scale = keep * min(rows / height, columns / width)
+    used_rows, used_columns = max(1, round(height * scale)), max(1, round(width * scale))
+    top, left = (rows - used_rows) // 2, (columns - used_columns) // 2
+    return rgb[top : top + used_rows, left : left + used_columns]
 
 
 def _stretch(shape: Sequence[int], height: int, width: int) -> tuple[Placement, int, int]:
@@ -149,6 +178,28 @@ def _letterbox_top_left(
         new_rows, new_columns = max(1, rows * width // columns), width
     placement = Placement(columns, rows, new_columns / columns, new_rows / rows)
     return placement, new_rows, new_columns
+
+
+def _resizers(cv2: ModuleType) -> dict[str, _Resize]:
+    """Ways to resize [rows, columns, 3] to (columns, rows)."""
+    return {
+        "linear": lambda rgb, size: cv2.resize(rgb, size, interpolation=cv2.INTER_LINEAR),
+        "area": lambda rgb, size: cv2.resize(rgb, size, interpolation=cv2.INTER_AREA),
+        "antialias": _antialiased,
+    }
+
+
+def _antialiased(rgb: Array, size: tuple[int, int]) -> Array:
+    image = _pillow()
+    return np.asarray(image.fromarray(rgb).resize(size, image.Resampling.BILINEAR))
+
+
+def _pillow() -> ModuleType:
+    try:
+        from PIL import Image  # noqa: PLC0415 (60 ms, and an extra)
+    except ImportError as error:
+        raise missing_extra("image pipelines", "image") from error
+    return Image
 
 
 _FITS = {

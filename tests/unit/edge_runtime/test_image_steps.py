@@ -225,3 +225,43 @@ def test_without_opencv_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'wherever\[image\]'"):
         run(noise(4, 4), size=[4, 4])
+
+
+@pytest.mark.parametrize("shape", [(80, 200), (200, 80), (100, 100)])
+def test_the_middle_alone_may_be_used_and_boxes_still_come_back(shape):
+    pixels = np.zeros((*shape, 3), np.uint8)
+    top, left = shape[0] // 2 - 10, shape[1] // 2 - 5
+    pixels[top : top + 20, left : left + 10] = 255
+    tensor, placement = run(pixels, size=[70, 70], keep=0.875)
+    rows, columns = np.nonzero(tensor[0, 0] > 127)
+    box = np.float32([[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]])
+    found = placement.to_image(box)[0]
+    np.testing.assert_allclose(found, [left, top, left + 10, top + 20], atol=1.1)
+
+
+def test_the_middle_has_the_aspect_of_the_tensor():
+    pixels = noise(100, 300)
+    tensor, _ = run(pixels, size=[50, 100], keep=0.5)
+    middle = cv2.resize(pixels[25:75, 100:200], (100, 50))
+    np.testing.assert_array_equal(tensor[0].transpose(1, 2, 0), middle)
+
+
+def test_antialiasing_counts_every_pixel():
+    stripes = np.zeros((96, 96, 3), np.uint8)
+    stripes[:, ::4] = 200
+    tensor, _ = run(stripes, size=[12, 12], resize="antialias")
+    assert abs(float(tensor.mean()) - 50) < 2
+    assert float(tensor.std()) < 5
+
+
+@pytest.mark.parametrize("keep", [0.0, -1.0, 1.5])
+def test_the_part_that_is_kept_is_a_share(keep):
+    with pytest.raises(ManifestError, match="keep must be above 0"):
+        run(noise(4, 4), size=[4, 4], keep=keep)
+
+
+def test_without_pillow_antialiasing_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    entry = StepEntry(op="image_tensor", name="image", to="x", size=[4, 4], resize="antialias")
+    with pytest.raises(MissingExtraError, match=r"wherever\[image\]"):
+        compile_steps([entry], context(), "pre")
