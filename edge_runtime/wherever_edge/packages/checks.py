@@ -31,7 +31,17 @@ from wherever_contracts.tensors import TensorSpec
 
 # Steps that read the state's `name` and write nothing but `to` (or `name`) and "confidence".
 PLAIN_STEPS = frozenset(
-    {"scale", "reshape", "first_row", "columns", "rename", "softmax", "max_confidence"}
+    {
+        "scale",
+        "reshape",
+        "first_row",
+        "columns",
+        "rename",
+        "softmax",
+        "probabilities",
+        "cast",
+        "max_confidence",
+    }
 )
 
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])(\..*)?")

@@ -85,3 +85,31 @@ def test_columns_takes_a_stretch_of_the_last_axis():
     assert state["named"].tolist() == [[1, 2, 3], [5, 6, 7]]
     run("columns", state, name="x", start=1, stop=3)
     assert state["x"].tolist() == [[1, 2], [5, 6]]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "kept"),
+    [
+        ([0.25, 0.75], True),
+        ([0.2, 0.7], True),  # as int8 rounds them
+        ([0.0, 2.0], False),
+        ([-0.5, 1.5], False),
+        ([0.1, 0.1], False),
+        ([1.0, 1.0], False),
+    ],
+)
+def test_probabilities_are_kept_and_logits_are_turned(numbers, kept):
+    given = np.array(numbers, np.float32)
+    found = run("probabilities", {"x": given.copy()}, name="x", to="y")["y"]
+    if kept:
+        np.testing.assert_array_equal(found, given)
+    else:
+        np.testing.assert_allclose(found, np.exp(given) / np.exp(given).sum(), rtol=1e-6)
+
+
+def test_cast_rounds_and_stays_within_the_range():
+    found = run("cast", {"x": np.array([-3, 1.5, 2.5, 300], np.float32)}, name="x", dtype="uint8")
+    assert found["x"].tolist() == [0, 2, 2, 255]
+    assert found["x"].dtype == np.uint8
+    with pytest.raises(ManifestError, match="dtype"):
+        run("cast", {"x": np.zeros(1)}, name="x", dtype="U1")
