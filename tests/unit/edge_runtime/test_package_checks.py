@@ -349,7 +349,14 @@ def test_an_output_that_the_pipeline_does_not_give_is_refused():
 @pytest.mark.parametrize("op", sorted(checks.PLAIN_STEPS))
 def test_a_step_whose_names_are_followed_writes_nothing_else(op):
     factory = basic.STEPS[op]
-    parameters = {"name": "a", "to": "b", "by": 2.0, "shape": [1, 3]}
+    parameters = {
+        "name": "a",
+        "to": "b",
+        "by": 2.0,
+        "shape": [1, 3],
+        "start": 1,
+        "dtype": "int8",
+    }
     taken = parameters.keys() & inspect.signature(factory).parameters
     state = {"a": np.ones((1, 3), np.float32)[0 if op == "max_confidence" else slice(None)]}
     factory(None, **{name: parameters[name] for name in taken})(state)
