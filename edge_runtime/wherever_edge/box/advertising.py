@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from wherever_edge.box.adverts import SERVICE, Advert, coarse
@@ -36,20 +38,26 @@ class Beacon:
         chosen: dict[str, Any] = {"interfaces": only} if only else {}
         self._zeroconf = Zeroconf(ip_version=IPVersion.V4Only, **chosen)
         # the id makes the name unique, so that no time is spent on asking who else has it
-        self._zeroconf.register_service(self._info(), cooperating_responders=True)
+        with _as_os_errors():
+            self._zeroconf.register_service(self._info(), cooperating_responders=True)
 
     def update(self, load: float) -> None:
-        """Say how busy the box is, if that has changed by a step."""
+        """Say how busy the box is, if that has changed by a step.
+
+        Raises:
+            OSError: it could not be said; the next change will be.
+        """
         changed = self._advert._replace(load=coarse(load))
         if changed != self._advert and self._zeroconf is not None:
             self._advert = changed
-            self._zeroconf.update_service(self._info())
+            with _as_os_errors():
+                self._zeroconf.update_service(self._info())
 
     def close(self) -> None:
         """Say goodbye, and stop."""
-        if self._zeroconf is not None:
-            self._zeroconf.close()
-            self._zeroconf = None
+        zeroconf, self._zeroconf = self._zeroconf, None
+        if zeroconf is not None:
+            zeroconf.close()
 
     def _info(self) -> ServiceInfo:
         from zeroconf import ServiceInfo  # noqa: PLC0415
@@ -63,3 +71,13 @@ class Beacon:
             server=f"{advert.name}-{advert.id}.local.",
             parsed_addresses=list(advert.addresses),
         )
+
+
+@contextmanager
+def _as_os_errors() -> Generator[None]:
+    from zeroconf import Error  # noqa: PLC0415
+
+    try:
+        yield
+    except Error as error:
+        raise OSError(f"mDNS failed: {type(error).__name__}: {error}") from error

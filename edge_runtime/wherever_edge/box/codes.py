@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from wherever_contracts.errors import PairingError
+from wherever_edge.box.adverts import ID_CHARS
 
 IDENTITY_BYTES = 10
 PIN_BYTES = 5
@@ -66,6 +67,14 @@ def identity_of(fingerprint: str) -> str:
         fingerprint: the certificate's SHA-256 in hex.
     """
     return _spelled(bytes.fromhex(fingerprint)[:IDENTITY_BYTES])
+
+
+def box_id(code: Code) -> str:
+    """The beginning of the certificate's SHA-256 that a code stands for, as a box's id has it."""
+    number = 0
+    for char in code.identity:
+        number = number << 5 | _ALPHABET.index(char)
+    return number.to_bytes(IDENTITY_BYTES).hex()[:ID_CHARS]
 
 
 class PinDesk:

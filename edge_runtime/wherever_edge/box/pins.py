@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from wherever_contracts.errors import PairingError, SettingsError
 from wherever_edge.box.adverts import ID_CHARS
 from wherever_edge.oip.endpoints import Endpoint
 from wherever_edge.oip.security import fingerprint
+from wherever_edge.private_files import locked, write_private
 
 FILE = "boxes.json"
 _SCHEMA = 1
@@ -39,8 +38,8 @@ class PinnedBox:
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where it was last reached, always by TLS."""
-        return Endpoint.parse(f"grpcs://{self.address}")
+        """Where it was last reached: always by TLS, and boxes speak no REST."""
+        return Endpoint.parse(f"grpcs://{self.address}?rest=off")
 
 
 class Pins:
@@ -81,15 +80,18 @@ class Pins:
         """
 
         def added(boxes: tuple[PinnedBox, ...]) -> tuple[PinnedBox, ...]:
-            others = tuple(known for known in boxes if known.id != box.id)
-            if any(known.name == box.name for known in others):
-                raise PairingError(
-                    f"another box is paired under the name {box.name!r}; if it is gone, run "
-                    f"`wherever pair --forget {box.name}` and pair again"
-                )
-            return (*others, box)
+            _refuse_taken(boxes, box.name, box.id)
+            return (*(known for known in boxes if known.id != box.id), box)
 
         self._change(added)
+
+    def refuse_taken(self, name: str, box_id: str) -> None:
+        """Refuse a name that another box than `box_id` has.
+
+        Raises:
+            PairingError: it is taken; the message says how to let go of it.
+        """
+        _refuse_taken(self.boxes, name, box_id)
 
     def forget(self, name: str) -> PinnedBox:
         """Drop a box.
@@ -114,10 +116,19 @@ class Pins:
 
     def _change(self, change: Callable[[tuple[PinnedBox, ...]], tuple[PinnedBox, ...]]) -> None:
         """Write the file anew, from what is in it now; other processes wait for their turn."""
-        self._home.mkdir(parents=True, exist_ok=True)
-        with _turn(self._home / f"{FILE}.lock"):
+        with locked(self._home):
             self.boxes = change(Pins.load(self._home).boxes)
-            _write(self._home / FILE, [asdict(box) for box in self.boxes])
+            rows = [asdict(box) for box in self.boxes]
+            text = json.dumps({"schema": _SCHEMA, "boxes": rows}, indent=2)
+            write_private(self._home / FILE, text.encode())
+
+
+def _refuse_taken(boxes: Sequence[PinnedBox], name: str, box_id: str) -> None:
+    if any(known.name == name and known.id != box_id for known in boxes):
+        raise PairingError(
+            f"another box is paired under the name {name!r}; if that one is gone, run "
+            f"`wherever pair --forget {name}` and pair again"
+        )
 
 
 def _parsed(data: bytes) -> list[PinnedBox]:
@@ -137,25 +148,3 @@ def _checked(box: PinnedBox) -> PinnedBox:
     if not certificate.startswith(box.id) or len(box.id) != ID_CHARS:
         raise ValueError(f"box {box.name!r}: its id is not that of its certificate")
     return box
-
-
-def _write(path: Path, boxes: list[dict[str, Any]]) -> None:
-    """Replace the file as a whole; only this user may read it, because it holds keys."""
-    partial = path.with_suffix(".partial")
-    partial.unlink(missing_ok=True)
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump({"schema": _SCHEMA, "boxes": boxes}, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-@contextmanager
-def _turn(path: Path) -> Generator[None]:
-    """Hold a lock on a file, where the system has such locks."""
-    with path.open("a") as file:
-        with suppress(ImportError):
-            import fcntl  # noqa: PLC0415 (not on Windows)
-
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

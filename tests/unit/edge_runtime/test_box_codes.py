@@ -12,6 +12,7 @@ from wherever_edge.box.codes import (
     PIN_LIFETIME_S,
     Code,
     PinDesk,
+    box_id,
     identity_of,
     read_code,
 )
@@ -45,6 +46,11 @@ def test_what_cannot_be_a_code_is_refused_in_words(text: str) -> None:
 def test_the_identity_spells_the_first_80_bits(one: bytes, other: bytes) -> None:
     same = identity_of(one.hex()) == identity_of(other.hex())
     assert same == (one[:10] == other[:10])
+
+
+@given(digest=st.binary(min_size=32, max_size=32))
+def test_a_code_names_the_id_of_the_box(digest: bytes) -> None:
+    assert box_id(Code(identity_of(digest.hex()), "")) == digest.hex()[:16]
 
 
 def test_a_pin_is_good_once() -> None:

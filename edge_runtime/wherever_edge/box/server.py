@@ -1,0 +1,204 @@
+"""The box as one thing: packages, host, server, pairing and adverts, from start to end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wherever_contracts.errors import WhereverError
+from wherever_contracts.wire.schema import BOX_SERVICE
+from wherever_edge.box.advertising import Beacon
+from wherever_edge.box.adverts import ID_CHARS, Advert
+from wherever_edge.box.codes import Code
+from wherever_edge.box.interfaces import Reach, reach_of
+from wherever_edge.box.pairing import METHOD, PairingDesk
+from wherever_edge.host import LocalHost
+from wherever_edge.oip.client import MAX_BYTES
+from wherever_edge.oip.keys import KeyChecker, KeyStore
+from wherever_edge.oip.security import ServerIdentity, fingerprint
+from wherever_edge.oip.server import InferenceServer
+from wherever_edge.oip.serving import joined, load_models, serve_until_told
+from wherever_edge.packages.store import Store
+
+if TYPE_CHECKING:
+    from wherever_edge.host import LoadedVariant
+
+DEFAULT_PORT = 8011
+
+_TICK_S = 1.0
+# how much the newest look at the gate counts in the load
+_NEWEST = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class BoxOptions:
+    """How a box is to run.
+
+    Attributes:
+        home: where its certificate, its keys and installed models are.
+        name: what people call it.
+        packages: where more models are.
+        address: what to listen on.
+        port: 0 takes any free port.
+        interface: advertise through this network interface alone, by its name or address.
+        advertise: tell the site by mDNS.
+        workers: calls at work at a time; None means one for each core.
+        max_waiting: calls that may wait behind them.
+        grace_s: how long calls that run may take when the box stops.
+        max_bytes: the largest message.
+    """
+
+    home: Path
+    name: str
+    packages: tuple[Path, ...] = ()
+    address: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    interface: str = ""
+    advertise: bool = True
+    workers: int | None = None
+    max_waiting: int = 64
+    grace_s: float = 10.0
+    max_bytes: int = MAX_BYTES
+
+
+class Box:
+    """Serves the models of this machine to the devices that were paired with it.
+
+    It speaks TLS with a certificate of its own making, and a call needs a key, on every address.
+
+    Args:
+        options: how to run.
+        show: called with each new pairing code, but not with the first.
+
+    Attributes:
+        fingerprint: the SHA-256 of its certificate.
+        models: what is served, loaded.
+        refused: what is not served, and why.
+        advertising: why the site is not told of the box; "" while it is.
+    """
+
+    def __init__(self, options: BoxOptions, show: Callable[[Code], None]) -> None:
+        self.options = options
+        self._show = show
+        keys_directory = options.home / "keys" / "box"
+        identity = ServerIdentity.self_made(keys_directory)
+        keys = KeyStore(keys_directory)
+        checker = KeyChecker(keys)
+        self.fingerprint = fingerprint(identity.certificate_pem)
+        self._desk = PairingDesk(options.name, self.fingerprint, keys, checker)
+        self.host = LocalHost(_store(options), distance="nearby")
+        self.models: list[LoadedVariant] = []
+        self.refused: list[tuple[str, WhereverError]] = []
+        self.advertising = "it was not asked to"
+        self.server = InferenceServer(
+            self.host,
+            address=options.address,
+            port=options.port,
+            workers=options.workers,
+            max_waiting=options.max_waiting,
+            max_bytes=options.max_bytes,
+            identity=identity,
+            keys=checker,
+            services={BOX_SERVICE: {METHOD: self._desk.pair}},
+        )
+        self._reach = reach_of(options.address, options.interface)
+        self._beacon: Beacon | None = None
+        self._stopping = threading.Event()
+        self._ticker = threading.Thread(target=self._tick, name="wherever-box", daemon=True)
+
+    def start(self) -> None:
+        """Load the models, listen, and tell the site.
+
+        Raises:
+            WhereverError: there is no model to serve, or the port cannot be listened on.
+        """
+        self.models, self.refused = load_models(self.host)
+        self.server.start()
+        self.code = self._desk.code
+        if self.options.advertise:
+            self._advertise()
+        self._ticker.start()
+
+    @property
+    def id(self) -> str:
+        """What tells this box from others: the beginning of its certificate's SHA-256."""
+        return self.fingerprint[:ID_CHARS]
+
+    @property
+    def grpc(self) -> str:
+        """Where gRPC is served, "host:port"."""
+        return joined(self.options.address, self.server.port)
+
+    @property
+    def reach(self) -> Reach:
+        """Where devices reach it."""
+        return self._reach
+
+    def drain(self) -> bool:
+        """Say goodbye, let the calls that run end, and stop; True when all ended in time."""
+        self._stopping.set()
+        self._ticker.join()
+        if self._beacon is not None:
+            with suppress(OSError):
+                self._beacon.close()
+        done = self.server.drain(self.options.grace_s)
+        if done:
+            self.host.close()
+        return done
+
+    def _advertise(self) -> None:
+        """Tell the site; a network that takes no multicast is no reason not to serve."""
+        models = tuple(f"{loaded.ran.model}@{loaded.ran.version}" for loaded in self.models)
+        advert = Advert(self.id, self.options.name, self._reach.addresses, self.server.port, models)
+        beacon = Beacon(advert, self._reach)
+        try:
+            beacon.start()
+        except OSError as error:
+            self.advertising = str(error)
+            return
+        self._beacon, self.advertising = beacon, ""
+
+    def _tick(self) -> None:
+        """Keep the advert's load and the code on the screen up to date."""
+        load = 0.0
+        while not self._stopping.wait(_TICK_S):
+            gate = self.server.gate
+            load += _NEWEST * (min(1.0, (gate.working + gate.waiting) / gate.workers) - load)
+            if self._beacon is not None:
+                with suppress(OSError):
+                    self._beacon.update(load)
+            code = self._desk.code
+            if code != self.code:
+                self.code = code
+                self._show(code)
+
+
+def run(options: BoxOptions, ready: Callable[[Box], None], show: Callable[[Code], None]) -> bool:
+    """Serve until the process is told to end (SIGTERM or Ctrl-C), then drain.
+
+    Args:
+        options: how to run.
+        ready: called once everything is loaded and listens.
+        show: called with each new pairing code, but not with the first.
+
+    Returns:
+        True when every call that was running ended in time.
+
+    Raises:
+        WhereverError: there is no model to serve, or the port cannot be listened on.
+    """
+    return serve_until_told(lambda: Box(options, show), ready)
+
+
+def _store(options: BoxOptions) -> Store:
+    home = options.home
+    return Store(
+        options.packages,
+        unpack_into=home / "unpacked",
+        signed=home / "signed",
+        added=(home / "models",),
+    )
