@@ -114,11 +114,15 @@ def common_name_of_servers(pem: bytes) -> str | None:
 
 def machine_names() -> list[str]:
     """The names and addresses under which this machine may be reached."""
-    from zeroconf import get_all_addresses, get_all_addresses_v6  # noqa: PLC0415 (90 ms)
+    import ifaddr  # noqa: PLC0415 (only where a certificate is made)
 
     name = socket.gethostname()
-    wide = [address for (address, _, scope), _ in get_all_addresses_v6() if not scope]
-    return [name, f"{name.partition('.')[0]}.local", "localhost", *get_all_addresses(), *wide]
+    found = [ip.ip for adapter in ifaddr.get_adapters() for ip in adapter.ips]
+    # an IPv6 address comes with its scope; those of one link alone are no names for others
+    addresses = [
+        ip if isinstance(ip, str) else ip[0] for ip in found if isinstance(ip, str) or not ip[2]
+    ]
+    return [name, f"{name.partition('.')[0]}.local", "localhost", *addresses]
 
 
 def _unsigned(

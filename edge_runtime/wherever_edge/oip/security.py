@@ -175,11 +175,11 @@ def fingerprint(certificate_pem: bytes) -> str:
 
 
 def _first_der(pem: bytes) -> bytes:
-    body = pem.partition(_BEGIN)[2].partition(_END)[0]
+    body, end, _ = pem.partition(_BEGIN)[2].partition(_END)
     try:
         der = b64decode(b"".join(body.split()), validate=True)
     except ValueError:
         der = b""
-    if not der:
+    if not (der and end):
         raise SettingsError("there is no certificate in PEM form where one was expected")
     return der
