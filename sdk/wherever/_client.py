@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 import weakref
@@ -32,8 +33,11 @@ if TYPE_CHECKING:
     from wherever_contracts.places import Boundary, Mode, Place
     from wherever_edge.bare.manifest import Task
     from wherever_edge.packages.store import Package
+    from wherever_edge.updates.watching import Watcher
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 class Client:
@@ -89,6 +93,7 @@ class Client:
         self._host: LocalHost | None = None
         self._store: Store | None = None
         self._pool: ThreadPoolExecutor | None = None
+        self._watcher: Watcher | None = None
         self._remotes = {
             name: Remote(
                 RemoteHost(endpoint, max_bytes=settings.max_message_bytes),
@@ -194,8 +199,13 @@ class Client:
         """The packages that this client knows."""
         with self._lock:
             if self._store is None:
-                unpacked = self.settings.home / "unpacked"
-                self._store = Store(self.settings.packages, unpack_into=unpacked)
+                home = self.settings.home
+                self._store = Store(
+                    self.settings.packages,
+                    added=(home / "models",),
+                    signed=home / "signed",
+                    unpack_into=home / "unpacked",
+                )
             return self._store
 
     def close(self) -> None:
@@ -203,6 +213,9 @@ class Client:
         with self._lock:
             self._closed = True
             handles, self._models = self._models, {}
+            watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher.close()
         for model in handles.values():
             model.forget()
         for remote in self._remotes.values():
@@ -228,6 +241,7 @@ class Client:
     ) -> Route:
         """Plan calls of a model under these options, and load what the plan needs."""
         self._refuse_closed()
+        self._watch()
         manifest = package.manifest
         limit = stricter(manifest.boundary, self.settings.boundary)
         if boundary is not None:
@@ -288,6 +302,20 @@ class Client:
             if self._host is None:
                 self._host = LocalHost(self.store, distance="device", threads=self.settings.threads)
             return self._host
+
+    def _watch(self) -> None:
+        """Notice signed updates from now on, on a device that has some or follows a registry."""
+        home = self.settings.home
+        if self._watcher is None and (self.settings.registry or (home / "signed").is_dir()):
+            from wherever_edge.updates.watching import Watcher  # noqa: PLC0415 (seldom needed)
+
+            with self._lock:
+                if self._watcher is None and not self._closed:
+                    self._watcher = Watcher(home, self._updated)
+
+    def _updated(self) -> None:
+        for name, error in self.refresh():
+            _log.warning("%s goes on with the version that it has: %s", name, error)
 
     def _store_or_error(self) -> Store | WhereverError:
         try:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from wherever_contracts.errors import WhereverError
+from wherever_edge.updates.watching import UpdateState, update_state
 
 if TYPE_CHECKING:
     from wherever._remotes import Remote
@@ -51,6 +53,7 @@ class Status:
     models: tuple[ModelStatus, ...]
     places: tuple[PlaceStatus, ...]
     problems: tuple[str, ...]
+    updates: UpdateState
     home: str
     mode: str
     boundary: str
@@ -66,6 +69,7 @@ class Status:
             *(("model", text) for text in models),
             *(("place", text) for text in places),
             *(("problem", text) for text in self.problems),
+            *(("updates", text) for text in _update_lines(self.updates)),
             ("calls", f"mode {self.mode}, boundary {self.boundary}"),
             ("home", self.home),
         ]
@@ -89,10 +93,22 @@ def make_status(
             *(_remote_status(remote) for remote in remotes.values()),
         ),
         problems=problems,
+        updates=update_state(settings.home),
         home=str(settings.home),
         mode=settings.mode,
         boundary=settings.boundary,
     )
+
+
+def _update_lines(updates: UpdateState) -> list[str]:
+    """How the device stands with its registry; nothing when it never had one."""
+    if not updates.registry and not updates.stale:
+        return []
+    seen = "never seen"
+    if updates.refreshed_at:
+        seen = f"seen {datetime.fromtimestamp(updates.refreshed_at, UTC):%Y-%m-%d %H:%M} UTC"
+    trouble = f"; cannot refresh, what was verified goes on serving: {updates.problem}"
+    return [f"{updates.registry}, {seen}{trouble if updates.stale else ''}"]
 
 
 def _model_status(package: Package) -> ModelStatus:
