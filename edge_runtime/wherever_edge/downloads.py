@@ -23,6 +23,7 @@ from urllib.request import url2pathname
 
 from wherever_contracts.errors import DigestError, DownloadError
 from wherever_edge import transfer
+from wherever_edge.durable import sync_directory
 from wherever_edge.transfer import Kept, Pace, Patience, Wanted
 
 if TYPE_CHECKING:
@@ -252,7 +253,7 @@ class _Fetch:
         with self._disk(None, 0):
             self._partial.replace(self._target)
             self._note.unlink(missing_ok=True)
-            _sync_directory(self._target.parent)
+            sync_directory(self._target.parent)
         return self._target
 
     def _left_behind(self) -> tuple[int, Kept | None]:
@@ -285,13 +286,3 @@ def _without_secrets(headers: Mapping[str, str]) -> dict[str, str]:
 
 def _tell_nobody(done: int, total: int | None) -> None:
     """Nobody is looking."""
-
-
-def _sync_directory(path: Path) -> None:
-    """Make names in a directory durable; Windows does so itself, and cannot open one."""
-    if os.name != "nt":
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

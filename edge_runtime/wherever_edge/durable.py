@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -29,6 +30,19 @@ def write_durably(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     finally:
         fresh.unlink(missing_ok=True)
     sync_directory(path.parent)
+
+
+def write_synced(path: Path, chunks: Iterable[bytes]) -> None:
+    """Write a new file through to the disk; its directory is the caller's to sync.
+
+    Raises:
+        FileExistsError: there is one already.
+        OSError: it cannot be written.
+    """
+    with path.open("xb") as file:
+        file.writelines(chunks)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def sync_directory(path: Path) -> None:

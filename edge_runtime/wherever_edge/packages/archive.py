@@ -14,7 +14,7 @@ import shutil
 import stat
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from time import time
@@ -22,6 +22,7 @@ from typing import IO
 
 from wherever_contracts.errors import ArchiveError, PackageError
 from wherever_contracts.manifest import MANIFEST_NAME
+from wherever_edge.durable import sync_directory, write_synced
 from wherever_edge.packages import checks
 from wherever_edge.packages.inspection import Contents, Limits, opened
 from wherever_edge.packages.package import ARCHIVE_SUFFIX, Package, open_directory
@@ -56,7 +57,7 @@ def write_archive(package: Package, path: Path) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
 def unpack(archive: Path, into: Path, limits: Limits | None = None) -> Path:
@@ -113,7 +114,7 @@ def _settle(zipped: zipfile.ZipFile, contents: Contents, archive: Path, into: Pa
         _write_tree(zipped, contents, fresh)
         open_directory(fresh)
         _place(fresh, target, contents)
-    _sync_directory(into)
+    sync_directory(into)
     return target
 
 
@@ -153,7 +154,7 @@ def _check_room(contents: Contents, archive: Path, into: Path) -> None:
 
 def _write_tree(zipped: zipfile.ZipFile, contents: Contents, root: Path) -> None:
     root.mkdir()
-    _write_synced(root / MANIFEST_NAME, [contents.manifest_bytes])
+    write_synced(root / MANIFEST_NAME, [contents.manifest_bytes])
     folders = {root}
     written: set[str] = set()
     for listed in checks.listed_files(contents.manifest):
@@ -164,9 +165,9 @@ def _write_tree(zipped: zipfile.ZipFile, contents: Contents, root: Path) -> None
             target.parent.mkdir(parents=True, exist_ok=True)
             folders.update(parent for parent in target.parents if parent.is_relative_to(root))
             with zipped.open(contents.entries[path]) as source:
-                _write_synced(target, _checked(source, listed))
+                write_synced(target, _checked(source, listed))
     for folder in folders:
-        _sync_directory(folder)
+        sync_directory(folder)
 
 
 def _checked(source: IO[bytes], listed: checks.Listed) -> Iterator[bytes]:
@@ -181,20 +182,3 @@ def _checked(source: IO[bytes], listed: checks.Listed) -> Iterator[bytes]:
         yield chunk
     checks.check_size(listed, size)
     checks.check_digest(listed, digest.hexdigest())
-
-
-def _write_synced(path: Path, chunks: Iterable[bytes]) -> None:
-    with path.open("xb") as file:
-        file.writelines(chunks)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    """Make names in a directory durable; Windows does so itself, and cannot open one."""
-    if os.name != "nt":
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
