@@ -33,7 +33,7 @@ MAX_ROOT_BYTES = 512_000
 _WORDS = {
     "ExpiredMetadataError": (
         "expired",
-        "the registry's signed state has expired: `wherever repo refresh` was forgotten, or it is frozen",
+        "the registry's state has expired: `wherever repo refresh` was forgotten, or it is frozen",
     ),
     "BadVersionNumberError": (
         "rolled_back",
