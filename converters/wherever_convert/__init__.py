@@ -1,1 +1,38 @@
-"""Making packages from what frameworks give."""
+"""Making packages from what frameworks give.
+
+    from wherever_convert import convert
+    report = convert("model.onnx", samples="photos", task="classify", output="my-model")
+
+The names below are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wherever_convert.conversion import convert
+    from wherever_convert.report import ConversionReport, Row
+    from wherever_convert.samples import SampleOptions
+    from wherever_edge.bare.manifest import Pixels
+
+__all__ = ["ConversionReport", "Pixels", "Row", "SampleOptions", "convert"]
+
+_HOMES = {
+    "ConversionReport": "wherever_convert.report",
+    "Pixels": "wherever_edge.bare.manifest",
+    "Row": "wherever_convert.report",
+    "SampleOptions": "wherever_convert.samples",
+    "convert": "wherever_convert.conversion",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

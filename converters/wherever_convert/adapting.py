@@ -1,0 +1,95 @@
+"""Fitting a variant's declared pipeline to another model file of the same kind. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from wherever_contracts.errors import ConversionError
+
+if TYPE_CHECKING:
+    from wherever_contracts.manifest import Pipeline, VariantTensors
+    from wherever_contracts.tensors import TensorSpec
+
+
+def adapted(
+    pipeline: Pipeline,
+    old: VariantTensors,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+) -> dict[str, list[dict[str, Any]]]:
+    """A pipeline for a file with other tensor names, or another size of image.
+
+    Names are replaced where they differ and it is clear which stands for which: each side has one
+    tensor, or the names are the same. `size` follows the new input, and so does a `shape` that
+    was the old input's.
+
+    Args:
+        pipeline: the declared steps of the variant that has them.
+        old: that variant's tensors.
+        inputs: what the new file takes.
+        outputs: what it gives.
+
+    Returns:
+        The pipeline as plain data.
+
+    Raises:
+        ConversionError: the tensors cannot be matched.
+    """
+    names = _paired("inputs", [entry.name for entry in old.inputs], [s.name for s in inputs])
+    names |= _paired("outputs", [entry.name for entry in old.outputs], [s.name for s in outputs])
+    replaced = _replaced_values(old, inputs)
+    dump = pipeline.model_dump(mode="json")
+    return {
+        side: [_step(step, names, replaced) for step in dump[side]] for side in ("pre", "post")
+    }
+
+
+def image_size(shape: Sequence[int]) -> tuple[int, int] | None:
+    """Height and width of an image tensor of this shape; None when it is not one, or any size."""
+    if len(shape) != 4:
+        return None
+    size = shape[2:] if shape[1] in (1, 3) else shape[1:3]
+    return (size[0], size[1]) if min(size) > 0 else None
+
+
+def _paired(side: str, old: Sequence[str], new: Sequence[str]) -> dict[str, str]:
+    if sorted(old) == sorted(new):
+        return {}
+    if len(old) == len(new) == 1:
+        return {old[0]: new[0]}
+    raise ConversionError(
+        f"the file's {side} are {', '.join(new)}; the pipeline is for {', '.join(old)}. "
+        f"Give a pipeline that names them (--pipeline FILE)"
+    )
+
+
+def _replaced_values(
+    old: VariantTensors, inputs: Sequence[TensorSpec]
+) -> dict[str, tuple[list[int], list[int]]]:
+    """Parameter -> the value that is replaced, and what by."""
+    if len(old.inputs) != 1 or len(inputs) != 1:
+        return {}
+    before, after = old.inputs[0].shape, inputs[0].shape
+    replaced: dict[str, tuple[list[int], list[int]]] = {}
+    sizes = image_size(before), image_size(after)
+    if sizes[0] and sizes[1]:
+        replaced["size"] = (list(sizes[0]), list(sizes[1]))
+    if len(before) != len(after) or before[1:] != after[1:]:
+        replaced["shape"] = ([1, *before[1:]], [1, *after[1:]])
+    return replaced
+
+
+def _step(
+    step: Mapping[str, Any],
+    names: Mapping[str, str],
+    replaced: Mapping[str, tuple[list[int], list[int]]],
+) -> dict[str, Any]:
+    fresh = dict(step)
+    for parameter in ("name", "to"):
+        if fresh.get(parameter) in names:
+            fresh[parameter] = names[fresh[parameter]]
+    for parameter, (before, after) in replaced.items():
+        if fresh.get(parameter) == before:
+            fresh[parameter] = after
+    return fresh

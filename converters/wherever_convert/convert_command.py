@@ -1,0 +1,183 @@
+"""`wherever convert`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from wherever_contracts.errors import ConversionError
+from wherever_edge.cli import JsonFlag, Output, progress, run
+
+if TYPE_CHECKING:
+    from wherever_edge.bare.manifest import Pixels
+
+_MAX_LABEL_BYTES = 1024 * 1024
+
+
+@run
+def convert(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="An .onnx file, or FILE.py:NAME: a scikit-learn estimator or PyTorch module, or "
+            "a function that returns one. The Python file is run.",
+            show_default=False,
+        ),
+    ],
+    *,
+    samples: Annotated[
+        Path,
+        typer.Option(
+            help="A directory with a folder for each class, a COCO .json, a .csv, or an .npz "
+            "with x and y.",
+            show_default=False,
+        ),
+    ],
+    task: Annotated[
+        Literal["classify", "detect", "embed", "tensors"],
+        typer.Option(help="What the model does.", show_default=False),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="A new directory, or NAME.wherever.", show_default=False
+        ),
+    ],
+    max_drop: Annotated[
+        str | None,
+        typer.Option(help="Refuse when int8 loses more points of the metric: 1% or 0.01."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The model's name.")] = None,
+    version: Annotated[str, typer.Option(help="The package's version.")] = "1.0.0",
+    labels: Annotated[
+        Path | None, typer.Option(help="A file with a class in each line, in the model's order.")
+    ] = None,
+    boundary: Annotated[
+        Literal["device", "site", "anywhere"], typer.Option(help="How far inputs may travel.")
+    ] = "anywhere",
+    precision: Annotated[
+        list[Literal["float32", "int8"]] | None,
+        typer.Option(help="A variant to make; may be repeated. Both by default."),
+    ] = None,
+    calibration: Annotated[
+        Literal["minmax", "entropy", "percentile"],
+        typer.Option(help="How int8 ranges are found."),
+    ] = "minmax",
+    input_size: Annotated[
+        str | None, typer.Option(help="HEIGHTxWIDTH of images, where the file takes any.")
+    ] = None,
+    mean: Annotated[str | None, typer.Option(help="Subtracted: 0.485,0.456,0.406.")] = None,
+    std: Annotated[str | None, typer.Option(help="Divided by: 0.229,0.224,0.225.")] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="What 0-255 is multiplied by before; 1/255 by default.")
+    ] = None,
+    channels: Annotated[
+        Literal["rgb", "bgr"] | None, typer.Option(help="Their order; rgb by default.")
+    ] = None,
+    fit: Annotated[
+        Literal["stretch", "letterbox", "letterbox_top_left"] | None,
+        typer.Option(help="How an image fills the tensor; stretch by default."),
+    ] = None,
+    like: Annotated[
+        str | None,
+        typer.Option(help="PACKAGE or PACKAGE:VARIANT whose signature and pipeline to take."),
+    ] = None,
+    pipeline: Annotated[
+        Path | None, typer.Option(help="A JSON file with the steps: pre, post, signature.")
+    ] = None,
+    label_column: Annotated[str | None, typer.Option(help="Of a .csv: the truth.")] = None,
+    image_column: Annotated[str | None, typer.Option(help="Of a .csv: paths of images.")] = None,
+    images: Annotated[Path | None, typer.Option(help="The directory of a COCO file.")] = None,
+    most_samples: Annotated[
+        int, typer.Option(help="Take no more than this many, evenly.", min=1)
+    ] = 2000,
+    json: JsonFlag = False,
+) -> None:
+    """Convert a model to a package with float32 and int8 variants, and measure both.
+
+    For example: wherever convert model.onnx --samples photos --task classify -o flowers
+    --max-drop 1%
+    """
+    from wherever_convert.conversion import convert as convert_model  # noqa: PLC0415 (numpy)
+    from wherever_convert.samples import SampleOptions  # noqa: PLC0415 (numpy)
+
+    with progress(None, "measuring") as advance:
+        report = convert_model(
+            source,
+            samples=samples,
+            task=task,
+            output=output,
+            name=name,
+            version=version,
+            labels=None if labels is None else _lines(labels),
+            max_drop=None if max_drop is None else fraction(max_drop),
+            boundary=boundary,
+            precisions=precision,
+            pixels=_pixels(input_size, mean, std, scale, channels, fit),
+            reading=SampleOptions(label_column, image_column, images, most_samples),
+            like=like,
+            pipeline=pipeline,
+            calibration=calibration,
+            advance=advance,
+        )
+    Output(json=json).emit(report.to_dict(), report.text)
+
+
+def fraction(text: str) -> float:
+    """The number that "1%" or "0.01" stands for.
+
+    Raises:
+        ConversionError: it is neither.
+    """
+    try:
+        if text.strip().endswith("%"):
+            return float(text.strip()[:-1]) / 100
+        return float(text)
+    except ValueError:
+        raise ConversionError(f"--max-drop takes 1% or 0.01, not {text!r}") from None
+
+
+def _lines(path: Path) -> list[str]:
+    if path.stat().st_size > _MAX_LABEL_BYTES:
+        raise ConversionError(f"{path} has more than {_MAX_LABEL_BYTES} bytes")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ConversionError(f"{path} is no text in UTF-8: {error.reason}") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _pixels(
+    size: str | None,
+    mean: str | None,
+    std: str | None,
+    scale: float | None,
+    channels: str | None,
+    fit: str | None,
+) -> Pixels:
+    from wherever_edge.bare.manifest import Pixels  # noqa: PLC0415 (numpy)
+
+    return Pixels(
+        size=None if size is None else _size(size),
+        scale=scale,
+        mean=None if mean is None else _numbers("--mean", mean),
+        std=None if std is None else _numbers("--std", std),
+        colour=channels,
+        fit=fit,
+    )
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, separator, width = text.lower().partition("x")
+    if separator and height.isdecimal() and width.isdecimal():
+        return int(height), int(width)
+    raise ConversionError(f"--input-size takes HEIGHTxWIDTH, such as 224x224, not {text!r}")
+
+
+def _numbers(option: str, text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ConversionError(f"{option} takes numbers with commas, not {text!r}") from None

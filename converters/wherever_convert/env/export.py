@@ -1,0 +1,66 @@
+"""Make the object that `FILE.py:NAME` names, and write it as ONNX."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wherever_contracts.errors import ConversionError
+from wherever_convert.env.script import fail_in_words, main
+from wherever_convert.sources import described, find_source
+
+
+def export(job: dict[str, Any]) -> dict[str, Any]:
+    """Convert the object.
+
+    Args:
+        job: `file`, `name`, `output`, and perhaps `example`, an .npy file with rows.
+    """
+    source = made(Path(job["file"]), job["name"])
+    if isinstance(source, str):
+        raise ConversionError(f"{job['name']} is {described(source)}, not a model")
+    example = np.load(job["example"], allow_pickle=False) if "example" in job else None
+    model = find_source(source).to_onnx(source, example)
+    Path(job["output"]).write_bytes(model.data)
+    return {
+        "facts": dict(model.facts),
+        "labels": model.labels,
+        "batch": model.batch,
+        "agreement": model.agreement,
+    }
+
+
+def made(path: Path, name: str) -> object:
+    """Run the file, and return its object `name`, or what its function `name` returns."""
+    sys.path.insert(0, str(path.parent))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ConversionError(f"{path.name} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # classes that are defined there may look themselves up
+    try:
+        spec.loader.exec_module(module)
+        found = _attribute(module, path, name)
+        return found() if inspect.isfunction(found) else found
+    except ConversionError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ConversionError(f"{path.name} failed: {fail_in_words(error)}") from error
+
+
+def _attribute(module: Any, path: Path, name: str) -> Any:
+    if not hasattr(module, name):
+        public = sorted(each for each in vars(module) if not each.startswith("_"))
+        raise ConversionError(
+            f"{path.name} has no {name!r} (it has: {', '.join(public) or 'nothing'})"
+        )
+    return getattr(module, name)
+
+
+if __name__ == "__main__":
+    main(export)

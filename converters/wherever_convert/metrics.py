@@ -1,0 +1,194 @@
+"""How good answers are, in plain numpy. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from wherever_contracts.tensors import Array
+
+# COCO's: overlaps that count as found, points of recall, boxes of an image and class.
+OVERLAPS = np.linspace(0.5, 0.95, 10)
+_RECALLS = np.linspace(0, 1, 101)
+_MOST = 100
+
+
+class Found(NamedTuple):
+    """What is in an image: boxes [n, 4] (left, top, right, bottom), scores [n], classes [n]."""
+
+    boxes: Array
+    scores: Array
+    classes: Array
+
+
+class Labelled(NamedTuple):
+    """What should be found: boxes [n, 4], classes [n], and which are crowds [n] (bool)."""
+
+    boxes: Array
+    classes: Array
+    crowd: Array
+
+
+def mean_average_precision(found: Sequence[Found], truth: Sequence[Labelled]) -> float:
+    """COCO's mAP: the mean over classes and overlaps 0.50, 0.55, ... 0.95.
+
+    As COCO does: at most 100 boxes of a class in an image, best first; what lies in a crowd counts
+    neither way; classes of which there is nothing to be found are left out.
+
+    Args:
+        found: by image.
+        truth: by image.
+
+    Returns:
+        0 to 1; 0 when there is nothing to be found.
+    """
+    present = [each.classes[~each.crowd] for each in truth]
+    classes = np.unique(np.concatenate(present)) if present else np.empty(0)
+    if not classes.size:
+        return 0.0
+    return float(np.mean([_average_precisions(found, truth, kind) for kind in classes.tolist()]))
+
+
+def detection_agreement(found: Sequence[Found], reference: Sequence[Found]) -> float:
+    """F1 of detections against those of another variant, at an overlap of 0.5 within a class."""
+    matched = sum(_matches(a, b) for a, b in zip(found, reference, strict=True))
+    total = sum(len(each.scores) for each in (*found, *reference))
+    return 2 * matched / total if total else 1.0
+
+
+def cosine(found: Array, reference: Array) -> float:
+    """Cosine of the angle between two vectors; two zeros are the same."""
+    a, b = found.astype(np.float64).ravel(), reference.astype(np.float64).ravel()
+    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
+    if not lengths:
+        return float(not a.any() and not b.any())
+    return float(a @ b) / lengths
+
+
+def closeness(found: Sequence[Array], reference: Sequence[Array]) -> float:
+    """1 - (root mean square difference / root mean square of the reference), at least 0."""
+    pairs = list(zip(found, reference, strict=True))
+    if any(a.shape != b.shape for a, b in pairs):
+        return 0.0
+    error = sum(float(np.square(a.astype(np.float64) - b).sum()) for a, b in pairs)
+    scale = sum(float(np.square(b.astype(np.float64)).sum()) for _, b in pairs)
+    if not scale:
+        return float(not error)
+    return max(0.0, 1 - (error / scale) ** 0.5)
+
+
+def r_squared(found: Array, truth: Array) -> float:
+    """Coefficient of determination; 1 is perfect, 0 as good as the mean."""
+    spread = float(np.square(truth - truth.mean()).sum())
+    error = float(np.square(truth - found).sum())
+    return 1 - error / spread if spread else float(not error)
+
+
+def overlaps(boxes: Array, others: Array, crowd: Array | None = None) -> Array:
+    """Intersection over union of every box with every other; float64 [n, m].
+
+    Args:
+        boxes: [n, 4].
+        others: [m, 4].
+        crowd: which of the others are crowds [m]: there the union is the box alone.
+    """
+    a, b = boxes.astype(np.float64), others.astype(np.float64)
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    shared = np.prod(np.clip(high - low, 0, None), axis=2)
+    own, theirs = _areas(a)[:, None], _areas(b)[None, :]
+    union = own + theirs - shared
+    if crowd is not None:
+        union = np.where(crowd[None, :], own, union)
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+
+def _areas(boxes: Array) -> Array:
+    areas: Array = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    return areas
+
+
+def _average_precisions(found: Sequence[Found], truth: Sequence[Labelled], kind: int) -> Array:
+    """Average precision of one class at every overlap [10]."""
+    scores: list[Array] = []
+    hits: list[Array] = []
+    ignored: list[Array] = []
+    wanted = 0
+    for own, real in zip(found, truth, strict=True):
+        mine = np.flatnonzero(own.classes == kind)
+        mine = mine[np.argsort(-own.scores[mine], kind="stable")][:_MOST]
+        theirs = np.flatnonzero(real.classes == kind)
+        theirs = theirs[np.argsort(real.crowd[theirs], kind="stable")]
+        crowd = real.crowd[theirs]
+        wanted += int((~crowd).sum())
+        table = overlaps(own.boxes[mine], real.boxes[theirs], crowd)
+        hit, ignore = _assigned(table, crowd)
+        scores.append(own.scores[mine])
+        hits.append(hit)
+        ignored.append(ignore)
+    order = np.argsort(-np.concatenate(scores), kind="stable")
+    hit, ignore = np.concatenate(hits, axis=1), np.concatenate(ignored, axis=1)
+    rows = zip(hit[:, order], ignore[:, order], strict=True)
+    return np.array([_interpolated(h[~i], wanted) for h, i in rows])
+
+
+def _assigned(table: Array, crowd: Array) -> tuple[Array, Array]:
+    """Give each detection, best first, the thing it overlaps most that is still free.
+
+    Args:
+        table: overlaps [detections, things]; crowds are the last things.
+        crowd: which things are crowds; a crowd is never taken.
+
+    Returns:
+        bool [10, detections]: found something; lies in a crowd.
+    """
+    hit = np.zeros((len(OVERLAPS), len(table)), bool)
+    ignore = np.zeros_like(hit)
+    for level, least in enumerate(OVERLAPS):
+        free = np.ones(len(crowd), bool)
+        for row, values in enumerate(table):
+            thing = _best_thing(values, free, crowd, float(least))
+            if thing is not None:
+                ignore[level, row] = crowd[thing]
+                hit[level, row] = not crowd[thing]
+                free[thing] = crowd[thing]
+    return hit, ignore
+
+
+def _best_thing(values: Array, free: Array, crowd: Array, least: float) -> int | None:
+    """The free thing that overlaps most; a crowd only when nothing else overlaps enough."""
+    for group in (free & ~crowd, crowd):
+        candidates = np.flatnonzero(group & (values >= min(least, 1 - 1e-10)))
+        if candidates.size:
+            # the last of equals, as COCO's evaluation takes it
+            best = candidates[values[candidates] == values[candidates].max()]
+            return int(best[-1])
+    return None
+
+
+def _interpolated(hits: Array, wanted: int) -> float:
+    """COCO's average precision: the mean, at 101 recalls, of the best precision from there on."""
+    right = np.cumsum(hits)
+    if not right.size:
+        return 0.0
+    precision = right / np.arange(1, len(right) + 1)
+    best = np.maximum.accumulate(precision[::-1])[::-1]
+    positions = np.searchsorted(right / wanted, _RECALLS, side="left")
+    reached = positions < len(best)
+    return float(np.where(reached, best[np.minimum(positions, len(best) - 1)], 0).mean())
+
+
+def _matches(found: Found, reference: Found) -> int:
+    """How many detections have a partner of their class in the other list."""
+    same = found.classes[:, None] == reference.classes[None, :]
+    table = np.where(same, overlaps(found.boxes, reference.boxes), 0)
+    count = 0
+    while table.size and table.max() >= OVERLAPS[0]:
+        row, column = np.unravel_index(int(table.argmax()), table.shape)
+        table[row, :] = 0
+        table[:, column] = 0
+        count += 1
+    return count

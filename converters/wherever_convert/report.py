@@ -1,0 +1,126 @@
+"""What a conversion made, as data and as text."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wherever_convert.samples.sample import Damaged
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One variant, measured.
+
+    Attributes:
+        variant: its id.
+        precision: of its weights.
+        bytes: of its file.
+        metric: what was measured; more is better.
+        value: the metric's.
+        n: how many samples it was measured on.
+        drop: how much less than the float variant's, in points of the metric (0.01 is one
+            percent point); negative when it is more.
+        agreement: how far its answers are the float variant's, 0 to 1.
+        latency_s: median time in the engine on this machine.
+    """
+
+    variant: str
+    precision: str
+    bytes: int
+    metric: str
+    value: float
+    n: int
+    drop: float
+    agreement: float
+    latency_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionReport:
+    """What was made, of what, and how good it is.
+
+    Attributes:
+        package: the directory or archive that was written.
+        name: the model's.
+        version: the package's.
+        rows: one for each variant, in the package's order.
+        left_out: precision -> why there is no such variant.
+        dataset: the name of the samples.
+        calibration: how many samples the ranges were found on.
+        test: how many were measured on.
+        shared: the same samples did both, as there are too few.
+        damaged: samples that could not be used.
+        pipeline: the steps before and after the engine.
+        source: where the model came from.
+    """
+
+    package: Path
+    name: str
+    version: str
+    rows: tuple[Row, ...]
+    left_out: dict[str, str]
+    dataset: str
+    calibration: int
+    test: int
+    shared: bool
+    damaged: tuple[Damaged, ...]
+    pipeline: dict[str, Any]
+    source: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain data."""
+        data = asdict(self)
+        data["package"] = str(self.package)
+        data["damaged"] = [each._asdict() for each in self.damaged]
+        return data
+
+    def text(self) -> str:
+        """The same for a person."""
+        lines = [f"{self.name} {self.version}: {self.package}", ""]
+        lines += _table(self.rows)
+        lines += [f"no {each} variant: {why}" for each, why in self.left_out.items()]
+        lines += ["", self._samples_line()]
+        lines += [f"left out {each.name}: {each.reason}" for each in self.damaged[:10]]
+        lines += [_step_line(side, step) for side in ("pre", "post") for step in self._steps(side)]
+        return "\n".join(lines)
+
+    def _steps(self, side: str) -> list[dict[str, Any]]:
+        steps: list[dict[str, Any]] = self.pipeline.get(side, [])
+        return steps
+
+    def _samples_line(self) -> str:
+        same = ", the same ones: too few to divide" if self.shared else ""
+        damaged = f"; {len(self.damaged)} damaged" if self.damaged else ""
+        return (
+            f"samples {self.dataset}: measured on {self.test}, calibrated with "
+            f"{self.calibration}{same}{damaged}"
+        )
+
+
+_HEADS = ("variant", "bytes", "metric", "value", "drop", "agrees", "engine ms")
+
+
+def _table(rows: tuple[Row, ...]) -> list[str]:
+    cells = [_HEADS, *(_cells(row) for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(_HEADS))]
+    return ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in cells]
+
+
+def _step_line(side: str, step: dict[str, Any]) -> str:
+    parameters = ", ".join(f"{key}={value}" for key, value in step.items() if key != "op")
+    when = "before" if side == "pre" else "after"
+    return f"{when} the engine: {step['op']}({parameters})"
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (
+        row.variant,
+        f"{row.bytes:,}",
+        row.metric,
+        f"{row.value:.4f}",
+        f"{row.drop:+.4f}",
+        f"{row.agreement:.4f}",
+        f"{row.latency_s * 1000:.2f}",
+    )

@@ -1,0 +1,72 @@
+"""Output that appears whole or not at all: made beside its place, moved there at the end."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from wherever_contracts.errors import ConversionError
+from wherever_edge.packages.archive import write_archive
+from wherever_edge.packages.package import ARCHIVE_SUFFIX, Package, open_directory
+
+
+def check_output(output: Path) -> None:
+    """Refuse a place where something is.
+
+    Raises:
+        ConversionError: it exists and is no empty directory, or its parent does not exist.
+    """
+    if not output.resolve().parent.is_dir():
+        raise ConversionError(f"{output}: the directory {output.parent} does not exist")
+    if output.is_symlink() or output.is_file():
+        raise ConversionError(f"{output} exists already; name another output")
+    if output.is_dir() and (any(output.iterdir()) or is_archive(output)):
+        raise ConversionError(f"{output} exists and is not empty; name another output")
+
+
+def is_archive(output: Path) -> bool:
+    """True when an archive is wanted there."""
+    return output.suffix == ARCHIVE_SUFFIX
+
+
+@contextmanager
+def staging(output: Path) -> Generator[Path]:
+    """An empty directory on the file system of `output`; gone when the block ends."""
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.resolve().parent) as made:
+        yield Path(made)
+
+
+def settle(root: Path, output: Path) -> Package:
+    """Move a finished package directory to its place, or write its archive there.
+
+    Raises:
+        OSError: the place was taken meanwhile.
+    """
+    if is_archive(output):
+        package = open_directory(root)
+        write_archive(package, output)
+        return package
+    root.chmod(0o755)
+    root.replace(output)
+    return open_directory(output)
+
+
+def exchange(fresh: Path, place: Path) -> None:
+    """Put a finished directory where another one is; that one comes back if it fails.
+
+    Between the two renames there is nothing at `place` for an instant; if the process dies just
+    then, what was there is beside it as `.NAME.old`.
+    """
+    aside = place.with_name(f".{place.name}.old")
+    if aside.exists():
+        shutil.rmtree(aside)
+    place.rename(aside)
+    try:
+        fresh.rename(place)
+    except OSError:
+        aside.rename(place)
+        raise
+    shutil.rmtree(aside)
