@@ -35,12 +35,25 @@ class Health(NamedTuple):
 
 
 class Remote:
-    """One box or gateway."""
+    """One box or gateway.
 
-    def __init__(self, host: RemoteHost, place: Place, probe_timeout_s: float) -> None:
+    Args:
+        host: the way to it.
+        place: its distance.
+        probe_timeout_s: how long a probe of its health may take.
+        name: what receipts call it; by default its address.
+
+    Attributes:
+        asked_at: when it was last sent a call, as `time.monotonic` says; 0: never.
+    """
+
+    def __init__(
+        self, host: RemoteHost, place: Place, probe_timeout_s: float, name: str = ""
+    ) -> None:
         self.host = host
-        self.name = host.name
+        self.name = name or host.name
         self.place: Place = place
+        self.asked_at = 0.0
         self._breaker = Breaker()
         self._lock = threading.Lock()
         self._probe_timeout_s = probe_timeout_s
@@ -69,7 +82,7 @@ class Remote:
 
     def infer(self, request: InferRequest, outputs: Outputs, timeout_s: float) -> Outcome:
         """Send the call and wait for what comes of it."""
-        started = monotonic()
+        started = self.asked_at = monotonic()
         try:
             answer = answer_of(self.host.infer(request, timeout_s), outputs)
         except BaseException as error:  # noqa: BLE001 (raised again when it is not ours)
@@ -89,7 +102,7 @@ class Remote:
         Returns:
             A function that gives the call up; `done` is called then too.
         """
-        started = monotonic()
+        started = self.asked_at = monotonic()
         try:
             call = self.host.start(request, timeout_s)
         except BaseException as error:  # noqa: BLE001 (raised again when it is not ours)
@@ -107,6 +120,30 @@ class Remote:
 
         call.add_done_callback(finish)
         return call.cancel
+
+    def move(self, host: RemoteHost) -> RemoteHost:
+        """Reach the same peer another way from now on.
+
+        Returns:
+            The way that is no longer used, to be closed when the calls on it have ended.
+        """
+        with self._lock:
+            if self._closing.is_set():
+                return host
+            old, self.host = self.host, host
+            return old
+
+    def check(self) -> None:
+        """Probe a host that is thought well; when it is not, calls need not find that out."""
+        started = monotonic()
+        try:
+            self.host.probe(self._probe_timeout_s)
+        except AttemptError as error:
+            now = monotonic()
+            with self._lock:
+                if self._breaker.state == "closed":
+                    self._breaker.failed(error, now, self._probe_timeout_s, now - started)
+                    self._watch()
 
     def close(self) -> None:
         """Stop probing and close the connection."""

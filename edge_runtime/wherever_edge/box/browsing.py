@@ -74,7 +74,12 @@ class Browser:
             self._browser = ServiceBrowser(self._zeroconf, SERVICE, handlers=[self._changed])
 
     def tidy(self) -> None:
-        """Start over, after a pause, when somebody floods the network; called now and then."""
+        """Start over, after a pause, when somebody floods the network; to be called now and then.
+
+        Raises:
+            SettingsError: there is no such interface any more.
+            OSError: the interface takes no multicast.
+        """
         if self._zeroconf is not None and len(self._zeroconf.cache.names()) > self._max_names:
             _LOG.warning("mDNS told of more than %d names; starting over", self._max_names)
             self._stop()
@@ -82,6 +87,11 @@ class Browser:
             self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
         elif self._zeroconf is None and not self._closed and monotonic() >= self._resume_at:
             self.start()
+
+    def restart(self) -> None:
+        """Listen and ask anew, on the interfaces that there are now; raises as `start` does."""
+        self._stop()
+        self.start()
 
     def close(self) -> None:
         """Stop listening."""

@@ -200,5 +200,5 @@ def _store(options: BoxOptions) -> Store:
         options.packages,
         unpack_into=home / "unpacked",
         signed=home / "signed",
-        added=(home / "models",),
+        added=[path for path in (home / "models",) if path.is_dir()],
     )
