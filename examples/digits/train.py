@@ -1,4 +1,4 @@
-"""Train the `digits` package: a small int8 network for devices and a CNN for gateways.
+"""Train the `digits` package: a small network for devices, in three forms, and a CNN for gateways.
 
     python examples/digits/train.py             # writes the package that ships in the wheel
     python examples/digits/train.py --into DIR  # writes DIR/digits and DIR/digits-test.npz
@@ -12,8 +12,7 @@ from __future__ import annotations
 import argparse
 import logging
 import platform
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -22,26 +21,30 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-import onnxruntime as ort
 import torch  # type: ignore[import-not-found, unused-ignore] # not in the development environment
-from onnx import TensorProto, helper, numpy_helper
-from onnxruntime import quantization
+from forms import FULL, Floats, Form, folded, int8_form, onnx_form, openvino_form, tflite_form
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import nn  # type: ignore[import-not-found, unused-ignore]
 
 from wherever_convert.builder import build_package
+from wherever_edge.engines.engine import Engine
+from wherever_edge.engines.litert import LiteRtEngine
+from wherever_edge.engines.onnxruntime import OnnxRuntimeEngine
+from wherever_edge.engines.openvino import OpenVinoEngine
 
-Floats: TypeAlias = npt.NDArray[np.float32]
 Labels: TypeAlias = npt.NDArray[np.int64]
 
 SEED = 0
 SIZES = {"train": 898, "calibration": 306, "test": 593}  # 50 %, 17 % and 33 % of 1,797
-FULL = 16.0  # the number of a cell full of ink
 MOST_DISAGREEMENT = 0.01
 MOST_ESCALATED = 0.30
-OPSET, IR_VERSION = 17, 8  # old enough for every supported onnxruntime
+# Engines that read a format, the preferred one first.
+READERS = {
+    "onnx": ["onnxruntime", "openvino"],
+    "tflite": ["litert", "openvino"],
+    "openvino": ["openvino"],
+}
 BUILTIN = Path(__file__).parents[2] / "edge_runtime/wherever_edge/builtin"
 
 
@@ -80,9 +83,14 @@ def main() -> None:
     torch.use_deterministic_algorithms(mode=True)
     logging.disable(logging.WARNING)  # the quantizer advises steps that matter to larger graphs
     splits = load_splits()
-    small = quantized(graph(fit(small_network, splits["train"], SMALL)), splits["train"])
-    large = graph(fit(large_network, splits["train"], LARGE)).SerializeToString()
-    write(into, small, large, splits)
+    mlp = folded(fit(small_network, splits["train"], SMALL))
+    cnn = folded(fit(large_network, splits["train"], LARGE))
+    small = (
+        int8_form("mlp-int8", mlp, splits["train"].images),
+        tflite_form("mlp-litert", mlp),
+        openvino_form("mlp-openvino", mlp),
+    )
+    write(into, small, onnx_form("cnn", cnn), splits)
 
 
 def load_splits() -> dict[str, Split]:
@@ -161,97 +169,29 @@ def _spread(*shape: int) -> torch.Tensor:
     return torch.rand(*shape) * 2 - 1
 
 
-def graph(model: nn.Sequential) -> onnx.ModelProto:
-    """Write a trained network as ONNX: numbers 0 to 16 in, probabilities out.
-
-    Scaling and normalisation are folded into the layers, because a node costs more than its sums.
-    """
-    nodes: list[onnx.NodeProto] = []
-    weights: list[onnx.TensorProto] = []
-    last = "numbers"
-    for position, layer in enumerate(_folded(model)):
-        made = f"layer{position}"
-        op, attributes, arrays = _node(layer)
-        names = [f"{made}.{role}" for role in arrays]
-        weights += map(numpy_helper.from_array, arrays.values(), names)
-        nodes.append(helper.make_node(op, [last, *names], [made], name=made, **attributes))
-        last = made
-    nodes.append(helper.make_node("Softmax", [last], ["scores"], name="softmax", axis=1))
-    shape: list[str | int] = ["n", 64] if isinstance(model[0], nn.Flatten) else ["n", 1, 8, 8]
-    inputs = [helper.make_tensor_value_info("numbers", TensorProto.FLOAT, shape)]
-    outputs = [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 10])]
-    drawn = helper.make_graph(nodes, "digits", inputs, outputs, weights)
-    opsets = [helper.make_opsetid("", OPSET)]
-    return helper.make_model(drawn, opset_imports=opsets, ir_version=IR_VERSION)
+ENGINES: dict[str, type[Engine]] = {
+    "onnx": OnnxRuntimeEngine,
+    "tflite": LiteRtEngine,
+    "openvino": OpenVinoEngine,
+}
 
 
-def _folded(model: nn.Sequential) -> list[nn.Module]:
-    layers: list[nn.Module] = []
-    for layer in model:
-        if isinstance(layer, nn.BatchNorm2d):
-            layers[-1] = nn.utils.fuse_conv_bn_eval(layers[-1], layer)
-        elif not isinstance(layer, nn.Dropout):
-            layers.append(layer)
-    if isinstance(layers[0], nn.Flatten):
-        del layers[0]  # the exported network takes flat rows
-    with torch.no_grad():
-        layers[0].weight /= FULL
-    return layers
-
-
-def _node(layer: nn.Module) -> tuple[str, dict[str, Any], dict[str, Floats]]:
-    """The operator that does what `layer` does, with its attributes and its weights."""
-    if isinstance(layer, nn.ReLU):
-        return "Relu", {}, {}
-    if isinstance(layer, nn.Flatten):
-        return "Flatten", {}, {}
-    weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
-    if isinstance(layer, nn.Linear):
-        return "Gemm", {}, {"weight": np.ascontiguousarray(weight.T), "bias": bias}
-    attributes = {"pads": list(layer.padding) * 2, "strides": list(layer.stride)}
-    return "Conv", attributes, {"weight": weight, "bias": bias}
-
-
-class _Samples(quantization.CalibrationDataReader):  # type: ignore[misc] # untyped base
-    def __init__(self, split: Split) -> None:
-        self._batches = iter([{"numbers": split.images.reshape(-1, 64)}])
-
-    def get_next(self) -> dict[str, Floats] | None:
-        return next(self._batches, None)
-
-
-def quantized(model: onnx.ModelProto, split: Split) -> bytes:
-    """The same network in int8, with the ranges that it takes on `split`.
-
-    Weights are unsigned, because x86 CPUs without VNNI saturate on unsigned by signed bytes.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "int8.onnx"
-        quantization.quantize_static(
-            model,
-            path,
-            _Samples(split),
-            quant_format=quantization.QuantFormat.QDQ,
-            op_types_to_quantize=["Gemm"],
-            per_channel=True,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QUInt8,
-            extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm"]},
-        )
-        return path.read_bytes()
-
-
-def answers(model: bytes, split: Split) -> Floats:
-    """The probabilities [n, 10] that the exported model gives."""
-    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
-    shape = [-1, *session.get_inputs()[0].shape[1:]]
-    scores: Floats = session.run(None, {"numbers": split.images.reshape(shape)})[0]
+def answers(form: Form, split: Split) -> Floats:
+    """The probabilities [n, 10] that a form gives in its engine."""
+    session = ENGINES[form.file_format]().open(
+        list(form.files.values()),
+        file_format=form.file_format,
+        precision=form.precision,
+        threads=1,
+    )
+    shape = [-1, *session.inputs[0].shape[1:]]
+    scores: Floats = session.run({"numbers": split.images.reshape(shape)})["scores"]
     return scores
 
 
 @dataclass(frozen=True)
 class Cascade:
-    """What comes of taking the CNN's answer whenever the small network is unsure."""
+    """What comes of taking the CNN's answer whenever a small network is unsure."""
 
     accuracy: float
     escalated: float
@@ -260,11 +200,10 @@ class Cascade:
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured: the threshold, and by split both accuracies and the cascade."""
+    """What was measured of a form; by split its accuracy and, below the threshold, the cascade."""
 
-    threshold: float
-    small: dict[str, float]
-    large: dict[str, float]
+    accuracy: dict[str, float]
+    threshold: float | None
     cascade: dict[str, Cascade]
 
 
@@ -292,67 +231,82 @@ def choose_threshold(small: Floats, large: Floats, calibration: Split) -> float:
     raise ValueError(f"no threshold is {RULE}")
 
 
-def write(into: Path, small: bytes, large: bytes, splits: dict[str, Split]) -> None:
-    """Measure both models, and write the package and the test split into `into`."""
+def write(into: Path, small: Sequence[Form], large: Form, splits: dict[str, Split]) -> None:
+    """Measure every form, and write the package and the test split into `into`."""
     root = into / "digits"
     root.mkdir(parents=True, exist_ok=True)
-    (root / "mlp-int8.onnx").write_bytes(small)
-    (root / "cnn.onnx").write_bytes(large)
-    build_package(root, manifest(measure(small, large, splits)))
+    for form in (*small, large):
+        for name, content in form.files.items():
+            (root / name).write_bytes(content)
+    build_package(root, manifest(small, large, measure(small, large, splits)))
     images, labels = splits["test"].images.astype(np.uint8), splits["test"].labels.astype(np.uint8)
     np.savez_compressed(into / "digits-test.npz", images=images, labels=labels)
 
 
-def measure(small: bytes, large: bytes, splits: dict[str, Split]) -> Figures:
-    """Choose the threshold on the calibration split, measure on every split, and say so."""
-    scores = {name: (answers(small, each), answers(large, each)) for name, each in splits.items()}
-    threshold = choose_threshold(*scores["calibration"], splits["calibration"])
-    print(f"escalate below {threshold}: {RULE}")
-    figures = Figures(threshold, {}, {}, {})
-    for name, (ours, reference) in scores.items():
-        labels = splits[name].labels
-        figures.small[name] = _share(ours.argmax(axis=1) == labels)
-        figures.large[name] = _share(reference.argmax(axis=1) == labels)
-        figures.cascade[name] = found = cascade(ours, reference, labels, threshold)
-        print(f"{name}: mlp-int8 {figures.small[name]:.2%}, cnn {figures.large[name]:.2%}, {found}")
+def measure(small: Sequence[Form], large: Form, splits: dict[str, Split]) -> dict[str, Figures]:
+    """Measure every form on every split, with a threshold for each small one, and say so."""
+    reference = {name: answers(large, each) for name, each in splits.items()}
+    figures = {form.variant: measured(form, reference, splits) for form in small}
+    figures[large.variant] = Figures(accuracies(reference, splits), None, {})
+    for variant, found in figures.items():
+        print(f"{variant}: {found}")
     return figures
 
 
-def manifest(figures: Figures) -> dict[str, Any]:
+def measured(form: Form, reference: dict[str, Floats], splits: dict[str, Split]) -> Figures:
+    """Choose a form's threshold on the calibration split, and measure on every split."""
+    scores = {name: answers(form, each) for name, each in splits.items()}
+    threshold = choose_threshold(
+        scores["calibration"], reference["calibration"], splits["calibration"]
+    )
+    cascades = {
+        name: cascade(scores[name], reference[name], each.labels, threshold)
+        for name, each in splits.items()
+    }
+    return Figures(accuracies(scores, splits), threshold, cascades)
+
+
+def accuracies(scores: dict[str, Floats], splits: dict[str, Split]) -> dict[str, float]:
+    """The share of each split that probabilities get right."""
+    return {
+        name: _share(scores[name].argmax(axis=1) == each.labels) for name, each in splits.items()
+    }
+
+
+def manifest(small: Sequence[Form], large: Form, figures: dict[str, Figures]) -> dict[str, Any]:
     """`model.json`, but for the files' digests."""
     numbers = {"dtype": "float32", "shape": [8, 8], "min": 0, "max": FULL}
+    everywhere = ["device", "nearby", "cloud"]
     return {
         "name": "digits",
         "version": "1.0.0",
         "summary": "Tells which digit was written, from an image or from 8 x 8 amounts of ink.",
         "licence": "Apache-2.0 AND CC-BY-4.0",
         "boundary": "anywhere",
-        "reference": "cnn",
+        "reference": large.variant,
         "signature": {
             "inputs": [{"name": "image", "kind": "image", "numbers": numbers}],
             "outputs": [_tensor("scores", 10)],
             "value": {"kind": "label", "scores": "scores", "labels": list("0123456789")},
         },
         "variants": [
-            _variant("mlp-int8", "int8", ["device", "nearby", "cloud"], [64], figures.small)
-            | {"escalate_below": figures.threshold},
-            _variant("cnn", "float32", ["cloud"], [1, 8, 8], figures.large),
+            *(_variant(form, everywhere, [64], figures[form.variant]) for form in small),
+            _variant(large, ["cloud"], [1, 8, 8], figures[large.variant]),
         ],
         "provenance": _provenance(figures),
     }
 
 
-def _variant(
-    name: str, precision: str, places: list[str], shape: list[int], accuracy: dict[str, float]
-) -> dict[str, Any]:
+def _variant(form: Form, places: list[str], shape: list[int], figures: Figures) -> dict[str, Any]:
     ink = {"op": "ink_numbers", "name": "image", "to": "numbers", "shape": [8, 8], "full": FULL}
     scores = _tensor("scores", -1, 10)
     return {
-        "id": name,
-        "format": "onnx",
-        "precision": precision,
+        "id": form.variant,
+        "format": form.file_format,
+        "precision": form.precision,
         "places": places,
-        "files": [{"path": f"{name}.onnx"}],
+        "files": [{"path": name} for name in form.files],
+        "needs": {"engines": READERS[form.file_format]},
         "tensors": {
             "inputs": [_tensor("numbers", -1, *shape)],
             "outputs": [scores],
@@ -362,7 +316,8 @@ def _variant(
             "pre": [ink, {"op": "reshape", "name": "numbers", "shape": [1, *shape]}],
             "post": [{"op": op, "name": "scores"} for op in ("first_row", "max_confidence")],
         },
-        "quality": [_quality(split, accuracy[split]) for split in ("test", "calibration")],
+        "quality": [_quality(split, figures.accuracy[split]) for split in ("test", "calibration")],
+        "escalate_below": figures.threshold,
     }
 
 
@@ -375,8 +330,9 @@ def _quality(split: str, accuracy: float) -> dict[str, Any]:
     return {"dataset": dataset, "metric": "accuracy", "value": accuracy, "n": SIZES[split]}
 
 
-def _provenance(figures: Figures) -> dict[str, Any]:
-    tools = ("numpy", "onnx", "onnxruntime", "scikit-learn", "torch")
+def _provenance(figures: dict[str, Figures]) -> dict[str, Any]:
+    tools = ("numpy", "onnx", "onnxruntime", "openvino", "ai-edge-litert", "scikit-learn", "torch")
+    cascades = {variant: found.cascade for variant, found in figures.items() if found.cascade}
     return {
         "data": {
             "name": "Optical Recognition of Handwritten Digits, as scikit-learn carries it",
@@ -387,9 +343,13 @@ def _provenance(figures: Figures) -> dict[str, Any]:
         "split": {"method": "stratified by label", **SIZES},
         "script": "examples/digits/train.py",
         "seed": SEED,
-        "recipes": {"mlp-int8": asdict(SMALL), "cnn": asdict(LARGE)},
+        "recipes": {"mlp": asdict(SMALL), "cnn": asdict(LARGE)},
         "tools": {"python": platform.python_version()} | {name: version(name) for name in tools},
-        "escalation": {"rule": RULE} | {k: asdict(found) for k, found in figures.cascade.items()},
+        "escalation": {"rule": RULE}
+        | {
+            variant: {split: asdict(found) for split, found in by_split.items()}
+            for variant, by_split in cascades.items()
+        },
     }
 
 

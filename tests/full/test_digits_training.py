@@ -54,7 +54,7 @@ def test_training_again_gives_the_committed_accuracies_within_a_point(retrained)
     again = open_package(retrained / "digits")
     again.verify()
     committed = accuracies(Store().get("digits"))
-    assert len(committed) == 4
+    assert len(committed) == 8
     assert accuracies(again) == pytest.approx(committed, abs=0.01)
 
 

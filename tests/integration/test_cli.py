@@ -304,8 +304,11 @@ def test_the_doctor_finds_a_whole_installation_well():
         "packages",
         "gateways",
     }
-    (engine,) = [f for f in report["findings"] if f["area"] == "engines"]
-    assert "CPUExecutionProvider" in engine["text"]
+    engines = [f["text"] for f in report["findings"] if f["area"] == "engines"]
+    assert [text.split()[0] for text in engines] == ["litert", "onnxruntime", "openvino"]
+    assert all("of 20 digits read right" in text for text in engines)
+    assert "CPUExecutionProvider, mlp-int8 in int8" in engines[1]
+    assert "mlp-openvino in float32" in engines[2]
 
 
 def test_the_doctor_fails_when_a_gateway_is_not_there_or_says_nothing(
@@ -387,11 +390,17 @@ def test_a_plug_in_that_cannot_be_imported_hides_no_other_command(tmp_path):
     assert "nowhere_at_all" in error["message"]
 
 
+EXTRA_MODULES = (
+    *("cv2", "PIL", "starlette", "uvicorn", "matplotlib", "onnx", "skl2onnx"),
+    *("openvino", "ai_edge_litert"),
+)
+
+
 def without_extras(*arguments):
     """The command where no extra is installed: importing what they bring fails."""
     program = (
         "import sys\n"
-        "for name in ('cv2', 'PIL', 'starlette', 'uvicorn', 'matplotlib'):\n"
+        f"for name in {EXTRA_MODULES}:\n"
         "    sys.modules[name] = None\n"
         "from wherever.cli import main\n"
         "main()"
@@ -403,7 +412,7 @@ def without_extras(*arguments):
 def test_without_extras_the_doctor_is_content_and_names_the_commands_that_install_them():
     done = without_extras("doctor")
     assert done.returncode == 0
-    for extra in ("image", "gateway", "plot"):
+    for extra in ("image", "gateway", "plot", "convert", "openvino", "litert"):
         assert f"pip install 'wherever[{extra}]'" in said(done)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from wherever_contracts.errors import EngineError, SettingsError
+from wherever_contracts.errors import EngineError
 from wherever_devices.machine import EngineState, unable
 from wherever_edge import plugins
 
@@ -65,6 +65,6 @@ class InstalledEngines:
     def _state(self, name: str) -> EngineState:
         try:
             engine = self._engine(name)
-        except SettingsError as error:
+        except Exception as error:  # noqa: BLE001 (the named boundary: plug-ins raise anything)
             return EngineState((), f"broken: {error}")
         return EngineState(engine.formats, engine.missing())

@@ -21,26 +21,31 @@ from wherever_contracts.errors import WhereverError
 from wherever_devices.machine import default_threads, probe
 from wherever_edge import plugins
 from wherever_edge.builtin import digits_test_split
+from wherever_edge.engines.installed import GROUP
 from wherever_edge.host import LoadedVariant, LocalHost
 from wherever_edge.inputs import InputChecker
 from wherever_edge.packages.store import Store
 
 if TYPE_CHECKING:
+    from wherever_contracts.manifest import Variant
     from wherever_edge.engines.engine import Engine
     from wherever_edge.packages.store import Package
 
 State: TypeAlias = Literal["ok", "warn", "fail"]
 
-# Extra -> the modules it brings; a test compares the extras with those of the distribution.
+# Extra -> the modules it brings; a test compares the extras with those of the distribution. Those
+# that bring an engine are looked at with the engines.
 EXTRAS: Mapping[str, Mapping[str, str]] = {
     "image": {"PIL": "Pillow", "cv2": "OpenCV"},
     "gateway": {"starlette": "starlette", "uvicorn": "uvicorn"},
     "plot": {"matplotlib": "matplotlib"},
+    "convert": {"onnx": "onnx", "skl2onnx": "skl2onnx"},
 }
 _FOR: Mapping[str, str] = {
     "image": "reading, sending and drawing images",
     "gateway": "`wherever gateway` over HTTP",
     "plot": "`wherever demo --save`",
+    "convert": "`wherever convert`",
 }
 _BASE = ("numpy", "onnxruntime", "grpcio", "protobuf", "pydantic")
 _PREFIX = "WHEREVER_"
@@ -94,11 +99,10 @@ def look_at_installation() -> Iterator[Finding]:
 
 def look_at_engines() -> Iterator[Finding]:
     """Each engine that is registered: does it load the built-in model, and does it read digits?"""
-    names = sorted(plugins.entry_points("wherever.engines"))
-    findings = [_engine(name) for name in names]
-    if not any(finding.state == "ok" for finding in findings):
+    looks = [_engine(name) for name in sorted(plugins.entry_points(GROUP))]
+    if not any(works for works, _ in looks):
         yield Finding("engines", "fail", "no engine works", "pip install --upgrade onnxruntime")
-    yield from findings
+    yield from (finding for _, finding in looks)
 
 
 def look_at_packages(store: Store) -> Iterator[Finding]:
@@ -188,18 +192,25 @@ def _extra(extra: str, modules: Mapping[str, str]) -> Finding:
     return Finding("installed", "ok", f"extra {extra}: {', '.join(found)}")
 
 
-def _engine(name: str) -> Finding:
+def _engine(name: str) -> tuple[bool, Finding]:
+    """Does the engine work, and what is to be said of it?"""
     try:
-        return _tried(name, plugins.load("wherever.engines", name)())
+        engine: Engine = plugins.load(GROUP, name)()
+        missing = engine.missing()
+        if missing:  # another engine runs the variants: no reason to worry
+            return False, Finding("engines", "ok", f"{name}, which is optional, is {missing}")
+        found = _tried(name, engine)
     except Exception as error:  # noqa: BLE001 (the named boundary: plug-ins raise anything)
         text = f"{name} does not work: {error}"
-        return Finding("engines", "warn", text, f"install it again, or remove the plug-in {name!r}")
+        mend = f"install it again, or remove the plug-in {name!r}"
+        return False, Finding("engines", "warn", text, mend)
+    return found.state == "ok", found
 
 
 def _tried(name: str, engine: Engine) -> Finding:
     """Read some digits whose labels are known."""
     package = Store().get("digits")
-    variant = next((v for v in package.present() if v.format in engine.formats), None)
+    variant = next((v for v in package.present() if _reads(name, engine, v)), None)
     if variant is None:
         text = f"{name} reads {', '.join(engine.formats)}: not tried, no built-in model is of these"
         return Finding("engines", "warn", text)
@@ -216,10 +227,18 @@ def _tried(name: str, engine: Engine) -> Finding:
     right = sum(int(answer == label) for answer, label in zip(answers, labels, strict=True))
     facts = session.facts
     session.close()
-    text = f"{name} {facts.version} on {facts.provider}: {right} of {_TRIED} digits read right"
+    text = (
+        f"{name} {facts.version} on {facts.provider}, {variant.id} in {facts.precision}: "
+        f"{right} of {_TRIED} digits read right"
+    )
     if right < _TRIED * 0.8:
         return Finding("engines", "warn", text, "it computes wrongly here: install another version")
     return Finding("engines", "ok", text)
+
+
+def _reads(name: str, engine: Engine, variant: Variant) -> bool:
+    """True for a variant that is meant for this engine before any other."""
+    return variant.format in engine.formats and variant.needs.engines[:1] == (name,)
 
 
 def _package(package: Package, host: LocalHost) -> Finding:
