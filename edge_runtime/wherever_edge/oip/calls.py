@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
-from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from wherever_edge.oip.link import INFER
 
 if TYPE_CHECKING:
     from wherever_contracts.wire.tensors import InferResponse
+    from wherever_edge.oip.allotted import Allotted
     from wherever_edge.oip.connection import Connection
     from wherever_edge.oip.link import Link
 
@@ -24,14 +24,13 @@ class RemoteCall:
     Args:
         connection: the way to the host.
         data: the request.
-        timeout_s: how long the call may take, None for no limit.
+        time: the time that the call has.
     """
 
-    def __init__(self, connection: Connection, data: bytes, timeout_s: float | None) -> None:
+    def __init__(self, connection: Connection, data: bytes, time: Allotted) -> None:
         self._connection = connection
         self._data = data
-        self._timeout_s = timeout_s
-        self._started = monotonic()
+        self._time = time
         self._outcome: Future[InferResponse] = Future()
         self._cancelled = False
         self._tries = 0
@@ -61,7 +60,7 @@ class RemoteCall:
         self._sent.cancel()
 
     def _send(self) -> None:
-        left = self._connection.time_left(self._started, self._timeout_s)
+        left = self._time.left_s(self._connection.name)
         link = self._connection.links.enter()
         self._tries += 1
         try:
@@ -85,7 +84,7 @@ class RemoteCall:
             elif self._tries == 1 and self._connection.broken_off(sent):
                 self._send()
             else:
-                failure = self._connection.failure(sent, link, self._started, self._timeout_s)
+                failure = self._connection.failure(sent, link, self._time)
                 self._outcome.set_exception(failure)
         except Exception as error:  # noqa: BLE001 (raised by `result`, or it would wait forever)
             self._outcome.set_exception(error)

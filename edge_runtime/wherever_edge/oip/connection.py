@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import monotonic
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 
@@ -14,10 +13,12 @@ from wherever_contracts.errors import (
     ClosedError,
     DeadlineError,
     RefusedError,
+    UnreachableError,
 )
 from wherever_contracts.wire import metadata
 from wherever_contracts.wire.messages import WireError, decode_response, encode_request
 from wherever_contracts.wire.tensors import InferRequest, InferResponse
+from wherever_edge.oip.allotted import Allotted
 from wherever_edge.oip.endpoints import Endpoint
 from wherever_edge.oip.link import (
     HEALTH_CHECK,
@@ -30,6 +31,9 @@ from wherever_edge.oip.link import (
 from wherever_edge.oip.links import Links
 from wherever_edge.oip.security import Way
 from wherever_edge.oip.status import CODE_KEY, PING_KEY, attempt_error
+
+if TYPE_CHECKING:
+    from wherever_edge.oip.calls import RemoteCall
 
 T = TypeVar("T")
 
@@ -51,47 +55,90 @@ class Connection:
         self.links = Links(endpoint, max_bytes=max_bytes, way=way)
         self._max_bytes = max_bytes
 
-    def infer(self, request: InferRequest, timeout_s: float | None) -> InferResponse:
+    def infer(self, request: InferRequest, time: Allotted) -> InferResponse:
         """Send a call and wait for its answer."""
-        return self.answer(self.exchange(INFER, self.encoded(request), timeout_s))
+        return self.answer(self.exchange(INFER, self.encoded(request), time))
 
-    def is_well(self, timeout_s: float | None) -> bool:
+    def start(self, request: InferRequest, time: Allotted) -> RemoteCall:
+        """Send a call without waiting."""
+        from wherever_edge.oip.calls import RemoteCall  # noqa: PLC0415 (which imports this module)
+
+        return RemoteCall(self, self.encoded(request), time)
+
+    def find(self, limit_s: float, time: Allotted) -> None:
+        """Make sure that a server of gRPC answers, whatever it says.
+
+        Args:
+            limit_s: how long it may take.
+            time: the time of the call that it is asked for.
+
+        Raises:
+            UnreachableError: none does.
+            DeadlineError: none did in time.
+            ClosedError: the connection was closed.
+        """
+        link = self.links.enter()
+        try:
+            link.unary(HEALTH_CHECK)(b"", limit_s)
+        except grpc.RpcError as error:
+            assert isinstance(error, grpc.Call)  # noqa: S101 (grpcio raises no others here)
+            failure = self.failure(error, link, time)
+            if isinstance(failure, UnreachableError | DeadlineError | ClosedError):
+                raise failure from error
+        except ValueError as error:  # the channel was closed in between
+            raise self.links.closed_error() from error
+        finally:
+            link.leave()
+
+    def renew(self) -> None:
+        """Let later calls connect anew."""
+        link = self.links.enter()
+        link.leave()
+        self.links.renew(link)
+
+    def close(self) -> None:
+        """Close the connection; calls that run end with an error."""
+        self.links.close()
+
+    @property
+    def pings(self) -> bool:
+        """Whether the server allows pings."""
+        return self.links.pings
+
+    def is_well(self, time: Allotted) -> bool:
         """Whether the server says that it serves; later calls connect anew if it says nothing."""
         link = self.links.enter()
         link.leave()
         try:
-            return self._is_well(timeout_s)
+            return self._is_well(time)
         except DeadlineError:
             self.links.renew(link)
             raise
 
-    def server_metadata(self, timeout_s: float | None) -> metadata.ServerMetadata:
+    def server_metadata(self, time: Allotted) -> metadata.ServerMetadata:
         """What the server says about itself."""
-        reply = self.exchange(SERVER_METADATA, b"", timeout_s)
+        reply = self.exchange(SERVER_METADATA, b"", time)
         return self._read(metadata.decode_server_metadata, reply)
 
-    def model_metadata(
-        self, model: str, version: str, timeout_s: float | None
-    ) -> metadata.ModelMetadata:
+    def model_metadata(self, model: str, version: str, time: Allotted) -> metadata.ModelMetadata:
         """What the server says about a model."""
         name = metadata.ModelName(model, version)
         asked = metadata.encode_model_name("ModelMetadataRequest", name)
-        reply = self.exchange(MODEL_METADATA, asked, timeout_s)
+        reply = self.exchange(MODEL_METADATA, asked, time)
         return self._read(metadata.decode_model_metadata, reply)
 
-    def exchange(self, method: str, data: bytes, timeout_s: float | None) -> bytes:
+    def exchange(self, method: str, data: bytes, time: Allotted) -> bytes:
         """Send bytes and wait for bytes, once more if the server breaks the call off."""
-        started = monotonic()
         retried = False
         while True:
-            left = self.time_left(started, timeout_s)
+            left = time.left_s(self.name)
             link = self.links.enter()
             try:
                 return link.unary(method)(data, left, link.metadata)
             except grpc.RpcError as error:
                 assert isinstance(error, grpc.Call)  # noqa: S101 (grpcio raises no others here)
                 if retried or not self.broken_off(error):
-                    raise self.failure(error, link, started, timeout_s) from error
+                    raise self.failure(error, link, time) from error
                 retried = True
             except ValueError as error:  # the channel was closed in between
                 raise self.links.closed_error() from error
@@ -126,27 +173,12 @@ class Connection:
             self.links.allow_pings()
         return response
 
-    def time_left(self, started: float, timeout_s: float | None) -> float | None:
-        """What is left of `timeout_s` since `started`.
-
-        Raises:
-            DeadlineError: nothing is.
-        """
-        if timeout_s is None:
-            return None
-        left = started + timeout_s - monotonic()
-        if left <= 0:
-            raise DeadlineError(f"no time was left to ask {self.name} ({timeout_s:.3g} s in all)")
-        return left
-
     def broken_off(self, error: grpc.Call) -> bool:
         """True when the server cancelled the call: it stops, and another may take its place."""
         cancelled = error.code().name == "CANCELLED" or error.details() == _GIVEN_UP
         return cancelled and not self.links.closed
 
-    def failure(
-        self, error: grpc.Call, link: Link, started: float, timeout_s: float | None
-    ) -> AttemptError | ClosedError:
+    def failure(self, error: grpc.Call, link: Link, time: Allotted) -> AttemptError | ClosedError:
         """What it means that a call on `link` ended with `error`."""
         status = error.code().name
         if self.links.closed and status == "CANCELLED":
@@ -161,15 +193,15 @@ class Connection:
             host=self.name,
             details=details,
             code=str(trailing.get(CODE_KEY, "")),
-            elapsed_s=monotonic() - started,
-            timeout_s=timeout_s,
+            elapsed_s=time.elapsed_s,
+            timeout_s=time.timeout_s,
         )
 
-    def _is_well(self, timeout_s: float | None) -> bool:
+    def _is_well(self, time: Allotted) -> bool:
         try:
-            reply = self.exchange(HEALTH_CHECK, metadata.encode_health_request(), timeout_s)
+            reply = self.exchange(HEALTH_CHECK, metadata.encode_health_request(), time)
         except RefusedError:
-            reply = self.exchange(SERVER_READY, b"", timeout_s)
+            reply = self.exchange(SERVER_READY, b"", time)
             return self._read(metadata.decode_ready, reply)
         return self._read(metadata.decode_health, reply) == metadata.SERVING
 

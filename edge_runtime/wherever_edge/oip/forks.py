@@ -2,17 +2,33 @@
 
 gRPC's threads and sockets do not survive a fork. What a child sees when it goes on regardless was
 tried with grpcio 1.85: mostly an answer, but also calls that hang past their deadline, and 4
-crashes in 60 forks of a busy parent. So a child gets an error, always the same one.
+crashes in 60 forks of a busy parent. So a child never uses gRPC: it goes over REST, on connections
+of its own, and where there is no REST it gets an error, always the same one.
 """
 
 from __future__ import annotations
 
 import os
+import weakref
+from typing import Protocol
 
 from wherever_contracts.errors import ForkedError
 
 _used = False
 _forked_after_use = False
+
+
+class Forkable(Protocol):
+    """What has to begin anew in a child."""
+
+    def after_fork(self) -> object:
+        """Drop what belongs to the parent; gives it back, so that nothing of it is ever freed."""
+        ...
+
+
+def begin_anew_in_children(one: Forkable) -> None:
+    """Call `one.after_fork()` in every child of this process, for as long as `one` lives."""
+    _forkables.add(one)
 
 
 def note_use() -> None:
@@ -33,11 +49,17 @@ def refuse_in_child() -> None:
         ForkedError: this is such a child.
     """
     if _forked_after_use:
-        raise ForkedError(
-            "this process was forked from one that had already used the network, and gRPC does "
-            "not work in such a child; start the process another way (multiprocessing's 'spawn' "
-            "or 'forkserver'), or make the first call over the network after the fork"
-        )
+        raise error()
+
+
+def error(more: str = "") -> ForkedError:
+    """The error of a child that needs gRPC; `more` says what else was tried."""
+    return ForkedError(
+        "this process was forked from one that had already used the network, and gRPC does "
+        "not work in such a child; let the gateway serve HTTP beside gRPC, start the process "
+        "another way (multiprocessing's 'spawn' or 'forkserver'), or make the first call over "
+        f"the network after the fork{f' ({more})' if more else ''}"
+    )
 
 
 def in_child() -> bool:
@@ -45,9 +67,15 @@ def in_child() -> bool:
     return _forked_after_use
 
 
+_forkables: weakref.WeakSet[Forkable] = weakref.WeakSet()
+# what children inherited: freeing it would end what the parent still uses
+_inherited: list[object] = []
+
+
 def _after_fork() -> None:
     global _forked_after_use  # noqa: PLW0603 (a fact about the process)
     _forked_after_use = _forked_after_use or _used
+    _inherited.extend([one.after_fork() for one in list(_forkables)])
 
 
 if hasattr(os, "register_at_fork"):

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 Protocol: TypeAlias = Literal["grpc", "rest"]
@@ -91,3 +92,18 @@ def share(left_s: float | None, *, more_to_ask: bool) -> float:
     if left_s is None:
         return LONGEST_ASKING_S
     return min(left_s / 2, LONGEST_ASKING_S) if more_to_ask else left_s
+
+
+def ports_to_ask(ports: Sequence[int], grpc_port: int, *, silent: bool) -> tuple[int, ...]:
+    """Where to look for REST, in this order.
+
+    Args:
+        ports: where it may be.
+        grpc_port: where gRPC was asked for.
+        silent: whether nothing at all came from there. Then it is not asked again, while there is
+            another one; otherwise it comes first: a proxy for HTTP/1.1 may stand there.
+    """
+    others = tuple(port for port in ports if port != grpc_port)
+    if silent:
+        return others or tuple(ports)
+    return tuple(port for port in ports if port == grpc_port) + others

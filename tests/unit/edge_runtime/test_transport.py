@@ -10,6 +10,7 @@ from wherever_edge.oip.transport import (
     BEATEN_TIMES,
     LONGEST_ASKING_S,
     Transport,
+    ports_to_ask,
     share,
 )
 
@@ -94,3 +95,12 @@ def test_half_of_the_time_is_kept_for_what_is_asked_next() -> None:
     assert share(2.0, more_to_ask=False) == 2.0
     assert share(60.0, more_to_ask=True) == LONGEST_ASKING_S
     assert share(None, more_to_ask=False) == LONGEST_ASKING_S
+
+
+def test_where_something_answered_rest_is_looked_for_first_and_where_nothing_did_not_at_all() -> (
+    None
+):
+    assert ports_to_ask((8000, 8001), 8001, silent=False) == (8001, 8000)
+    assert ports_to_ask((8000, 8001), 8001, silent=True) == (8000,)
+    assert ports_to_ask((443,), 8001, silent=True) == (443,)
+    assert ports_to_ask((1,), 1, silent=True) == (1,)

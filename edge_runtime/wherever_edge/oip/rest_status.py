@@ -1,0 +1,97 @@
+"""What a call over REST that was not answered means to the caller."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+
+from wherever_contracts import errors
+from wherever_contracts.errors import AttemptError
+from wherever_edge.oip.status import worded
+
+_KINDS: dict[int, type[AttemptError]] = {
+    401: errors.NotAllowedError,
+    403: errors.NotAllowedError,
+    407: errors.UnreachableError,
+    408: errors.DeadlineError,
+    429: errors.OverloadedError,
+    501: errors.RefusedError,
+    503: errors.UnreachableError,
+    504: errors.DeadlineError,
+}
+
+_PROXY_ADVICE = "the proxy on the way wants a name and a password: http://name:password@host:port"
+_TRUST_ADVICE = (
+    "its certificate is not one that is trusted here; if it is the right server, give its "
+    "certificate (ca_file), or pair with it again"
+)
+
+
+def status_error(
+    status: int,
+    *,
+    host: str,
+    details: str,
+    code: str = "",
+    retry_after: str = "",
+    elapsed_s: float,
+    timeout_s: float | None,
+) -> AttemptError:
+    """What an answer with an HTTP status other than 200 means.
+
+    Args:
+        status: the status.
+        host: what to call the host in the message.
+        details: the text that came with the status.
+        code: our error code from the headers; "" when something else than our server answered.
+        retry_after: the header of that name, or "".
+        elapsed_s: how long the call took.
+        timeout_s: how long it was given, None for no limit.
+    """
+    label = f"HTTP {status}, {code}" if code else f"HTTP {status}"
+    advice = f"try again after {retry_after} s" if retry_after.isdigit() else ""
+    return worded(
+        _kind(status, code),
+        f"{label}: {details or 'no details'}",
+        _PROXY_ADVICE if status == 407 else advice,
+        host,
+        elapsed_s=elapsed_s,
+        timeout_s=timeout_s,
+    )
+
+
+def failure_error(
+    error: Exception, *, host: str, timed_out: bool, elapsed_s: float, timeout_s: float | None
+) -> AttemptError:
+    """What it means that there was no answer at all.
+
+    Args:
+        error: what ended the call.
+        host: what to call the host in the message.
+        timed_out: whether it ended because its time was over.
+        elapsed_s: how long the call took.
+        timeout_s: how long it was given, None for no limit.
+    """
+    kind: type[AttemptError] = errors.DeadlineError if timed_out else errors.UnreachableError
+    advice = ""
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
+        kind, advice = errors.UntrustedPeerError, _TRUST_ADVICE
+    words = " ".join(str(error).split())[:300] or "no details"
+    cause = f"{type(error).__name__}: {words}"
+    return worded(kind, cause, advice, host, elapsed_s=elapsed_s, timeout_s=timeout_s)
+
+
+def _kind(status: int, code: str) -> type[AttemptError]:
+    if status in _KINDS:
+        return _KINDS[status]
+    if status >= 500:
+        # without our code it is a proxy that speaks, about a server that it does not reach
+        from_proxy = status == 502 and not code
+        return errors.UnreachableError if from_proxy else errors.RemoteError
+    return errors.RefusedError if status >= 400 else errors.UnreachableError
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
