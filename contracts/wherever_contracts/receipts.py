@@ -70,6 +70,7 @@ class Receipt:
         cache: "hit" when the answer was kept from an earlier call, "miss" when it was looked for
             and not there, "off" when nobody asked for it.
         protocol: how the answer travelled: "grpc" or "rest"; "" when it did not.
+        passed_over: on the device, better variants and engines that could not be taken, and why.
     """
 
     id: str
@@ -88,6 +89,7 @@ class Receipt:
     started_at: float = field(default=0.0)
     cache: Literal["hit", "miss", "off"] = "off"
     protocol: str = ""
+    passed_over: tuple[str, ...] = ()
 
     def __getattr__(self, name: str) -> Any:
         """What ran, by its own name: `receipt.variant`, `receipt.engine`, `receipt.trust`, ..."""

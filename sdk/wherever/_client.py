@@ -29,6 +29,8 @@ from wherever_edge.oip.endpoints import Endpoint
 from wherever_edge.packages.store import Store
 
 if TYPE_CHECKING:
+    from wherever._cache import ResultCache
+    from wherever._kept import KeptAnswers
     from wherever._prediction import Prediction
     from wherever_contracts.places import Boundary, Mode, Place
     from wherever_edge.bare.manifest import Task
@@ -94,6 +96,7 @@ class Client:
         self._store: Store | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._watcher: Watcher | None = None
+        self._cache: ResultCache | None = None
         self._remotes = {
             name: Remote(
                 RemoteHost(endpoint, max_bytes=settings.max_message_bytes),
@@ -222,6 +225,8 @@ class Client:
             remote.close()
         if self._pool is not None:
             self._pool.shutdown(wait=False)
+        if self._cache is not None:
+            self._cache.close()
         if self._host is not None:
             self._host.close()
 
@@ -273,6 +278,7 @@ class Client:
             remotes=self._remotes,
             remote_timeout_s=self.settings.remote_timeout_s,
             in_thread=self.in_thread,
+            kept=lambda: self._kept(package, device),
         )
 
     async def in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
@@ -302,6 +308,23 @@ class Client:
             if self._host is None:
                 self._host = LocalHost(self.store, distance="device", threads=self.settings.threads)
             return self._host
+
+    def _kept(self, package: Package, device: LoadedVariant | None) -> KeptAnswers:
+        """The result cache, for calls of a package."""
+        from wherever._cache import ResultCache  # noqa: PLC0415 (not every client keeps answers)
+        from wherever._device_key import device_key  # noqa: PLC0415
+        from wherever._kept import KeptAnswers  # noqa: PLC0415
+
+        with loading(), self._lock:
+            if self._cache is None:
+                home = self.settings.home
+                self._cache = ResultCache(
+                    home / "cache",
+                    max_bytes=self.settings.cache_max_bytes,
+                    device_key=device_key(home),
+                )
+        digest = signature_digest(package.manifest.signature)
+        return KeptAnswers(self._cache, package, digest, device)
 
     def _watch(self) -> None:
         """Notice signed updates from now on, on a device that has some or follows a registry."""

@@ -16,22 +16,34 @@ def explain(prediction: Prediction) -> str:
     receipt = prediction.receipt
     lines = [
         ("answer", _answer(prediction.value, prediction.confidence)),
-        ("from", f"{receipt.place} ({receipt.host})" + (", degraded" if receipt.degraded else "")),
+        ("from", _origin(receipt)),
         ("because", receipt.reason),
         ("ran", _what_ran(receipt)),
         ("took", _times(receipt)),
         *(("tried", _attempt(record)) for record in receipt.attempts),
+        *(("passed over", why) for why in receipt.passed_over),
         *(("not asked", f"{host}: {why}") for host, why in receipt.alternatives.items()),
         ("asked for", _wish(receipt)),
         ("package", f"sha256 {receipt.ran.package_digest[:12]}, trust: {receipt.ran.trust}"),
         ("id", receipt.id),
     ]
-    return "\n".join(f"{name:>10}  {text}" for name, text in lines)
+    return "\n".join(f"{name:>11}  {text}" for name, text in lines)
 
 
 def milliseconds(seconds: float) -> str:
     """Seconds as milliseconds with three significant digits: `0.0471 ms`, `12.3 ms`."""
     return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds * 1000:.0f} ms"
+
+
+def _origin(receipt: Receipt) -> str:
+    parts = [f"{receipt.place} ({receipt.host})"]
+    if receipt.protocol == "rest":
+        parts.append("over REST, because gRPC does not pass")
+    if receipt.cache == "hit":
+        parts.append("kept from an earlier call")
+    if receipt.degraded:
+        parts.append("degraded")
+    return ", ".join(parts)
 
 
 def _answer(value: Any, confidence: float | None) -> str:

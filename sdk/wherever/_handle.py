@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from wherever._drivers import drive, drive_async, drive_many
 from wherever._flow import predict_flow
-from wherever._prediction import Context, Prediction, Serial
+from wherever._prediction import Context, Prediction
 from wherever._route import DEVICE, Route
 from wherever._router import check_words
 from wherever_contracts.errors import EngineError, InputError, NoRouteError
@@ -23,6 +23,8 @@ RouteKey: TypeAlias = "tuple[Mode | None, Boundary | None, tuple[Place, ...] | N
 if TYPE_CHECKING:
     from wherever._client import Client
     from wherever._flow import Verdict
+    from wherever._kept import KeptAnswers
+    from wherever._route import Call
     from wherever_contracts.manifest import Signature
     from wherever_contracts.places import Boundary, Mode, Place
     from wherever_edge.packages.store import Package
@@ -58,6 +60,7 @@ class Model:
     def __init__(self, client: Client, name: str, package: Package) -> None:
         self._client = client
         self._name = name
+        self._cached = client.settings.cache
         self._edition = Edition(package)
 
     @property
@@ -89,6 +92,7 @@ class Model:
         deadline_s: float | None = None,
         boundary: Boundary | None = None,
         places: Collection[Place] | None = None,
+        cache: bool | None = None,
         **options: float,
     ) -> Prediction:
         """Answer for one input.
@@ -100,6 +104,8 @@ class Model:
             boundary: how far the data may travel; the strictest of this, the package's and the
                 client's holds.
             places: narrows the places further, for example `["device"]`.
+            cache: keep the answer on this device's disk, and take one that was kept for the same
+                input; the client's setting by default.
             options: numbers that the signature declares, such as `min_score`.
 
         Raises:
@@ -116,10 +122,11 @@ class Model:
         chosen = edition.options(options) if options else edition.defaults
         inputs = edition.check(value)
         deadline_s = self._deadline(deadline_s)
-        call = route.call(inputs, chosen)
+        kept = route.kept() if (self._cached if cache is None else cache) else None
+        call = route.call(inputs, chosen, kept=kept)
         flow = predict_flow(route.plan, route.senses, deadline_s, started)
         verdict = drive(flow, call.perform)
-        return _prediction(route, verdict, deadline_s, chosen, inputs, started, call.serial)
+        return _prediction(route, verdict, deadline_s, chosen, inputs, started, call)
 
     async def aio(
         self,
@@ -130,6 +137,7 @@ class Model:
         deadline_s: float | None = None,
         boundary: Boundary | None = None,
         places: Collection[Place] | None = None,
+        cache: bool | None = None,
         **options: float,
     ) -> Prediction:
         """The same call as a coroutine; work of this process runs in threads beside the loop."""
@@ -141,10 +149,11 @@ class Model:
         chosen = edition.options(options)
         inputs = await in_thread(edition.check, value)
         deadline_s = self._deadline(deadline_s)
-        call = route.call(inputs, chosen)
+        kept = route.kept() if (self._cached if cache is None else cache) else None
+        call = route.call(inputs, chosen, kept=kept)
         flow = predict_flow(route.plan, route.senses, deadline_s, started)
         verdict = await drive_async(flow, call.perform_async)
-        return _prediction(route, verdict, deadline_s, chosen, inputs, started, call.serial)
+        return _prediction(route, verdict, deadline_s, chosen, inputs, started, call)
 
     def map(
         self,
@@ -157,6 +166,7 @@ class Model:
         deadline_s: float | None = None,
         boundary: Boundary | None = None,
         places: Collection[Place] | None = None,
+        cache: bool | None = None,
         **options: float,
     ) -> Iterator[Prediction]:
         """Answer for many inputs, in their order, `batch` at a time.
@@ -172,15 +182,16 @@ class Model:
             deadline_s: seconds for each batch.
             boundary: see a call.
             places: see a call.
+            cache: see a call.
             options: see a call.
 
         Raises:
             InputError: an input does not fit; the answers before it have been given.
             NoRouteError: see a call.
         """
-        ends = self._ends(
-            values, batch, mode, boundary, places, self._deadline(deadline_s), options
-        )
+        kept = self._cached if cache is None else cache
+        key = (mode, boundary, places)
+        ends = self._ends(values, batch, key, self._deadline(deadline_s), options, cache=kept)
         total = len(values) if isinstance(values, Sized) else None
         return _shown(ends, total, self.name, wanted=progress)
 
@@ -194,12 +205,13 @@ class Model:
         deadline_s: float | None = None,
         boundary: Boundary | None = None,
         places: Collection[Place] | None = None,
+        cache: bool | None = None,
         **options: float,
     ) -> AsyncIterator[Prediction]:
         """The same as `map`, for `async for`; the inputs are taken in a thread."""
-        ends = self._ends(
-            values, batch, mode, boundary, places, self._deadline(deadline_s), options
-        )
+        kept = self._cached if cache is None else cache
+        key = (mode, boundary, places)
+        ends = self._ends(values, batch, key, self._deadline(deadline_s), options, cache=kept)
         while batches := await self._client.in_thread(lambda: list(islice(ends, 1))):
             for end in batches[0]:
                 if isinstance(end, Exception):
@@ -210,11 +222,11 @@ class Model:
         self,
         values: Iterable[Any],
         batch: int,
-        mode: Mode | None,
-        boundary: Boundary | None,
-        places: Collection[Place] | None,
+        key: tuple[Mode | None, Boundary | None, Collection[Place] | None],
         deadline_s: float | None,
         options: dict[str, float],
+        *,
+        cache: bool,
     ) -> Iterator[list[Prediction | Exception]]:
         """What came of each input, a batch at a time; nothing follows an error of an input."""
         if batch < 1:
@@ -225,9 +237,10 @@ class Model:
             rest = iter(values)
             while rows := list(islice(rest, batch)):
                 edition = self._edition
-                route = self._route(edition, mode, boundary, places)
+                route = self._route(edition, *key)
                 chosen = edition.options(options)
-                yield list(_answer_batch(edition, route, rows, deadline_s, chosen))
+                kept = route.kept() if cache else None
+                yield list(_answer_batch(edition, route, rows, deadline_s, chosen, kept))
 
         return ends()
 
@@ -298,6 +311,7 @@ def _answer_batch(
     rows: list[Any],
     deadline_s: float | None,
     chosen: dict[str, float],
+    kept: KeptAnswers | None,
 ) -> Iterator[Prediction | Exception]:
     started = perf_counter()
     checked: list[dict[str, Any] | InputError] = []
@@ -308,14 +322,14 @@ def _answer_batch(
             checked.append(error)
             break
     inputs = [row for row in checked if isinstance(row, dict)]
-    call = route.batch_call(inputs, chosen)
+    call = route.batch_call(inputs, chosen, kept=kept)
     flows = [predict_flow(route.plan, call.senses, deadline_s, started) for _ in inputs]
     ends = drive_many(flows, call.perform)
-    for end, row, serial in zip(ends, inputs, call.serials, strict=True):
+    for end, row, single in zip(ends, inputs, call.calls, strict=True):
         if isinstance(end, Exception):
             yield end
         else:
-            yield _prediction(route, end, deadline_s, chosen, row, started, serial)
+            yield _prediction(route, end, deadline_s, chosen, row, started, single)
     yield from (error for error in checked if isinstance(error, InputError))
 
 
@@ -354,10 +368,19 @@ def _prediction(
     options: dict[str, float],
     inputs: dict[str, Any],
     started: float,
-    serial: Serial,
+    call: Call,
 ) -> Prediction:
     total_s = perf_counter() - started
     context = Context(
-        route.signature, route.plan, deadline_s, options, inputs, serial, time() - total_s, total_s
+        route.signature,
+        route.plan,
+        deadline_s,
+        options,
+        inputs,
+        call.serial,
+        time() - total_s,
+        total_s,
+        call.caches,
+        () if route.device is None else route.device.passed_over,
     )
     return Prediction(verdict, context)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from wherever_contracts.manifest import (
     DetectionsValue,
@@ -13,7 +13,7 @@ from wherever_contracts.manifest import (
     LabelValue,
     Signature,
 )
-from wherever_contracts.receipts import AttemptRecord, Receipt
+from wherever_contracts.receipts import Answer, AttemptRecord, Receipt
 from wherever_contracts.values import Detection, Label, detections, is_detections, is_tensors
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ class Context(NamedTuple):
     serial: Serial
     started_at: float
     total_s: float
+    caches: bool = False
+    passed_over: tuple[str, ...] = ()
 
 
 class Prediction:
@@ -120,7 +122,9 @@ class Prediction:
             total_s=context.total_s,
             engine_s=verdict.answer.engine_s,
             started_at=context.started_at,
+            cache=_cache_word(verdict.answer, caches=context.caches),
             protocol=verdict.answer.protocol,
+            passed_over=context.passed_over if self.place == "device" else (),
         )
 
     def explain(self) -> str:
@@ -198,6 +202,12 @@ def _plain_detection(found: Detection) -> dict[str, Any]:
     box = found.box
     corners = [box.left, box.top, box.right, box.bottom]
     return {"label": found.label, "score": found.score, "box": corners}
+
+
+def _cache_word(answer: Answer, *, caches: bool) -> Literal["hit", "miss", "off"]:
+    if answer.cached:
+        return "hit"
+    return "miss" if caches else "off"
 
 
 def _record(tried: Tried) -> AttemptRecord:

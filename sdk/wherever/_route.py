@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import cache
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from wherever_edge.wire_inputs import WireInputs
 
 if TYPE_CHECKING:
     from wherever._flow import Attempt, Outcome
+    from wherever._kept import KeptAnswers
     from wherever._remotes import Remote
     from wherever._router import Candidate, Plan
     from wherever_contracts.manifest import Signature
@@ -32,6 +34,7 @@ class Route:
     __slots__ = (
         "device",
         "in_thread",
+        "kept",
         "outputs",
         "plan",
         "remotes",
@@ -55,6 +58,7 @@ class Route:
         remotes: Mapping[str, Remote],
         remote_timeout_s: float,
         in_thread: Callable[..., Awaitable[Any]],
+        kept: Callable[[], KeptAnswers],
     ) -> None:
         self.plan: Plan = plan
         self.signature: Signature = signature
@@ -66,17 +70,28 @@ class Route:
         self.device: LoadedVariant | None = device
         self.remotes: Mapping[str, Remote] = remotes
         self.in_thread: Callable[..., Awaitable[Any]] = in_thread
+        self.kept: Callable[[], KeptAnswers] = cache(kept)
         self.senses: Senses = Senses(perf_counter, self._admit, self._expected_s, remote_timeout_s)
 
-    def call(self, inputs: Mapping[str, Any], options: Mapping[str, float]) -> Call:
-        """One call of this route."""
-        return Call(self, inputs, options, next_serial())
+    def call(
+        self,
+        inputs: Mapping[str, Any],
+        options: Mapping[str, float],
+        *,
+        kept: KeptAnswers | None = None,
+    ) -> Call:
+        """One call of this route; with `kept` its answers are kept, and looked for there."""
+        return Call(self, inputs, options, next_serial(), kept)
 
     def batch_call(
-        self, rows: Sequence[Mapping[str, Any]], options: Mapping[str, float]
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        options: Mapping[str, float],
+        *,
+        kept: KeptAnswers | None = None,
     ) -> BatchCall:
         """Many calls of this route, performed together."""
-        return BatchCall(self, rows, options)
+        return BatchCall(self, rows, options, kept)
 
     def ask_device(self, inputs: Mapping[str, Any], options: Mapping[str, float]) -> Outcome:
         """Answer in this process."""
@@ -101,18 +116,66 @@ class Route:
 class Call:
     """One call: its inputs, and how each host is asked with them."""
 
-    __slots__ = ("_inputs", "_options", "_route", "serial")
+    __slots__ = ("_inputs", "_kept", "_options", "_route", "serial")
 
     def __init__(
-        self, route: Route, inputs: Mapping[str, Any], options: Mapping[str, float], serial: Serial
+        self,
+        route: Route,
+        inputs: Mapping[str, Any],
+        options: Mapping[str, float],
+        serial: Serial,
+        kept: KeptAnswers | None,
     ) -> None:
         self._route = route
         self._inputs = inputs
         self._options = options
+        self._kept = kept
         self.serial: Serial = serial
 
     def perform(self, attempt: Attempt) -> Outcome:
         """Carry out one attempt in this thread."""
+        if self._kept is None:
+            return self._ask(attempt)
+        outcome = self.find(attempt)
+        if outcome is None:
+            outcome = self._ask(attempt)
+            self.keep(attempt, outcome)
+        return outcome
+
+    async def perform_async(self, attempt: Attempt) -> Outcome:
+        """Carry out one attempt beside the running event loop."""
+        if self._kept is None:
+            return await self._ask_async(attempt)
+        in_thread = self._route.in_thread
+        outcome: Outcome | None = await in_thread(self.find, attempt)
+        if outcome is None:
+            outcome = await self._ask_async(attempt)
+            await in_thread(self.keep, attempt, outcome)
+        return outcome
+
+    @property
+    def caches(self) -> bool:
+        """Whether answers are kept, and looked for among those that were."""
+        return self._kept is not None
+
+    def find(self, attempt: Attempt) -> Outcome | None:
+        """The answer that was kept for an attempt, which is then not to be made."""
+        if self._kept is None:
+            return None
+        try:
+            found: Outcome | None = self._kept.find(attempt, self._inputs, self._options)
+        except WhereverError as error:
+            found = error  # the input is damaged
+        if found is not None and attempt.timeout_s is not None:
+            self._route.remotes[attempt.candidate.host].release()
+        return found
+
+    def keep(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Keep what came of an attempt."""
+        if self._kept is not None:
+            self._kept.keep(attempt, self._inputs, self._options, outcome)
+
+    def _ask(self, attempt: Attempt) -> Outcome:
         route = self._route
         if attempt.timeout_s is None:
             return route.ask_device(self._inputs, self._options)
@@ -124,8 +187,7 @@ class Call:
             raise
         return remote.infer(request, route.outputs, attempt.timeout_s)
 
-    async def perform_async(self, attempt: Attempt) -> Outcome:
-        """Carry out one attempt beside the running event loop."""
+    async def _ask_async(self, attempt: Attempt) -> Outcome:
         route = self._route
         if attempt.timeout_s is None:
             outcome: Outcome = await route.in_thread(route.ask_device, self._inputs, self._options)
@@ -196,34 +258,48 @@ def _give_up(sending: asyncio.Future[Callable[[], None]]) -> None:
 class BatchCall:
     """Many calls in step: those due on the device share a run, those elsewhere run at once."""
 
-    __slots__ = ("_calls", "_options", "_route", "_rows", "senses", "serials")
+    __slots__ = ("_options", "_route", "_rows", "calls", "senses")
 
     def __init__(
-        self, route: Route, rows: Sequence[Mapping[str, Any]], options: Mapping[str, float]
+        self,
+        route: Route,
+        rows: Sequence[Mapping[str, Any]],
+        options: Mapping[str, float],
+        kept: KeptAnswers | None,
     ) -> None:
         self._route = route
         self._rows = rows
         self._options = options
-        self._calls = [route.call(row, options) for row in rows]
-        self.serials: list[Serial] = [call.serial for call in self._calls]
+        self.calls: list[Call] = [route.call(row, options, kept=kept) for row in rows]
         self.senses: Senses = route.senses._replace(expected_s=self._expected_s)
 
     def perform(self, steps: Sequence[tuple[int, Attempt]]) -> list[Outcome]:
-        """Carry out one round of attempts."""
+        """Carry out one round of attempts; those with a kept answer are not made."""
         outcomes: dict[int, Outcome] = {}
+        for position, attempt in steps:
+            found = self.calls[position].find(attempt)
+            if found is not None:
+                outcomes[position] = found
+        made = [step for step in steps if step[0] not in outcomes]
+        outcomes.update(self._ask(made))
+        for position, attempt in made:
+            self.calls[position].keep(attempt, outcomes[position])
+        return [outcomes[position] for position, _ in steps]
+
+    def _ask(self, steps: Sequence[tuple[int, Attempt]]) -> dict[int, Outcome]:
         waiting = {
-            position: self._calls[position].start(attempt)
+            position: self.calls[position].start(attempt)
             for position, attempt in steps
             if attempt.timeout_s is not None
         }
         here = [position for position, attempt in steps if attempt.timeout_s is None]
-        outcomes.update(zip(here, self._ask_device(here), strict=True))
+        outcomes = dict(zip(here, self._ask_device(here), strict=True))
         outcomes.update({position: arrival.result() for position, arrival in waiting.items()})
-        return [outcomes[position] for position, _ in steps]
+        return outcomes
 
     def _expected_s(self, candidate: Candidate) -> float:
         """The whole batch may have to fall back to the device together."""
-        return len(self._calls) * self._route.senses.expected_s(candidate)
+        return len(self.calls) * self._route.senses.expected_s(candidate)
 
     def _ask_device(self, positions: Sequence[int]) -> Sequence[Outcome]:
         device = self._route.device

@@ -131,7 +131,7 @@ class Store:
         for directory in self._directories:
             scan.take_all(directory, "local", self._unpack_into)
         scan.take_signed()
-        for directory in self._added:
+        for directory in filter(Path.exists, self._added):
             scan.take_all(directory, "local", self._unpack_into)
         if self._builtin:
             scan.take_all(BUILTIN, "wheel", None)
