@@ -248,6 +248,7 @@ def answer_of(response: InferResponse, outputs: Outputs) -> Answer:
         float(confidence) if isinstance(confidence, int | float) else None,
         _ran(str(parameters.get("wherever_ran", "")), response.model, response.version),
         _seconds(parameters),
+        protocol=response.protocol,
     )
 
 
