@@ -50,27 +50,34 @@ class Nearby:
 
     Args:
         home: where state is kept.
+        enabled: False leaves the boxes alone.
         interface: look for boxes on this network interface alone; None for all.
         max_bytes: the largest message.
         probe_timeout_s: how long a probe of a box's health may take.
 
     Attributes:
         remotes: box's name -> box. It never changes; a box that moves is the same `Remote`.
-        problem: why paired boxes are not known; "" when they are.
+        problems: why paired boxes are not known; none when they are.
     """
 
     def __init__(
-        self, home: Path, *, interface: str | None, max_bytes: int, probe_timeout_s: float
+        self,
+        home: Path,
+        *,
+        enabled: bool,
+        interface: str | None,
+        max_bytes: int,
+        probe_timeout_s: float,
     ) -> None:
         self.remotes: dict[str, Remote] = {}
-        self.problem = ""
+        self.problems: tuple[str, ...] = ()
         self._home = home
         self._interface = interface or ""
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._boxes: dict[str, _Box] = {}
-        for pinned in self._pinned():
+        for pinned in self._pinned() if enabled else ():
             box = _Box(pinned, max_bytes, probe_timeout_s)
             self._boxes[pinned.id] = box
             self.remotes[pinned.name] = box.remote
@@ -119,7 +126,7 @@ class Nearby:
         try:
             return Pins.load(self._home).boxes if (self._home / FILE).exists() else ()
         except (PairingError, OSError) as error:
-            self.problem = str(error)
+            self.problems = (str(error),)
             return ()
 
     def _remember(self, box: _Box) -> None:
@@ -234,7 +241,7 @@ def _watch(
                 browser.restart()
             browser.tidy()
         except (WhereverError, OSError) as error:
-            _LOG.warning("boxes that move are not found: %s", error)
+            _LOG.info("boxes that move are not found: %s", error)
         away = target.tend([heard.get_nowait() for _ in range(heard.qsize())])
         del target
         closing.wait(_EVERY_S)

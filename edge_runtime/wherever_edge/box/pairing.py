@@ -46,6 +46,7 @@ from wherever_edge.box.codes import Code, PinDesk, identity_of
 from wherever_edge.box.handshake import presented_certificate
 from wherever_edge.box.pins import PinnedBox
 from wherever_edge.oip import forks
+from wherever_edge.oip.allotted import Allotted
 from wherever_edge.oip.security import ClientSecurity, fingerprint
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def _ask(
     try:
         asked = encode_pair_request(request)
         return decode_pair_response(
-            connection.exchange(f"/{BOX_SERVICE}/{METHOD}", asked, timeout_s)
+            connection.exchange(f"/{BOX_SERVICE}/{METHOD}", asked, Allotted.from_now(timeout_s))
         )
     except NotAllowedError as error:
         raise PairingError(
@@ -172,4 +173,4 @@ def _ask(
     except (AttemptError, WireError) as error:
         raise PairingError(f"{endpoint.name} is the right box, but cannot pair: {error}") from error
     finally:
-        connection.links.close()
+        connection.close()
