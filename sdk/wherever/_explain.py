@@ -38,7 +38,7 @@ def milliseconds(seconds: float) -> str:
 def _origin(receipt: Receipt) -> str:
     parts = [f"{receipt.place} ({receipt.host})"]
     if receipt.protocol == "rest":
-        parts.append("over REST, because gRPC does not pass")
+        parts.append("over REST")
     if receipt.cache == "hit":
         parts.append("kept from an earlier call")
     if receipt.degraded:
