@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wherever_edge.cli import FAILED, JsonFlag, error_data, printable, run
+from wherever_edge.cli import FAILED, JsonFlag, printable, run
+from wherever_gateway.homes import HomeOption, home_or_default
 
 if TYPE_CHECKING:
     from wherever_gateway.gateway import Gateway
@@ -52,15 +53,35 @@ def gateway(
         float,
         typer.Option("--grace-s", min=0, help="Seconds that running calls have when it ends."),
     ] = 10.0,
-    home: Annotated[
-        Path | None,
-        typer.Option("--home", envvar="WHEREVER_HOME", help="Where archives are unpacked."),
+    tls: Annotated[
+        bool | None, typer.Option("--tls/--no-tls", help="Speak TLS; always so off loopback.")
     ] = None,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option("--tls-cert", help="A certificate (PEM); by default a self-made one."),
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option("--tls-key", help="The private key of --tls-cert (PEM).")
+    ] = None,
+    keys: Annotated[
+        bool | None, typer.Option("--keys/--no-keys", help="Need API keys; always so off loopback.")
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Allow --no-tls and --no-keys off loopback.")
+    ] = False,
+    home: HomeOption = None,
     json: JsonFlag = False,
 ) -> None:
-    """Serve models over gRPC and HTTP (the Open Inference Protocol v2) until told to end."""
+    """Serve models over gRPC and HTTP (the Open Inference Protocol v2) until told to end.
+
+    On loopback nothing else is needed. On any other address it speaks TLS and calls need an API
+    key: `wherever gateway keys add NAME` makes one. When there is none yet, and a person or a
+    program (--json) will read what is printed, a first one is made and shown once. Without
+    --tls-cert a certificate is made; give it to clients (ca_file).
+    """
     from wherever_gateway.gateway import GatewayOptions  # noqa: PLC0415 (grpc, numpy: 160 ms)
     from wherever_gateway.gateway import run as run_gateway  # noqa: PLC0415
+    from wherever_gateway.securing import SecurityOptions  # noqa: PLC0415
 
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     options = GatewayOptions(
@@ -71,7 +92,16 @@ def gateway(
         workers=threads,
         max_waiting=max_waiting,
         grace_s=grace_s,
-        unpack_into=(home or _default_home()) / "unpacked",
+        unpack_into=home_or_default(home) / "unpacked",
+        security=SecurityOptions(
+            directory=home_or_default(home) / "keys",
+            tls=tls,
+            keys=keys,
+            insecure=insecure,
+            certificate_file=tls_cert,
+            key_file=tls_key,
+            show_first_key=json or sys.stderr.isatty(),
+        ),
     )
     done = run_gateway(options, lambda started: _say_ready(started, as_json=json))
     if not done:
@@ -100,47 +130,47 @@ def _http_port(wanted: int | None, *, http: bool) -> int | None:
     return None
 
 
-def _default_home() -> Path:
-    from platformdirs import user_data_path  # noqa: PLC0415
-
-    return user_data_path("wherever", appauthor=False)
-
-
 def _say_ready(gateway: Gateway, *, as_json: bool) -> None:
     """Say that calls are taken from now on: one line on standard output, warnings beside it."""
-    from wherever_edge.oip.endpoints import is_loopback  # noqa: PLC0415
-
     for what, error in gateway.refused:
         _warn(f"not served: {what}: {error}")
-    if not is_loopback(gateway.options.address):
-        _warn(
-            f"whoever reaches {gateway.options.address} can send calls and read the answers: "
-            "there is no encryption and no key yet"
-        )
+    secured = gateway.secured
+    if secured.protection.warning:
+        _warn(secured.protection.warning)
+    if secured.first_key and not as_json:
+        _say(f"the first API key, shown this once: {secured.first_key}")
+    if secured.certificate and not as_json:
+        _say(f"certificate for clients (ca_file): {secured.certificate}")
+        _say(f"its SHA-256: {secured.fingerprint}")
     print(_ready_json(gateway) if as_json else _ready_text(gateway), flush=True)  # noqa: T201
 
 
 def _ready_text(gateway: Gateway) -> str:
     models = ", ".join(f"{m.ran.model} {m.ran.version}" for m in gateway.models)
-    http = f" and http://{gateway.http}" if gateway.http else ""
-    return printable(f"serving {models} on grpc://{gateway.grpc}{http}; Ctrl-C ends it")
+    s = "s" if gateway.secured.identity else ""
+    http = f" and http{s}://{gateway.http}" if gateway.http else ""
+    return printable(f"serving {models} on grpc{s}://{gateway.grpc}{http}; Ctrl-C ends it")
 
 
 def _ready_json(gateway: Gateway) -> str:
-    models = [
-        {"name": m.ran.model, "version": m.ran.version, "variant": m.ran.variant}
-        for m in gateway.models
-    ]
-    refused = [{"what": what, **error_data(error)} for what, error in gateway.refused]
+    secured = gateway.secured
     said: dict[str, Any] = {
         "grpc": gateway.grpc,
         "http": gateway.http,
-        "models": models,
-        "refused": refused,
+        **gateway.served(),
+        "tls": secured.protection.tls,
+        "fingerprint": secured.fingerprint,
+        "certificate": secured.certificate,
+        "keys": secured.protection.keys,
+        **({"first_key": secured.first_key} if secured.first_key else {}),
         "pid": os.getpid(),
     }
     return json_format.dumps(said, default=str)
 
 
 def _warn(text: str) -> None:
-    print(f"warning: {printable(text)}", file=sys.stderr, flush=True)  # noqa: T201
+    _say(f"warning: {text}")
+
+
+def _say(text: str) -> None:
+    print(printable(text), file=sys.stderr, flush=True)  # noqa: T201

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wherever_contracts.errors import WhereverError
+from wherever_edge.cli import error_data
 from wherever_edge.host import LocalHost
 from wherever_edge.oip.client import MAX_BYTES
 from wherever_edge.oip.server import InferenceServer
 from wherever_edge.oip.serving import joined, load_models, serve_until_told
 from wherever_edge.packages.store import Store
+from wherever_gateway.securing import SecurityOptions, secure
 
 if TYPE_CHECKING:
     from wherever_edge.host import LoadedVariant
@@ -35,6 +39,7 @@ class GatewayOptions:
         grace_s: how long calls that run may take when the gateway stops.
         max_bytes: the largest message.
         unpack_into: where archives are unpacked.
+        security: how it is to protect itself.
     """
 
     packages: tuple[Path, ...] = ()
@@ -46,18 +51,24 @@ class GatewayOptions:
     grace_s: float = 10.0
     max_bytes: int = MAX_BYTES
     unpack_into: Path | None = None
+    security: SecurityOptions = field(default_factory=SecurityOptions)
 
 
 class Gateway:
     """Serves every model of its packages.
 
+    Raises:
+        SettingsError: it may not listen there as its options say.
+
     Attributes:
+        secured: its certificate and keys.
         models: what is served, loaded: the reference variant of each package if it can run here.
         refused: what is not served, and why.
     """
 
     def __init__(self, options: GatewayOptions) -> None:
         self.options = options
+        self.secured = secure([options.address], options.security)
         store = Store(
             options.packages, builtin=not options.packages, unpack_into=options.unpack_into
         )
@@ -71,7 +82,10 @@ class Gateway:
             workers=options.workers,
             max_waiting=options.max_waiting,
             max_bytes=options.max_bytes,
+            identity=self.secured.identity,
+            keys=self.secured.needed_keys,
         )
+        self._reloading = threading.Lock()
         self._http: RestFront | None = None
 
     def start(self) -> None:
@@ -95,6 +109,45 @@ class Gateway:
         """Where HTTP is served, "host:port"; None when it is not."""
         return joined(self.options.address, self._http.port) if self._http is not None else None
 
+    def status(self) -> dict[str, Any]:
+        """What is served and how busy it is, as plain data."""
+        gate = self.server.gate
+        return {
+            **self.served(),
+            "tls": self.secured.protection.tls,
+            "keys": self.secured.protection.keys,
+            "calls": {
+                "working": gate.working,
+                "waiting": gate.waiting,
+                "refused": gate.refused,
+                "dropped": gate.dropped,
+            },
+            "pid": os.getpid(),
+        }
+
+    def reload(self) -> dict[str, Any]:
+        """Look for packages again, and serve what is there now; calls that run are not disturbed.
+
+        Returns:
+            What is served, as plain data.
+
+        Raises:
+            ModelNotFoundError: there is nothing to serve any more.
+        """
+        with self._reloading:
+            self.host.refresh()
+            self.models, self.refused = load_models(self.host)
+        return self.served()
+
+    def served(self) -> dict[str, Any]:
+        """The models, and what is not served and why, as plain data."""
+        models = [
+            {"name": m.ran.model, "version": m.ran.version, "variant": m.ran.variant}
+            for m in self.models
+        ]
+        refused = [{"what": what, **error_data(error)} for what, error in self.refused]
+        return {"models": models, "refused": refused}
+
     def drain(self) -> bool:
         """Take no more calls, let those that run end, and stop; True when all ended in time."""
         grace_s = self.options.grace_s
@@ -117,6 +170,10 @@ class Gateway:
             address=self.options.address,
             port=port,
             max_bytes=self.options.max_bytes,
+            identity=self.secured.identity,
+            keys=self.secured.keys,
+            keys_needed=self.secured.protection.keys,
+            admin=self,
         )
         http.start()
         return http

@@ -13,8 +13,10 @@ from wherever_contracts.errors import SettingsError, missing_extra
 if TYPE_CHECKING:
     import uvicorn
 
+    from wherever_edge.oip.keys import KeyChecker
+    from wherever_edge.oip.security import ServerIdentity
     from wherever_edge.oip.service import InferenceService
-    from wherever_gateway.rest_app import RestApp
+    from wherever_gateway.rest_app import Admin, RestApp
 
 _BACKLOG = 512
 _KEEP_ALIVE_S = 30
@@ -36,6 +38,10 @@ class RestFront:
         port: the port; 0 takes any that is free.
         max_bytes: the largest body that is taken.
         stall_s: how long a body may stand still before it is given up.
+        identity: speak TLS, as this server; None speaks plaintext.
+        keys: the keys that there are; those who administer need one as soon as there is one.
+        keys_needed: whether those who use models need one too.
+        admin: what administrators may do, if anything.
 
     Attributes:
         port: the port that is listened on, once started.
@@ -50,6 +56,10 @@ class RestFront:
         port: int,
         max_bytes: int,
         stall_s: float = 30.0,
+        identity: ServerIdentity | None = None,
+        keys: KeyChecker | None = None,
+        keys_needed: bool = False,
+        admin: Admin | None = None,
     ) -> None:
         self.address = address
         self.port = port
@@ -57,6 +67,10 @@ class RestFront:
         self._ready = ready
         self._max_bytes = max_bytes
         self._stall_s = stall_s
+        self._identity = identity
+        self._keys = keys
+        self._keys_needed = keys_needed
+        self._admin = admin
         self._running: _Running | None = None
 
     def start(self) -> None:
@@ -67,12 +81,8 @@ class RestFront:
             MissingExtraError: starlette or uvicorn is not installed.
         """
         try:
-            from wherever_gateway.rest_app import RestApp  # noqa: PLC0415 (an extra, 110 ms)
-
-            app = RestApp(
-                self._service, self._ready, max_bytes=self._max_bytes, stall_s=self._stall_s
-            )
-            server = _server(app)
+            app = self._make_app()
+            server = _server(app, self._identity)
         except ImportError as error:
             raise missing_extra("the HTTP front", "gateway") from error
         listener = _listen(self.address, self.port)
@@ -104,6 +114,19 @@ class RestFront:
         listener.close()
         return app.close()
 
+    def _make_app(self) -> RestApp:
+        from wherever_gateway.rest_app import RestApp  # noqa: PLC0415 (an extra, 110 ms)
+        from wherever_gateway.rest_entrance import RestEntrance  # noqa: PLC0415
+
+        return RestApp(
+            self._service,
+            self._ready,
+            max_bytes=self._max_bytes,
+            stall_s=self._stall_s,
+            entrance=RestEntrance(self._keys, needed=self._keys_needed),
+            admin=self._admin,
+        )
+
 
 class _Running(NamedTuple):
     app: RestApp
@@ -112,7 +135,7 @@ class _Running(NamedTuple):
     thread: threading.Thread
 
 
-def _server(app: RestApp) -> uvicorn.Server:
+def _server(app: RestApp, identity: ServerIdentity | None) -> uvicorn.Server:
     import uvicorn  # noqa: PLC0415 (an extra, 110 ms)
 
     config = uvicorn.Config(
@@ -130,6 +153,10 @@ def _server(app: RestApp) -> uvicorn.Server:
     )
     # now, so that what is missing is missed here
     config.load()
+    if identity is not None:
+        from wherever_edge.oip.certificates import server_context  # noqa: PLC0415 (70 ms)
+
+        config.ssl = server_context(identity)
     return uvicorn.Server(config)
 
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from time import monotonic
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -20,6 +20,7 @@ from starlette.routing import Route
 from wherever_contracts.errors import (
     ClosedError,
     InputError,
+    NotAllowedError,
     OverloadedError,
     WhereverError,
 )
@@ -28,6 +29,7 @@ from wherever_contracts.wire.framing import WireError
 from wherever_contracts.wire.rest_bodies import JSON_SIZE_HEADER
 from wherever_edge.oip.service import InferenceService, server_metadata
 from wherever_edge.oip.status import CODE_KEY, code_of
+from wherever_gateway.rest_entrance import Need, RestEntrance
 from wherever_gateway.rest_status import status_of
 
 _LOG = logging.getLogger(__name__)
@@ -46,6 +48,18 @@ T = TypeVar("T")
 Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
+class Admin(Protocol):
+    """What administrators may do, each as plain data for JSON."""
+
+    def status(self) -> dict[str, Any]:
+        """What is served, and how busy it is."""
+        ...
+
+    def reload(self) -> dict[str, Any]:
+        """Look for packages again, and serve what is there now."""
+        ...
+
+
 class RestApp:
     """Answers HTTP from a service.
 
@@ -57,6 +71,8 @@ class RestApp:
         ready: whether calls are taken.
         max_bytes: the largest body.
         stall_s: how long a body may stand still before it is given up.
+        entrance: decides who may make a request.
+        admin: what administrators may do, if anything.
 
     Attributes:
         asgi: the application.
@@ -69,7 +85,11 @@ class RestApp:
         *,
         max_bytes: int,
         stall_s: float,
+        entrance: RestEntrance,
+        admin: Admin | None,
     ) -> None:
+        self._entrance = entrance
+        self._admin = admin
         self._service = service
         self._ready = ready
         self._intake = _Intake(max_bytes, stall_s)
@@ -89,8 +109,9 @@ class RestApp:
     def _routes(self) -> list[Route]:
         routes = [
             self._route("/v2", self._metadata),
-            self._route("/v2/health/live", self._live),
-            self._route("/v2/health/ready", self._server_ready),
+            self._route("/v2/health/live", self._live, need="nothing"),
+            self._route("/v2/health/ready", self._server_ready, need="nothing"),
+            *self._admin_routes(),
         ]
         for path in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
             routes += [
@@ -100,11 +121,29 @@ class RestApp:
             ]
         return routes
 
-    def _route(self, path: str, answer: Answer, *, method: str = "GET") -> Route:
+    def _admin_routes(self) -> list[Route]:
+        if self._admin is None:
+            return []
+        status, reload = self._told(self._admin.status), self._told(self._admin.reload)
+        return [
+            self._route("/v1/admin/status", status, need="admin"),
+            self._route("/v1/admin/reload", reload, method="POST", need="admin"),
+        ]
+
+    def _told(self, ask: Callable[[], dict[str, Any]]) -> Answer:
+        async def answer(_request: Request) -> Response:
+            return _json(await self._in_thread(ask))
+
+        return answer
+
+    def _route(
+        self, path: str, answer: Answer, *, method: str = "GET", need: Need = "use"
+    ) -> Route:
         """A route whose errors become answers; HTTP's own are left to the application."""
 
         async def guarded(request: Request) -> Response:
             try:
+                self._entrance.check(request, need)
                 return await answer(request)
             except HTTPException:
                 raise
@@ -179,6 +218,8 @@ class RestApp:
         headers = {CODE_KEY: code_of(error)}
         if isinstance(error, OverloadedError):
             headers["retry-after"] = f"{math.ceil(self._service.gate.retry_after_s())}"
+        if isinstance(error, NotAllowedError):
+            headers["www-authenticate"] = "Bearer"
         return _json({"error": words[:_MAX_WORDS]}, status, headers)
 
 

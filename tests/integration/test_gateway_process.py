@@ -246,9 +246,14 @@ def test_a_port_that_is_taken_is_said_in_a_sentence():
             assert error["code"] == "settings"
 
 
-def test_listening_beyond_this_machine_comes_with_a_warning():
-    _, warnings = said("--host", "0.0.0.0", "--grpc-port=0", "--no-http")
-    assert "no encryption and no key" in warnings
+def test_going_without_encryption_beyond_this_machine_comes_with_a_warning():
+    asked = ("--host", "0.0.0.0", "--grpc-port=0", "--no-http", "--no-tls")
+    line, warnings = said(*asked, "--insecure")
+    assert "without encryption and keys" in warnings
+    assert "grpc://0.0.0.0" in line
+    done = run(*asked)
+    assert done.returncode == 1
+    assert "--insecure" in done.stderr
 
 
 def test_a_damaged_package_is_named_and_keeps_no_other_from_being_served(

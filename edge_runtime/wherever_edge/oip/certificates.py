@@ -20,12 +20,11 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from wherever_contracts.errors import SettingsError
-from wherever_edge.oip.security import SELF_MADE_NAME, ServerIdentity
+from wherever_edge.oip.security import CERTIFICATE_NAME, SELF_MADE_NAME, ServerIdentity
 from wherever_edge.private_files import create_private, locked, write_private
 
 # one file holds both, so that there is never one without the other
 KEPT_NAME = "server.pem"
-CERTIFICATE_NAME = "server.crt"
 
 _VALID = timedelta(days=3650)
 # clocks of small devices run behind

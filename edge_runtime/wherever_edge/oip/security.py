@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 # addresses of a machine change and a certificate does not
 SELF_MADE_NAME = "wherever.local"
 
+# the file in which a self-made certificate lies beside its key, for copying to clients
+CERTIFICATE_NAME = "server.crt"
+
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
 _END = b"-----END CERTIFICATE-----"
 
