@@ -141,7 +141,50 @@ def progress(total: int | None, description: str) -> Generator[Advance, None, No
         yield advance
 
 
+@contextmanager
+def byte_progress(description: str) -> Generator[Callable[[int, int | None], None], None, None]:
+    """Show a bar of bytes, with their rate, as `progress` shows steps.
+
+    Yields:
+        A function to call with the bytes that are done and the bytes in all (None: not known).
+    """
+    if not sys.stderr.isatty():
+        yield _no_bytes
+        return
+    from rich import progress as bars  # noqa: PLC0415 (60 ms)
+    from rich.console import Console  # noqa: PLC0415
+
+    columns = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.DownloadColumn(),
+        bars.TransferSpeedColumn(),
+        bars.TimeRemainingColumn(),
+    )
+    with bars.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(description, total=None)
+
+        def tell(done: int, total: int | None) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield tell
+
+
+def human_size(size: int) -> str:
+    """A number of bytes for people: "98 kB", "3.6 MB"."""
+    amount, unit = float(size), "B"
+    for larger in ("kB", "MB", "GB"):
+        if amount < 1000:
+            break
+        amount, unit = amount / 1000, larger
+    return f"{amount:.0f} {unit}" if unit == "B" or amount >= 10 else f"{amount:.1f} {unit}"
+
+
 def _no_advance(steps: int = 1) -> None:
+    """Nobody is looking."""
+
+
+def _no_bytes(done: int, total: int | None) -> None:
     """Nobody is looking."""
 
 

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from wherever_contracts.errors import PackageError
-from wherever_edge.cli import FAILED, JsonFlag, Output, error_data, printable, progress, run
+from wherever_edge.cli import (
+    FAILED,
+    JsonFlag,
+    Output,
+    error_data,
+    human_size,
+    printable,
+    progress,
+    run,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -41,7 +50,7 @@ def command(
     json: JsonFlag = False,
 ) -> None:
     """List the models that are known here, or show one of them."""
-    store = _store(packages)
+    store = store_of(packages)
     shown = [store.get(name)] if name else store.list()
     refused = [] if name else [(str(path), error) for path, error in store.refused()]
     if verify:
@@ -73,17 +82,48 @@ def describe(package: Package) -> dict[str, Any]:
         "trust": package.trust,
         "digest": package.digest,
         "path": str(package.root),
+        "from": origin(package),
         "signature": manifest.signature.model_dump(mode="json", exclude_none=True),
         "variants": [_variant(package, variant) for variant in manifest.variants],
     }
 
 
-def _store(packages: list[Path] | None) -> Store:
+def origin(package: Package) -> str:
+    """Where a package came from, in words."""
+    if package.trust == "wheel":
+        return "wherever itself"
+    if package.trust == "signed":
+        return "a signed update"
+    return _added_from(package) or "this disk"
+
+
+def _trust(package: Package) -> str:
+    """How far a package can be trusted, and for one that was added, from where."""
+    source = _added_from(package)
+    return f"trust {package.trust}, from {source}" if source else f"trust {package.trust}"
+
+
+def _added_from(package: Package) -> str:
+    if package.trust != "local":
+        return ""
+    from wherever_edge.packages.shelf import Shelf  # noqa: PLC0415 (only for local ones)
+
+    return Shelf(package.root.parent).origin(package)
+
+
+def store_of(packages: list[Path] | None) -> Store:
+    """The packages that a client would know; those of `packages` alone go before what was added."""
     from wherever._settings import load_settings  # noqa: PLC0415 (100 ms: only when it runs)
     from wherever_edge.packages.store import Store  # noqa: PLC0415
 
     settings = load_settings(packages=tuple(packages) if packages else None)
-    return Store(settings.packages, unpack_into=settings.home / "unpacked")
+    home = settings.home
+    return Store(
+        settings.packages,
+        added=(home / "models",),
+        signed=home / "signed",
+        unpack_into=home / "unpacked",
+    )
 
 
 def _verified(packages: list[Package]) -> tuple[list[Package], list[tuple[str, PackageError]]]:
@@ -130,7 +170,8 @@ def _table(packages: list[Package]) -> Table:
     table = _grid("left", "left", "right", "left")
     for package in packages:
         title = Text(f"{package.name} {package.version}", "bold")
-        table.add_row(title, f"boundary {package.manifest.boundary}", "", f"trust {package.trust}")
+        boundary = f"boundary {package.manifest.boundary}"
+        table.add_row(title, boundary, "", Text(printable(_trust(package))))
         for variant in package.manifest.variants:
             figure = Text("".join(_figures(variant)[:1]))
             size = _here(package, variant)
@@ -160,6 +201,7 @@ def _rows(package: Package) -> list[tuple[str, str]]:
         ("licence", manifest.licence or "not stated"),
         ("digest", package.digest),
         ("path", str(package.root)),
+        ("from", origin(package)),
     ]
 
 
@@ -167,7 +209,7 @@ def _variant_in_words(package: Package, variant: Variant) -> str:
     role = ", the reference" if variant.id == package.manifest.reference else ""
     needs = [" or ".join(variant.needs.engines), *variant.needs.cpu_features]
     if variant.needs.memory_bytes:
-        needs.append(f"{_human(variant.needs.memory_bytes)} of memory")
+        needs.append(f"{human_size(variant.needs.memory_bytes)} of memory")
     lines = [
         f"{variant.id}{role}: {variant.precision}, {_here(package, variant)}",
         f"for {', '.join(variant.places)}; needs {', '.join(needs)}",
@@ -230,20 +272,11 @@ def _figures(variant: Variant) -> list[str]:
 
 
 def _here(package: Package, variant: Variant) -> str:
-    return _human(_size(variant)) if variant in package.present() else "not here"
+    return human_size(_size(variant)) if variant in package.present() else "not here"
 
 
 def _size(variant: Variant) -> int:
     return sum(entry.bytes for entry in variant.files)
-
-
-def _human(size: int) -> str:
-    amount, unit = float(size), "B"
-    for larger in ("kB", "MB", "GB"):
-        if amount < 1000:
-            break
-        amount, unit = amount / 1000, larger
-    return f"{amount:.0f} {unit}" if unit == "B" or amount >= 10 else f"{amount:.1f} {unit}"
 
 
 def _grid(*justify: Literal["left", "right"]) -> Table:
