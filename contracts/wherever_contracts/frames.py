@@ -99,8 +99,8 @@ def _header(tensors: list[WireTensor], meta: Mapping[str, Any]) -> bytes:
     size = 0
     for name, datatype, shape, data, _ in tensors:
         dtype = DTYPE_OF_WIRE[datatype]
-        entry = {"name": name, "dtype": dtype, "shape": shape, "offset": size, "bytes": len(data)}
-        entries.append(entry)
+        place = {"offset": size, "bytes": len(data)}
+        entries.append({"name": name, "dtype": dtype, "shape": shape, **place})
         size += _aligned(len(data))
     try:
         fields = {"meta": dict(meta), "tensors": entries}

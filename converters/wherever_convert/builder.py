@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from wherever_contracts.errors import ManifestError, MissingFileError, UnsafePathError
 from wherever_contracts.manifest import (
@@ -131,9 +131,9 @@ def _file_entries(data: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
             if isinstance(entry.get("path"), str):
                 yield f"{field}files.{position}", entry
     for position, sample in enumerate(_objects(data, "golden")):
-        entry = sample.get("file")
-        if isinstance(entry, dict) and isinstance(entry.get("path"), str):
-            yield f"golden.{position}.file", entry
+        file: Any = sample.get("file")
+        if isinstance(file, dict) and isinstance(cast("dict[str, Any]", file).get("path"), str):
+            yield f"golden.{position}.file", file
 
 
 def _objects(data: dict[str, Any], field: str) -> list[dict[str, Any]]:

@@ -52,12 +52,13 @@ class Image:
     call has returned. Several threads may use one image.
     """
 
-    __slots__ = ("_encoded", "_load", "_pixels", "_rgb")
+    __slots__ = ("_encoded", "_file", "_load", "_pixels", "_rgb")
 
     def __init__(self, load: Callable[[], Array], encoded: tuple[bytes, str] | None = None) -> None:
         """Use one of the `from_` constructors; `load` gives uint8 pixels, RGB or grey."""
         self._load = load
         self._encoded = encoded
+        self._file = encoded[0] if encoded else None
         self._pixels: Array | None = None
         self._rgb: Array | None = None
 
@@ -143,6 +144,11 @@ class Image:
         if self._encoded is None:
             self._encoded = _encode(self._source())
         return self._encoded
+
+    @property
+    def file(self) -> bytes | None:
+        """The file's bytes when it came as such, else None."""
+        return self._file
 
     def _source(self) -> Array:
         if self._pixels is None:

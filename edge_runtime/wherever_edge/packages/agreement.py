@@ -172,13 +172,13 @@ def _detections(
 ) -> Difference | float:
     partners = _partners(expected, found, tolerance)
     worst = 0.0
-    for ours in np.flatnonzero(expected.scores >= tolerance.min_score):
+    for ours in np.flatnonzero(expected.scores >= tolerance.min_score).tolist():
         if ours not in partners:
             return Difference(value.boxes, expected.words(ours, value.labels), "nothing like it")
         gap = abs(float(expected.scores[ours]) - float(found.scores[partners[ours]]))
         worst = max(worst, gap / tolerance.atol if tolerance.atol else 0.0)
     matched = set(partners.values())
-    for theirs in np.flatnonzero(found.scores >= tolerance.min_score):
+    for theirs in np.flatnonzero(found.scores >= tolerance.min_score).tolist():
         if theirs not in matched:
             return Difference(value.boxes, "nothing like it", found.words(theirs, value.labels))
     return worst
@@ -203,11 +203,13 @@ def _overlaps(ours: Array, theirs: Array) -> Array:
     """Intersection over union of every box [n, 4] with every box [m, 4]."""
     a, b = ours[:, None].astype(np.float64), theirs[None, :].astype(np.float64)
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    shared = sides.clip(0).prod(axis=-1)
+    shared: Array = sides.clip(0).prod(axis=-1)
     both = _areas(a) + _areas(b) - shared
-    return shared / np.maximum(both, np.finfo(np.float64).tiny)
+    overlaps: Array = shared / np.maximum(both, np.finfo(np.float64).tiny)
+    return overlaps
 
 
 def _areas(boxes: Array) -> Array:
     sides: Array = boxes[..., 2:] - boxes[..., :2]
-    return sides.clip(0).prod(axis=-1)
+    areas: Array = sides.clip(0).prod(axis=-1)
+    return areas

@@ -1,0 +1,63 @@
+"""The secret of this device: digests made with it say nothing about what was digested."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from wherever_contracts.errors import SettingsError
+from wherever_edge.durable import sync_directory
+
+_NAME = "device.key"
+_SIZE = 32
+
+
+def device_key(home: Path) -> bytes:
+    """The 32 bytes of `home/device.key`; made on first use, and the same for every process.
+
+    Raises:
+        SettingsError: the file is not one that this made, or it cannot be read or written.
+    """
+    path = home / _NAME
+    try:
+        try:
+            return _read(path)
+        except FileNotFoundError:
+            home.mkdir(parents=True, exist_ok=True)
+            _create(path)
+            return _read(path)
+    except OSError as error:
+        what = error.strerror or str(error)
+        raise SettingsError(f"the device's key cannot be had from {path}: {what}") from error
+
+
+def _read(path: Path) -> bytes:
+    careful = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | careful)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        key = file.read(_SIZE + 1) if stat.S_ISREG(status.st_mode) else b""
+        if len(key) == _SIZE and os.name != "nt" and status.st_mode & 0o077:
+            os.fchmod(descriptor, 0o600)
+    if len(key) != _SIZE:
+        raise SettingsError(f"{path} is not a device's key of {_SIZE} bytes; remove it")
+    return key
+
+
+def _create(path: Path) -> None:
+    """Make the file appear whole, unless another process was faster."""
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    try:
+        with os.fdopen(os.open(fresh, flags, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(_SIZE))
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    sync_directory(path.parent)
