@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 
 import numpy as np
 import PIL.Image
@@ -14,9 +15,10 @@ from wherever_edge.images import Image
 from wherever_edge.inputs import InputChecker
 from wherever_edge.packages.store import Store
 
-MOST_BYTES = 1_000_000
+MOST_BYTES = 300_000
 MOST_DEVICE_BYTES = 20 * 1024
 DEVICE, REFERENCE = "mlp-int8", "cnn"
+VARIANTS = (DEVICE, "mlp-litert", "mlp-openvino", REFERENCE)
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +42,7 @@ def split():
 def scores(host, split):
     """variant -> its probabilities [593, 10] for the numbers of the test split."""
     images, _ = split
-    return {
-        variant: answers(host, variant, images.astype(np.float32))
-        for variant in (DEVICE, REFERENCE)
-    }
+    return {variant: answers(host, variant, images.astype(np.float32)) for variant in VARIANTS}
 
 
 def answers(host, variant, images):
@@ -79,8 +78,9 @@ def test_the_package_is_whole_and_small(package):
     package.verify()
     assert package.trust == "wheel"
     assert sum(f.stat().st_size for f in package.root.rglob("*")) <= MOST_BYTES
-    (device_file,) = package.manifest.variant(DEVICE).files
-    assert device_file.bytes <= MOST_DEVICE_BYTES
+    for variant in VARIANTS[:-1]:
+        files = package.manifest.variant(variant).files
+        assert sum(file.bytes for file in files) <= MOST_DEVICE_BYTES
 
 
 def test_the_device_gets_the_small_variant_and_escalation_asks_for_the_cnn(package):
@@ -91,7 +91,37 @@ def test_the_device_gets_the_small_variant_and_escalation_asks_for_the_cnn(packa
     assert package.manifest.variant(REFERENCE).escalate_below is None
 
 
-@pytest.mark.parametrize("variant", [DEVICE, REFERENCE])
+def test_a_device_with_the_base_installation_alone_has_what_it_had(package, monkeypatch):
+    for module in ("openvino", "ai_edge_litert"):
+        monkeypatch.setitem(sys.modules, module, None)
+    for distance, variant in (("device", DEVICE), ("cloud", REFERENCE)):
+        loaded = LocalHost(Store(), distance=distance, threads=1).resolve("digits")
+        assert (loaded.variant.id, loaded.ran.engine) == (variant, "onnxruntime")
+        assert loaded.passed_over == ()
+
+
+@pytest.mark.parametrize(
+    ("there", "variant", "engine"),
+    [
+        ({"onnxruntime", "openvino", "ai_edge_litert"}, DEVICE, "onnxruntime"),
+        ({"openvino", "ai_edge_litert"}, DEVICE, "openvino"),
+        ({"openvino"}, DEVICE, "openvino"),
+        ({"ai_edge_litert"}, "mlp-litert", "litert"),
+    ],
+)
+def test_a_device_takes_the_first_variant_that_an_engine_there_reads(
+    split, monkeypatch, there, variant, engine
+):
+    for module in {"onnxruntime", "openvino", "ai_edge_litert"} - there:
+        monkeypatch.setitem(sys.modules, module, None)
+    loaded = LocalHost(Store(), distance="device", threads=1).resolve("digits")
+    images, labels = split
+    answer = loaded.answer({"image": images[0].astype(np.float32)}, {})
+    assert (answer.ran.variant, answer.ran.engine) == (variant, engine)
+    assert answer.outputs["scores"].argmax() == labels[0]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_accuracy_on_the_test_split_is_what_the_manifest_says(package, scores, split, variant):
     accuracy = (scores[variant].argmax(axis=1) == split[1]).mean()
     assert accuracy == pytest.approx(stated_accuracy(package, variant), abs=0.002)
@@ -113,7 +143,7 @@ def test_asking_the_cnn_when_unsure_gains_two_points_for_a_third_of_the_calls(
     assert unsure.mean() <= 0.35
 
 
-@pytest.mark.parametrize("variant", [DEVICE, REFERENCE])
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_scores_are_probabilities_and_the_confidence_is_the_best_of_them(host, split, variant):
     loaded = host.resolve("digits", variant=variant)
     answer = loaded.answer({"image": split[0][0].astype(np.float32)}, {})
@@ -121,7 +151,7 @@ def test_scores_are_probabilities_and_the_confidence_is_the_best_of_them(host, s
     assert answer.confidence == pytest.approx(answer.outputs["scores"].max())
 
 
-@pytest.mark.parametrize("variant", [DEVICE, REFERENCE])
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_many_rows_in_one_run_get_the_same_labels_as_one_by_one(host, split, scores, variant):
     rows = [{"image": image.astype(np.float32)} for image in split[0]]
     together = [
@@ -130,7 +160,7 @@ def test_many_rows_in_one_run_get_the_same_labels_as_one_by_one(host, split, sco
     np.testing.assert_allclose(together, scores[variant], atol=1e-5)
 
 
-@pytest.mark.parametrize("variant", [DEVICE, REFERENCE])
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize(
     ("ink", "paper", "noise", "resample"),
     [

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import EntryPoint
 
 import numpy as np
 import pytest
@@ -20,6 +25,7 @@ from wherever_contracts.errors import (
     PackageError,
 )
 from wherever_convert.builder import build_package
+from wherever_edge import plugins
 from wherever_edge.engines.onnxruntime import OnnxRuntimeEngine
 from wherever_edge.host import LocalHost
 from wherever_edge.packages.store import Store
@@ -262,6 +268,120 @@ def test_a_machine_without_room_or_engine_is_told_for_each_variant(build_scales,
         host_for(package).resolve("scales")
     assert "small: " in str(caught.value)
     assert "abacus" in str(caught.value)
+
+
+def with_nonsense(package, *variants):
+    """The package with files that no engine reads, under the right digests."""
+    nonsense = b"not a model"
+    for variant in variants:
+        (package.root / f"{variant}.onnx").write_bytes(nonsense)
+    manifest = json.loads((package.root / "model.json").read_bytes())
+    for entry in manifest["variants"]:
+        if entry["id"] in variants:
+            digest = hashlib.sha256(nonsense).hexdigest()
+            entry["files"][0] |= {"sha256": digest, "bytes": len(nonsense)}
+    (package.root / "model.json").write_text(json.dumps(manifest))
+    return package
+
+
+def test_a_variant_that_does_not_load_is_passed_over_for_the_next_and_the_reason_is_kept(
+    build_scales, tmp_path
+):
+    package = with_nonsense(build_scales(tmp_path / "scales"), "small")
+    loaded = host_for(package).resolve("scales")
+    assert loaded.variant.id == "large"
+    (reason,) = loaded.passed_over
+    assert reason.startswith("small: onnxruntime cannot load the model: ")
+
+
+def test_a_variant_that_is_asked_for_by_name_is_never_replaced(build_scales, tmp_path):
+    package = with_nonsense(build_scales(tmp_path / "scales"), "small")
+    with pytest.raises(EngineError, match="small: onnxruntime cannot load the model"):
+        host_for(package).resolve("scales", variant="small")
+
+
+def test_when_nothing_loads_every_reason_is_told(build_scales, tmp_path):
+    package = with_nonsense(build_scales(tmp_path / "scales"), "small", "large")
+    with pytest.raises(EngineError) as caught:
+        host_for(package).resolve("scales")
+    for variant in ("small", "large"):
+        assert f"{variant}: onnxruntime cannot load the model" in str(caught.value)
+
+
+def test_a_variant_runs_in_the_first_of_its_engines_that_reads_it(build_scales, tmp_path):
+    def edit(manifest):
+        manifest["variants"][0]["needs"] = {"engines": ["abacus", "litert", "openvino"]}
+
+    loaded = host_for(changed(build_scales, tmp_path, edit), threads=1).resolve("scales")
+    ran = loaded.answer(numbers(1, 2, 3), {}).ran
+    assert (ran.variant, ran.engine, ran.precision) == ("small", "openvino", "float32")
+    assert loaded.passed_over == (
+        "small: abacus is not known here",
+        "small: litert does not read 'onnx' files",
+    )
+
+
+def test_an_engine_that_is_not_installed_is_passed_over(build_scales, tmp_path, monkeypatch):
+    def edit(manifest):
+        manifest["variants"][0]["needs"] = {"engines": ["openvino"]}
+        manifest["variants"][1]["needs"] = {"engines": ["openvino", "onnxruntime"]}
+
+    package = changed(build_scales, tmp_path, edit)
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    loaded = host_for(package).resolve("scales")
+    assert (loaded.variant.id, loaded.ran.engine) == ("large", "onnxruntime")
+    hint = "not installed: pip install 'wherever[openvino]'"
+    assert loaded.passed_over == (
+        f"small: it needs the engine openvino, which is {hint}",
+        f"large: openvino is {hint}",
+    )
+    with pytest.raises(EngineError, match="pip install"):
+        host_for(package).resolve("scales", variant="small")
+
+
+def test_an_engine_whose_native_library_is_broken_is_passed_over(build_scales, tmp_path):
+    def edit(manifest):
+        manifest["variants"][0]["needs"] = {"engines": ["openvino", "onnxruntime"]}
+
+    package = changed(build_scales, tmp_path / "packages", edit)
+    (tmp_path / "openvino").mkdir()
+    (tmp_path / "openvino/__init__.py").write_text("raise ImportError('libopenvino.so: no room')")
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from wherever_edge.host import LocalHost\n"
+        "from wherever_edge.packages.store import Store\n"
+        "host = LocalHost(Store([Path(sys.argv[1])], builtin=False), distance='device')\n"
+        "loaded = host.resolve('scales')\n"
+        "print(loaded.ran.engine, *loaded.passed_over)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(package.root)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    assert done.stdout.startswith("onnxruntime small: openvino cannot load the model: ")
+    assert "libopenvino.so: no room" in done.stdout
+
+
+def test_a_plug_in_that_cannot_be_imported_is_passed_over(build_scales, tmp_path, monkeypatch):
+    def edit(manifest):
+        manifest["variants"][0]["needs"] = {"engines": ["broken", "onnxruntime"]}
+
+    def found(group):
+        return points if group == "wherever.engines" else real(group)
+
+    real = plugins.entry_points
+    point = EntryPoint("broken", "nowhere_at_all:Engine", "wherever.engines")
+    points = {**real("wherever.engines"), "broken": point}
+    monkeypatch.setattr(plugins, "entry_points", found)
+    loaded = host_for(changed(build_scales, tmp_path, edit)).resolve("scales")
+    assert loaded.ran.engine == "onnxruntime"
+    (reason,) = loaded.passed_over
+    assert reason.startswith("small: broken is broken: ")
+    assert "nowhere_at_all" in reason
 
 
 def test_an_input_named_like_a_reserved_key_is_refused(build_scales, tmp_path):
