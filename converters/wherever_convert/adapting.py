@@ -40,9 +40,7 @@ def adapted(
     names |= _paired("outputs", [entry.name for entry in old.outputs], [s.name for s in outputs])
     replaced = _replaced_values(old, inputs)
     dump = pipeline.model_dump(mode="json")
-    return {
-        side: [_step(step, names, replaced) for step in dump[side]] for side in ("pre", "post")
-    }
+    return {side: [_step(step, names, replaced) for step in dump[side]] for side in ("pre", "post")}
 
 
 def image_size(shape: Sequence[int]) -> tuple[int, int] | None:

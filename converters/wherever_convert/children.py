@@ -35,7 +35,7 @@ def run_child(script: str, job: dict[str, Any], folder: Path, what: str) -> dict
     command += [str(folder / "job.json"), str(result)]
     with (folder / "printed.txt").open("wb") as printed:
         try:
-            code = subprocess.run(
+            code = subprocess.run(  # noqa: S603 (our own script, by this interpreter)
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=printed,

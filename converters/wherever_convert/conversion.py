@@ -56,7 +56,7 @@ def convert(
     labels: Sequence[str] | None = None,
     max_drop: float | None = None,
     boundary: Boundary = "anywhere",
-    precisions: Sequence[Precision] | None = None,
+    precisions: Sequence[str] | None = None,
     pixels: Pixels | None = None,
     reading: SampleOptions | None = None,
     like: str | os.PathLike[str] | None = None,
@@ -85,8 +85,8 @@ def convert(
         max_drop: refuse when int8 loses more points of the metric than this; 0.01 is one percent
             point.
         boundary: how far inputs may travel.
-        precisions: the variants to make; when not given, int8 is left out where there is nothing
-            to quantize.
+        precisions: the variants to make, "float32" or "int8" or both; when not given, int8 is left
+            out where there is nothing to quantize.
         pixels: how images become tensors.
         reading: how samples are read.
         like: PACKAGE or PACKAGE:VARIANT, whose signature and pipeline are taken.
@@ -183,9 +183,7 @@ class _Conversion:
             rows = [engine_inputs(loaded, sample, options) for sample in some]
             self.draft.batch = rows_are_independent(loaded, rows)
 
-    def _measured(
-        self, loaded: LoadedVariant, judge: Judge, options: dict[str, float]
-    ) -> Measured:
+    def _measured(self, loaded: LoadedVariant, judge: Judge, options: dict[str, float]) -> Measured:
         return measure(loaded, self.parts.test, judge, options, self.advance)
 
     def _int8_file(
@@ -202,9 +200,7 @@ class _Conversion:
             left_out["int8"] = NOTHING
         return made
 
-    def _row(
-        self, precision: Precision, measured: dict[Precision, Measured], judge: Judge
-    ) -> Row:
+    def _row(self, precision: Precision, measured: dict[Precision, Measured], judge: Judge) -> Row:
         own, reference = measured[precision], measured["float32"].kept
         value = judge.score(own.kept, reference)
         variant_id = self.asked.variant_id(precision)
@@ -281,9 +277,7 @@ def _as_onnx(plugin: Source, source: object, example: Array | None, asked: _Aske
     return model
 
 
-def _draft(
-    asked: _Asked, wanted: Wanted, model: OnnxModel, data: Samples, scratch: Path
-) -> Draft:
+def _draft(asked: _Asked, wanted: Wanted, model: OnnxModel, data: Samples, scratch: Path) -> Draft:
     """A package with the float variant."""
     session = open_onnx(model.data, "the model")
     made = design(wanted, data.form, session.inputs, session.outputs)
@@ -325,10 +319,11 @@ def _checked_drop(max_drop: float | None) -> float | None:
     return max_drop
 
 
-def _checked_precisions(given: Sequence[Precision]) -> tuple[Precision, ...]:
-    if not given:
-        raise ConversionError(f"at least one precision is needed: {' or '.join(PRECISIONS)}")
-    return tuple(_one_of("precision", each, PRECISIONS) for each in given)
+def _checked_precisions(given: Sequence[str]) -> tuple[Precision, ...]:
+    if not given or not set(PRECISIONS).issuperset(given):
+        found = ", ".join(given) or "none"
+        raise ConversionError(f"precisions are {' or '.join(PRECISIONS)}, not {found}")
+    return tuple(each for each in PRECISIONS if each in given)
 
 
 def _one_of(what: str, given: _Choice, known: Sequence[_Choice]) -> _Choice:

@@ -58,8 +58,8 @@ def convert(
         Literal["device", "site", "anywhere"], typer.Option(help="How far inputs may travel.")
     ] = "anywhere",
     precision: Annotated[
-        list[Literal["float32", "int8"]] | None,
-        typer.Option(help="A variant to make; may be repeated. Both by default."),
+        list[str] | None,
+        typer.Option(help="float32 or int8; may be repeated. Both by default."),
     ] = None,
     calibration: Annotated[
         Literal["minmax", "entropy", "percentile"],

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from wherever_contracts.errors import ConversionError, InputError, PackageError
 from wherever_convert.adapting import adapted
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from wherever_contracts.tensors import TensorSpec
     from wherever_edge.packages.package import Package
 
+_STEPS = frozenset({"pre", "post", "signature"})
 _MAX_BYTES = 4 * 1024 * 1024
 
 
@@ -47,7 +48,7 @@ class Wanted:
     task: Task
     labels: tuple[str, ...] | None = None
     usual_labels: tuple[str, ...] | None = None
-    pixels: Pixels = Pixels()
+    pixels: Pixels = field(default_factory=Pixels)
     like: tuple[Package, Variant] | None = None
     steps: dict[str, Any] | None = None
 
@@ -84,12 +85,12 @@ def read_steps(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not file.is_file() or file.stat().st_size > _MAX_BYTES:
         raise ConversionError(f"pipeline: {file} is no file of at most {_MAX_BYTES} bytes")
     try:
-        data = json.loads(file.read_bytes())
+        data: Any = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ConversionError(f"pipeline: {file} is no JSON: {error}") from error
-    if not isinstance(data, dict) or not {"pre", "post", "signature"}.issuperset(data):
+    if not isinstance(data, dict) or not _STEPS.issuperset(cast("dict[str, Any]", data)):
         raise ConversionError(f"pipeline: {file} must be an object with pre, post and signature")
-    return data
+    return cast("dict[str, Any]", data)
 
 
 def precedent(like: str | os.PathLike[str]) -> tuple[Package, Variant]:

@@ -207,9 +207,7 @@ def _labelled(truths: Sequence[Any], labels: Sequence[str]) -> list[Labelled]:
     if not all(isinstance(truth, Boxes) for truth in truths):
         raise ConversionError("a model that detects is measured on samples with boxes (COCO json)")
     return [
-        Labelled(
-            truth.boxes, class_numbers(truth.names, labels).astype(np.int64), truth.crowd
-        )
+        Labelled(truth.boxes, class_numbers(truth.names, labels).astype(np.int64), truth.crowd)
         for truth in truths
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -49,7 +50,8 @@ def mean_average_precision(found: Sequence[Found], truth: Sequence[Labelled]) ->
     classes = np.unique(np.concatenate(present)) if present else np.empty(0)
     if not classes.size:
         return 0.0
-    return float(np.mean([_average_precisions(found, truth, kind) for kind in classes.tolist()]))
+    each = [_average_precisions(found, truth, int(kind)) for kind in classes]
+    return float(np.mean(each))
 
 
 def detection_agreement(found: Sequence[Found], reference: Sequence[Found]) -> float:
@@ -77,7 +79,7 @@ def closeness(found: Sequence[Array], reference: Sequence[Array]) -> float:
     scale = sum(float(np.square(b.astype(np.float64)).sum()) for _, b in pairs)
     if not scale:
         return float(not error)
-    return max(0.0, 1 - (error / scale) ** 0.5)
+    return max(0.0, 1 - math.sqrt(error / scale))
 
 
 def r_squared(found: Array, truth: Array) -> float:
@@ -103,7 +105,8 @@ def overlaps(boxes: Array, others: Array, crowd: Array | None = None) -> Array:
     union = own + theirs - shared
     if crowd is not None:
         union = np.where(crowd[None, :], own, union)
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    shares: Array = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return shares
 
 
 def _areas(boxes: Array) -> Array:

@@ -35,7 +35,9 @@ def is_archive(output: Path) -> bool:
 @contextmanager
 def staging(output: Path) -> Generator[Path]:
     """An empty directory on the file system of `output`; gone when the block ends."""
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.resolve().parent) as made:
+    with tempfile.TemporaryDirectory(
+        prefix=f".{output.name}.", dir=output.resolve().parent
+    ) as made:
         yield Path(made)
 
 
@@ -49,7 +51,6 @@ def settle(root: Path, output: Path) -> Package:
         package = open_directory(root)
         write_archive(package, output)
         return package
-    root.chmod(0o755)
     root.replace(output)
     return open_directory(output)
 

@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -53,9 +54,9 @@ def made(path: Path, name: str) -> object:
         raise ConversionError(f"{path.name} failed: {fail_in_words(error)}") from error
 
 
-def _attribute(module: Any, path: Path, name: str) -> Any:
+def _attribute(module: ModuleType, path: Path, name: str) -> Any:
     if not hasattr(module, name):
-        public = sorted(each for each in vars(module) if not each.startswith("_"))
+        public = [each for each in sorted(vars(module)) if not each.startswith("_")]
         raise ConversionError(
             f"{path.name} has no {name!r} (it has: {', '.join(public) or 'nothing'})"
         )

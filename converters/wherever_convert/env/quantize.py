@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
-from onnx import version_converter
-from onnxruntime import quantization  # pyright: ignore[reportMissingTypeStubs]
-from onnxruntime.quantization.shape_inference import (  # pyright: ignore[reportMissingTypeStubs]
-    quant_pre_process,
-)
 
 from wherever_convert.env.script import main
+from wherever_convert.frameworks import framework
 from wherever_convert.graphs import limit_ir_version
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
+
+onnx = framework("onnx", "quantizing")
+version_converter = framework("onnx.version_converter", "quantizing")
+quantization = framework("onnxruntime.quantization", "quantizing")
+shape_inference = framework("onnxruntime.quantization.shape_inference", "quantizing")
 
 # The operators whose weights int8 makes smaller and faster.
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
@@ -34,7 +34,7 @@ _METHODS: dict[str, Any] = {
 }
 
 
-class _Samples(quantization.CalibrationDataReader):  # type: ignore[misc] # untyped base
+class _Samples:
     """Hands out one sample after the other; only one is in memory."""
 
     def __init__(self, folder: Path) -> None:
@@ -82,7 +82,7 @@ def quantize(job: dict[str, Any]) -> dict[str, Any]:
     return {"quantized": counts}
 
 
-def weighted_nodes(model: onnx.ModelProto) -> dict[str, int]:
+def weighted_nodes(model: Any) -> dict[str, int]:
     """How many nodes of each weighted operator have constant weights."""
     constants = {tensor.name for tensor in model.graph.initializer}
     counts: dict[str, int] = {}
@@ -100,7 +100,7 @@ def _prepare(model: Path, prepared: Path) -> None:
         raised = version_converter.convert_version(raised, _OPSET)
     raised.ir_version = max(raised.ir_version, 4)  # weights need not be inputs from 4 on
     onnx.save(raised, str(prepared))
-    quant_pre_process(str(prepared), str(prepared), skip_symbolic_shape=True)
+    shape_inference.quant_pre_process(str(prepared), str(prepared), skip_symbolic_shape=True)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -52,12 +52,12 @@ def _load(table: Path) -> dict[str, Any]:
     if size > _MAX_BYTES:
         raise ConversionError(f"samples: {table.name} has {size} bytes, at most {_MAX_BYTES}")
     try:
-        data = json.loads(table.read_bytes())
+        data: Any = json.loads(table.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ConversionError(f"samples: {table.name} is no JSON: {error}") from error
     if not isinstance(data, dict):
         raise ConversionError(f"samples: {table.name} is not COCO's json: no object")
-    return data
+    return cast("dict[str, Any]", data)
 
 
 _Row = tuple[list[float], str, bool]

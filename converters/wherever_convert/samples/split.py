@@ -45,9 +45,7 @@ def split(items: Sequence[Sample]) -> Split:
     calibration = sorted(chosen)
     if len(calibration) > MOST_CALIBRATION:
         count = len(calibration)
-        calibration = [
-            calibration[i * count // MOST_CALIBRATION] for i in range(MOST_CALIBRATION)
-        ]
+        calibration = [calibration[i * count // MOST_CALIBRATION] for i in range(MOST_CALIBRATION)]
     test = [item for position, item in enumerate(items) if position not in chosen]
     return Split(tuple(items[position] for position in calibration), tuple(test), shared=False)
 

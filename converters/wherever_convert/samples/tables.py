@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wherever_contracts.errors import ConversionError
-from wherever_convert.samples.sample import Damaged, Sample, Samples, Truth
+from wherever_convert.samples.sample import Damaged, Form, Sample, Samples, Truth
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
@@ -35,7 +35,7 @@ def read_csv(path: Path, label_column: str | None, image_column: str | None) -> 
     """
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file)
-        header = next(reader, [])
+        header: list[str] = next(reader, [])
         rows = [(reader.line_num, row) for row in reader if row]
     if len(rows) > _MOST_ROWS:
         raise ConversionError(f"samples: {path.name} has {len(rows)} rows, at most {_MOST_ROWS}")
@@ -49,7 +49,7 @@ def read_csv(path: Path, label_column: str | None, image_column: str | None) -> 
             items.append(read.sample(line, row))
         except ValueError as error:
             damaged.append(Damaged(f"{path.name}:{line}", str(error)))
-    form = "rows" if image is None else "images"
+    form: Form = "rows" if image is None else "images"
     return Samples(path.stem, form, tuple(items), _classes(items), tuple(damaged))
 
 

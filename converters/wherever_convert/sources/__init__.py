@@ -1,4 +1,4 @@
-"""Sources: what a model can be converted from, each as a plug-in of the group `wherever.sources`."""
+"""Sources: what can be converted, each a plug-in of the group `wherever.sources`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from wherever_contracts.errors import ConversionError
 from wherever_edge import plugins
@@ -88,15 +88,18 @@ def find_source(source: object) -> Source:
 
 def described(source: object) -> str:
     """What the caller gave, in a few words."""
-    if isinstance(source, str | os.PathLike):
-        return repr(os.fspath(source))
+    path = as_path(source)
+    if path is not None:
+        return repr(str(path))
     kind = type(source)
     return f"an object of type {kind.__module__}.{kind.__qualname__}"
 
 
 def as_path(source: object) -> Path | None:
     """The path that `source` names, or None when it names none."""
-    return Path(source) if isinstance(source, str | os.PathLike) else None
+    if isinstance(source, str | os.PathLike):
+        return Path(cast("str | os.PathLike[str]", source))
+    return None
 
 
 def _refuse_pickles(source: object) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,17 +78,16 @@ def _evaluating(module: Any) -> Generator[None]:
 
 def _exported(module: Any, rows: Array) -> tuple[bytes, bool]:
     """The ONNX file, and whether it takes any number of rows."""
-    try:
+    with suppress(Exception):  # many modules are written for one row, or for a fixed number
         return _export(module, rows[:_ROWS], any_rows=True), True
-    except Exception as first:
-        try:
-            return _export(module, rows[:1], any_rows=False), False
-        except Exception as error:
-            what = " ".join(str(error).split())[:300] or type(error).__name__
-            raise ConversionError(
-                f"torch.onnx cannot export {type(module).__name__} for rows of shape "
-                f"{list(rows.shape[1:])}: {what}"
-            ) from first
+    try:
+        return _export(module, rows[:1], any_rows=False), False
+    except Exception as error:
+        what = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ConversionError(
+            f"torch.onnx cannot export {type(module).__name__} for rows of shape "
+            f"{list(rows.shape[1:])}: {what}"
+        ) from error
 
 
 def _export(module: Any, rows: Array, *, any_rows: bool) -> bytes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,9 +69,12 @@ def _example(estimator: Any, example: Array | None) -> Array:
 
 def _converted(estimator: Any, rows: Array, *, classifies: bool) -> Any:
     skl2onnx = framework("skl2onnx", _FEATURE)
-    options = {"zipmap": False} if classifies else None
+    convert = partial(skl2onnx.to_onnx, estimator, rows[:1], target_opset=_OPSET)
     try:
-        return skl2onnx.to_onnx(estimator, rows[:1], options=options, target_opset=_OPSET)
+        # without zipmap scores are a tensor; classifiers without probabilities have no such option
+        with suppress(NameError):
+            return convert(options={"zipmap": False} if classifies else None)
+        return convert()
     except Exception as error:
         tool = versions("skl2onnx").get("skl2onnx", "")
         what = " ".join(str(error).split())[:300] or type(error).__name__
@@ -111,5 +116,5 @@ def _agreement(
 def _best(scores: Array) -> list[int]:
     """The class of each row; a single score is that of the second of two classes."""
     if scores.ndim == 1 or scores.shape[1] == 1:
-        return (scores.reshape(-1) > 0).astype(int).tolist()
-    return scores.argmax(axis=1).tolist()
+        return [int(score > 0) for score in scores.ravel()]
+    return [int(best) for best in scores.argmax(axis=1)]
