@@ -13,18 +13,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from wherever._handle import Model
+from wherever._nearby import Nearby
 from wherever._remotes import Remote
 from wherever._route import DEVICE, Route
 from wherever._router import MODES, Candidate, check_words, make_plan
 from wherever._settings import Settings, load_settings
 from wherever._status import Status, make_status
-from wherever_contracts.errors import ClosedError, InputError, WhereverError
+from wherever_contracts.errors import ClosedError, InputError, SettingsError, WhereverError
 from wherever_contracts.manifest import signature_digest
 from wherever_contracts.places import stricter
 from wherever_edge.forking import loading
 from wherever_edge.host import LoadedVariant, LocalHost
 from wherever_edge.oip.client import RemoteHost
 from wherever_edge.oip.endpoints import Endpoint
+from wherever_edge.oip.security import ClientSecurity
 from wherever_edge.packages.store import Store
 
 if TYPE_CHECKING:
@@ -82,6 +84,7 @@ class Client:
         self.settings: Settings = load_settings(**given)
         endpoints = [Endpoint.parse(text) for text in self.settings.gateways]
         self._endpoints = {endpoint.name: endpoint for endpoint in endpoints}
+        self._security = _security(self.settings)
         self._closed = False
         self._start()
         _clients.add(self)
@@ -96,14 +99,25 @@ class Client:
         self._pool: ThreadPoolExecutor | None = None
         self._watcher: Watcher | None = None
         self._cache: ResultCache | None = None
-        self._remotes = {
-            name: Remote(
-                RemoteHost(endpoint, max_bytes=settings.max_message_bytes),
-                "cloud",
-                settings.probe_timeout_s,
+        self._nearby = Nearby(
+            settings.home,
+            enabled=settings.nearby,
+            interface=settings.interface,
+            max_bytes=settings.max_message_bytes,
+            probe_timeout_s=settings.probe_timeout_s,
+        )
+        self._remotes = {**self._nearby.remotes, **self._gateways()}
+
+    def _gateways(self) -> dict[str, Remote]:
+        settings = self.settings
+        hosts = {
+            name: RemoteHost(
+                endpoint, max_bytes=settings.max_message_bytes, security=self._security
             )
             for name, endpoint in self._endpoints.items()
         }
+        timeout_s = settings.probe_timeout_s
+        return {name: Remote(host, "cloud", timeout_s) for name, host in hosts.items()}
 
     def model(self, name: str) -> Model:
         """The handle of a model: "people", or with a version "people@2.1".
@@ -194,7 +208,8 @@ class Client:
 
     def status(self) -> Status:
         """Models, places and their health, as known without asking anyone. Never raises."""
-        return make_status(self.settings, self._store_or_error(), self._remotes)
+        problems = self._nearby.problems
+        return make_status(self.settings, self._store_or_error(), self._remotes, problems)
 
     @property
     def store(self) -> Store:
@@ -220,6 +235,7 @@ class Client:
             watcher.close()
         for model in handles.values():
             model.forget()
+        self._nearby.close()
         for remote in self._remotes.values():
             remote.close()
         if self._pool is not None:
@@ -267,6 +283,8 @@ class Client:
             thresholds=_thresholds(package),
             reference=manifest.reference,
         )
+        if any(candidate.place == "nearby" for candidate in plan.attempts):
+            self._nearby.start()
         return Route(
             plan=plan,
             signature=manifest.signature,
@@ -356,6 +374,22 @@ class Client:
         for name, model in handles.items():
             model.forget()
             self._models[name] = model
+
+
+def _security(settings: Settings) -> ClientSecurity:
+    """What the settings bring to a connection.
+
+    Raises:
+        SettingsError: the file of certificates cannot be read.
+    """
+    ca_pem = None
+    if settings.ca_file is not None:
+        try:
+            ca_pem = settings.ca_file.read_bytes()
+        except OSError as error:
+            raise SettingsError(f"ca_file {settings.ca_file}: {error.strerror}") from error
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    return ClientSecurity(api_key=key, ca_pem=ca_pem, proxy=settings.proxy)
 
 
 def _thresholds(package: Package) -> dict[str, float]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from platformdirs import user_config_path, user_data_path
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -49,6 +49,15 @@ class Settings(BaseSettings):
 
     gateways: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
     """Gateways, as host:port, grpc://host:port or grpcs://host:port; asked in this order."""
+
+    api_key: SecretStr | None = None
+    """The key that the gateways ask for; it is sent by TLS alone, or on this machine."""
+
+    ca_file: Path | None = None
+    """A PEM file: what the gateways' certificates are checked against, instead of the system's."""
+
+    proxy: Annotated[str | None, Field(pattern=r"^https?://")] = None
+    """The HTTP proxy on the way to the gateways, as http://host:port; else the environment's."""
 
     packages: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_listed)] = ()
     """Directories that are model packages or hold some; they win over those that came along."""

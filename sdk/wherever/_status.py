@@ -77,15 +77,18 @@ class Status:
 
 
 def make_status(
-    settings: Settings, store: Store | WhereverError, remotes: Mapping[str, Remote]
+    settings: Settings,
+    store: Store | WhereverError,
+    remotes: Mapping[str, Remote],
+    problems: tuple[str, ...] = (),
 ) -> Status:
     """Put the status together; nothing here can fail or wait."""
     models: tuple[ModelStatus, ...] = ()
     if isinstance(store, WhereverError):
-        problems: tuple[str, ...] = (str(store),)
+        problems = (*problems, str(store))
     else:
         models = tuple(_model_status(package) for package in store.list())
-        problems = tuple(f"{path}: {error}" for path, error in store.refused())
+        problems = (*problems, *(f"{path}: {error}" for path, error in store.refused()))
     return Status(
         models=models,
         places=(

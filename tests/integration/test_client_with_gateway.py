@@ -125,7 +125,7 @@ def wrong_answer(*outputs):
 
 SCORES = np.array([0.1, 0.8, 0.1], np.float32)
 MISBEHAVIOUR = {
-    "refused": (refusing(grpc.StatusCode.PERMISSION_DENIED), "refused"),
+    "not allowed": (refusing(grpc.StatusCode.PERMISSION_DENIED), "not_allowed"),
     "unknown model": (refusing(grpc.StatusCode.NOT_FOUND), "refused"),
     "overloaded": (refusing(grpc.StatusCode.RESOURCE_EXHAUSTED), "overloaded"),
     "engine error": (refusing(grpc.StatusCode.INTERNAL), "remote"),
