@@ -5,11 +5,10 @@ from __future__ import annotations
 import socket
 import ssl
 import stat
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -88,22 +87,18 @@ class Stranger:
         self._context = context
         self.raw = bytearray()
         self.decrypted = bytearray()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._pool = ThreadPoolExecutor(16)
+        self._pool.submit(self._accept)
 
     def _accept(self) -> None:
-        while True:
-            try:
+        with suppress(OSError):
+            while True:
                 connection, _ = self._socket.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
+                self._pool.submit(self._talk, connection)
 
     def _talk(self, connection: socket.socket) -> None:
-        with connection:
-            try:
-                self._shake(connection) if self._context else self._answer(connection)
-            except OSError:
-                return
+        with connection, suppress(OSError):
+            self._shake(connection) if self._context else self._answer(connection)
 
     def _answer(self, connection: socket.socket) -> None:
         while data := connection.recv(65536):
@@ -125,7 +120,10 @@ class Stranger:
                 connection.sendall(outgoing.read())
 
     def close(self) -> None:
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
+        self._pool.shutdown(wait=False)
 
 
 def untrusted(host: RemoteHost, request: InferRequest = REQUEST) -> str:
@@ -348,38 +346,40 @@ class Tunnel:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
         self.raw = bytearray()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._pool = ThreadPoolExecutor(16)
+        self._open: list[socket.socket] = []
+        self._pool.submit(self._accept)
 
     def _accept(self) -> None:
-        while True:
-            try:
+        with suppress(OSError):
+            while True:
                 connection, _ = self._socket.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+                self._open.append(connection)
+                self._pool.submit(self._connect, connection)
 
-    def _serve(self, connection: socket.socket) -> None:
+    def _connect(self, connection: socket.socket) -> None:
         asked = connection.recv(65536)
         self.raw += asked
         host, _, port = asked.split()[1].decode().rpartition(":")
-        with connection, socket.create_connection((host, int(port))) as target:
-            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-            back = threading.Thread(target=self._pump, args=(target, connection), daemon=True)
-            back.start()
-            self._pump(connection, target)
-            back.join()
+        target = socket.create_connection((host, int(port)))
+        self._open.append(target)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        self._pool.submit(self._pump, target, connection)
+        self._pump(connection, target)
 
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
-        try:
-            while data := source.recv(65536):
-                self.raw += data
-                sink.sendall(data)
-            sink.shutdown(socket.SHUT_WR)
-        except OSError:
-            return
+        while data := source.recv(65536):
+            self.raw += data
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        self._socket.close()
+        for one in (self._socket, *self._open):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        self._pool.shutdown()
+        for one in (self._socket, *self._open):
+            one.close()
 
 
 # --- what a server's identity is ---
