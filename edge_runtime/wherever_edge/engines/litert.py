@@ -47,8 +47,9 @@ class LiteRtEngine(Engine):
         """Load a TensorFlow Lite model from its bytes."""
         if why := self.missing():
             raise EngineError(f"{self.name} is {why}")
-        import ai_edge_litert.interpreter as runtime  # noqa: PLC0415 (90 ms)
+        import ai_edge_litert.interpreter  # noqa: PLC0415 (90 ms)  # pyright: ignore[reportMissingTypeStubs]
 
+        runtime: Any = ai_edge_litert.interpreter  # it carries no types
         facts = EngineFacts(
             engine=self.name,
             version=_version(),
@@ -177,7 +178,7 @@ def _scale(detail: dict[str, Any]) -> Scale | None:
 
 
 def _dtype(detail: dict[str, Any]) -> str:
-    dtype = np.dtype(detail["dtype"]).name
+    dtype: str = np.dtype(detail["dtype"]).name
     if dtype not in DTYPES:
         raise EngineError(f"tensor {detail['name']!r} has type {dtype}, which is not supported")
     return dtype

@@ -80,7 +80,7 @@ class _OpenVinoSession(Session):
             tuple(port.spec for port in self._in), tuple(port.spec for port in self._out), facts
         )
         self._tensor = tensor
-        self._native = native
+        self._native: Any = native
         self._idle: deque[Any] = deque()  # requests: each is used by one thread at a time
 
     @property
@@ -174,7 +174,7 @@ def _precision_asked(core: Any, precision: str) -> str:
 def _precision_used(native: Any, precision: str) -> str:
     """What the compiled model says; of an int8 model that is about what is not quantized."""
     says = native.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-    used = _NAME_OF_TYPE.get(says, says)
+    used = _NAME_OF_TYPE.get(says, str(says))
     return "int8" if precision == "int8" and used == "float32" else used
 
 
@@ -196,13 +196,13 @@ def _borders(
 
 def _name(port: Any) -> str:
     """The name that the file gives; a tensor may carry those of removed neighbours too."""
-    own = port.node.get_friendly_name().removesuffix("/sink_port_0")
+    own: str = port.node.get_friendly_name().removesuffix("/sink_port_0")
     names = port.names
-    return own if own in names or not names else min(names)
+    return own if own in names or not names else str(min(names))
 
 
 def _dtype(port: Any, name: str) -> str:
-    dtype = np.dtype(port.get_element_type().to_dtype()).name
+    dtype: str = np.dtype(port.get_element_type().to_dtype()).name
     if dtype not in DTYPES:
         raise EngineError(f"tensor {name!r} has type {dtype}, which is not supported")
     return dtype

@@ -31,8 +31,11 @@ def read_scales(model: bytes) -> tuple[list[Scale | None], list[Scale | None]]:
     root = _Table(model, struct.unpack_from("<I", model, 0)[0])
     graph = root.tables(_SUBGRAPHS)[0]
     tensors = graph.tables(_TENSORS)
-    inputs, outputs = graph.numbers(_INPUTS, "i"), graph.numbers(_OUTPUTS, "i")
-    return [_scale(tensors[at]) for at in inputs], [_scale(tensors[at]) for at in outputs]
+    scales = [
+        [_scale(tensors[int(at)]) for at in graph.numbers(side, "i")]
+        for side in (_INPUTS, _OUTPUTS)
+    ]
+    return scales[0], scales[1]
 
 
 def _scale(tensor: _Table) -> Scale | None:
