@@ -19,7 +19,13 @@ from wherever._route import DEVICE, Route
 from wherever._router import MODES, Candidate, check_words, make_plan
 from wherever._settings import Settings, load_settings
 from wherever._status import Status, make_status
-from wherever_contracts.errors import ClosedError, InputError, SettingsError, WhereverError
+from wherever_contracts.errors import (
+    ClosedError,
+    InputError,
+    ModelNotFoundError,
+    SettingsError,
+    WhereverError,
+)
 from wherever_contracts.manifest import signature_digest
 from wherever_contracts.places import stricter
 from wherever_edge.forking import loading
@@ -130,7 +136,7 @@ class Client:
         if model is None:
             self._refuse_closed()
             with loading():
-                package = self.store.get(name)
+                package = self._find(name)
             with self._lock:
                 model = self._models.setdefault(name, Model(self, name, package))
         return model
@@ -298,6 +304,11 @@ class Client:
             kept=lambda: self._kept(package, device),
         )
 
+    @property
+    def uses_device(self) -> bool:
+        """Whether calls that name no mode may be answered by this device."""
+        return "device" in MODES[self.settings.mode].order
+
     async def in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run a blocking function beside the running event loop."""
         with self._lock:
@@ -308,6 +319,32 @@ class Client:
             submitted = self._pool.submit(function, *arguments)
         return await asyncio.wrap_future(submitted)
 
+    def fetch(self, package: Package, progress: Callable[[int, int | None], None]) -> Package:
+        """The same package with its files on this machine; brings them from the catalogue's pages.
+
+        Raises:
+            DownloadError: a file could not be had; what came of it is kept for the next try.
+            PackageError: what came is not what the catalogue promises.
+        """
+        from wherever_edge.packages.install import Installer  # noqa: PLC0415 (seldom needed)
+
+        installer = Installer(self.settings.home, progress=progress)
+        fetched = installer.fetch(f"{package.name}@{package.version}")
+        self.store.rescan()
+        return fetched
+
+    def _find(self, name: str) -> Package:
+        """A package of this machine, or one of the catalogue that nobody has fetched yet."""
+        try:
+            return self.store.get(name)
+        except ModelNotFoundError:
+            from wherever_edge.packages.catalogue import handle_package  # noqa: PLC0415
+
+            package = handle_package(name, self.settings.home)
+            if package is None:
+                raise
+            return package
+
     def _load_device(
         self, package: Package, mode: Mode, places: Collection[Place] | None
     ) -> tuple[LoadedVariant | None, str]:
@@ -315,6 +352,10 @@ class Client:
         rule = MODES.get(mode)
         if rule is None or "device" not in rule.order or (places and "device" not in places):
             return None, ""
+        if not package.present():
+            from wherever_edge.packages.catalogue import not_fetched  # noqa: PLC0415
+
+            return None, str(not_fetched(package))
         try:
             return self._local_host().resolve_package(package), ""
         except WhereverError as error:

@@ -18,6 +18,7 @@ from wherever_contracts.errors import EngineError, InputError, NoRouteError
 from wherever_contracts.places import PLACES
 from wherever_edge.inputs import InputChecker, check_options
 
+Progress: TypeAlias = Callable[[str, int, int | None], None]
 RouteKey: TypeAlias = "tuple[Mode | None, Boundary | None, tuple[Place, ...] | None]"
 
 if TYPE_CHECKING:
@@ -244,15 +245,40 @@ class Model:
 
         return ends()
 
-    def prepare(self) -> None:
-        """Load what calls with the default options need, so that the first one is quick.
+    def prepare(self, progress: Progress | None = None) -> None:
+        """Get ready for calls with the default options, so that the first one is quick.
+
+        A model of the catalogue that is not here is fetched; then its files are verified, loaded,
+        and run once. What is fetched already is not fetched again.
+
+        Args:
+            progress: called as `progress(stage, done, total)`, where the stage is "fetch" (done
+                and total in bytes, total None while it is not known), "verify", "load" or "warm".
 
         Raises:
+            DownloadError: a file could not be had; what came of it is kept for the next try.
+            PackageError: a file is not what the package promises.
             WhereverError: this device cannot run the model, and nobody else may be asked.
         """
-        route = self._route(self._edition, None, None, None)
+        tell = progress or _tell_nobody
+        if not self._edition.package.present() and self._client.uses_device:
+            fetched = self._client.fetch(
+                self._edition.package, lambda done, total: tell("fetch", done, total)
+            )
+            self.renew(fetched)
+        edition = self._edition
+        tell("verify", 0, 1)
+        edition.package.verify()
+        tell("verify", 1, 1)
+        tell("load", 0, 1)
+        route = self._route(edition, None, None, None)
+        tell("load", 1, 1)
         if not route.plan.attempts:
             raise NoRouteError(self.name, (), dict(route.plan.ruled_out))
+        tell("warm", 0, 1)
+        if route.device is not None:
+            route.device.warm()
+        tell("warm", 1, 1)
 
     def forget(self) -> None:
         """Drop every route, so that the next call plans and loads anew."""
@@ -331,6 +357,10 @@ def _answer_batch(
         else:
             yield _prediction(route, end, deadline_s, chosen, row, started, single)
     yield from (error for error in checked if isinstance(error, InputError))
+
+
+def _tell_nobody(_stage: str, _done: int, _total: int | None) -> None:
+    pass
 
 
 def _shown(
