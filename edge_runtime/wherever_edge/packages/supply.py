@@ -50,8 +50,22 @@ class Source:
         self._mirror = mirror
         self._patience = patience
 
-    def obtain(self, urls: Sequence[str], target: Path, wanted: Wanted, progress: Progress) -> None:
+    def obtain(
+        self,
+        urls: Sequence[str],
+        target: Path,
+        wanted: Wanted,
+        progress: Progress,
+        name: str = "",
+    ) -> None:
         """Fetch a file from the first address that has it.
+
+        Args:
+            urls: the addresses.
+            target: where to put it.
+            wanted: its digest and size.
+            progress: called with the bytes that have come.
+            name: another name that it may have in a mirror.
 
         Raises:
             DigestError: other bytes than those that are wanted.
@@ -60,7 +74,7 @@ class Source:
         if _complete(target, wanted):
             return None
         if self._mirror is not None:
-            urls = (_in_mirror(self._mirror, urls, wanted),)
+            urls = (_in_mirror(self._mirror, urls, wanted, name),)
         for url in urls[:-1]:
             try:
                 return self._download(url, target, wanted, progress)
@@ -99,13 +113,21 @@ class Fetching:
         """Fetch files, or finish what an earlier run had begun to fetch."""
         total, done = sum(file.bytes for file in files), 0
         for file in files:
-            fetched = self._downloads / f"{file.sha256}-{Path(file.path).name}"
-            wanted = Wanted(file.sha256, file.bytes, file.bytes)
-            tell = _counting_from(done, total, self._tell)
-            self._source.obtain(self._entry.urls[file.path], fetched, wanted, tell)
-            fetched.rename(_made_room(root / file.path))
+            self._source.obtain(
+                self._entry.urls[file.path],
+                self._waiting(file),
+                Wanted(file.sha256, file.bytes, file.bytes),
+                _counting_from(done, total, self._tell),
+                Path(file.path).name,
+            )
             done += file.bytes
             self._tell(done, total)
+        for file in files:
+            self._waiting(file).rename(_made_room(root / file.path))
+
+    def _waiting(self, file: FileEntry) -> Path:
+        """Where a file waits for the others."""
+        return self._downloads / f"{file.sha256}-{Path(file.path).name}"
 
 
 class Copying:
@@ -177,13 +199,13 @@ def _complete(path: Path, wanted: Wanted) -> bool:
         return hashlib.file_digest(file, "sha256").hexdigest() == wanted.sha256
 
 
-def _in_mirror(mirror: Path, urls: Sequence[str], wanted: Wanted) -> str:
-    """The address of a file of the mirror: under its digest, or under its name."""
-    names = [wanted.sha256] if wanted.sha256 else []
-    names += [Path(unquote(urlsplit(url).path)).name for url in urls]
-    for name in dict.fromkeys(names):
-        if (mirror / name).is_file():
-            return (mirror / name).resolve().as_uri()
+def _in_mirror(mirror: Path, urls: Sequence[str], wanted: Wanted, name: str) -> str:
+    """The address of a file of the mirror: under its digest, or under a name."""
+    in_urls = [Path(unquote(urlsplit(url).path)).name for url in urls]
+    names = [each for each in dict.fromkeys([wanted.sha256, name, *in_urls]) if each]
+    for each in names:
+        if (mirror / each).is_file():
+            return (mirror / each).resolve().as_uri()
     raise final(f"the mirror {mirror} has no file {' or '.join(names)}")
 
 
