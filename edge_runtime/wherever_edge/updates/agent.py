@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
@@ -156,14 +156,13 @@ class UpdateAgent:
             url = self._url or state.registry
             if not url:
                 raise UpdateError("no registry is known: give --registry URL once", "no_registry")
-            registry = Registry(self._folder, url, self._metadata_patience)
-            channels = self._refresh(registry, state)
-            state = refreshed(state, url, self._channel or state.channel, time.time())
-            self._keep(state)
-            wanted = _wanted(state, channels, names, everything=everything)
-            round_ = _Round(self._installer, registry, channels, thorough, progress)
-            state, results = self._bring_all(round_, state, wanted)
-            return UpdateReport(url, tuple(results))
+            with closing(Registry(self._folder, url, self._metadata_patience)) as registry:
+                channels = self._refresh(registry, state)
+                state = refreshed(state, url, self._channel or state.channel, time.time())
+                self._keep(state)
+                wanted = _wanted(state, channels, names, everything=everything)
+                round_ = _Round(self._installer, registry, channels, thorough, progress)
+                return UpdateReport(url, tuple(self._bring_all(round_, state, wanted)))
 
     def rollback(self, name: str) -> ModelUpdate:
         """Let the version before serve again; the one that was left is not taken up by itself.
@@ -208,7 +207,7 @@ class UpdateAgent:
 
     def _bring_all(
         self, round_: _Round, state: State, wanted: Sequence[_Wanted]
-    ) -> tuple[State, list[ModelUpdate]]:
+    ) -> list[ModelUpdate]:
         results: list[ModelUpdate] = []
         for each in wanted:
             state, result = round_.bring(state, each)
@@ -222,7 +221,7 @@ class UpdateAgent:
             why = "; ".join(result.why for result in refused)
             state = failed(state, UpdateError(why, refused[0].kind), time.time())
             self._keep(state)
-        return state, results
+        return results
 
     def _check_previous(self, state: State, model: str, version: str) -> None:
         installed = state.installed(model, version)

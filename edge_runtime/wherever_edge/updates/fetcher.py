@@ -36,6 +36,12 @@ class Fetcher(FetcherInterface):
 
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
+        timeout = httpx.Timeout(patience.read_s, connect=patience.connect_s)
+        self._client = httpx.Client(timeout=timeout)
+
+    def close(self) -> None:
+        """Close connections."""
+        self._client.close()
 
     def download_bytes(self, url: str, max_length: int) -> bytes:
         """The bytes of a small file; tried again when the network fails.
@@ -62,8 +68,7 @@ class Fetcher(FetcherInterface):
     def _from_network(self, url: str) -> Iterator[bytes]:
         deadline = self._patience.total_s and time.monotonic() + self._patience.total_s
         pace = Pace(self._patience, time.monotonic(), deadline)
-        timeout = httpx.Timeout(self._patience.read_s, connect=self._patience.connect_s)
-        with _told(url), httpx.Client(timeout=timeout) as client, _answer(client, url) as response:
+        with _told(url), _answer(self._client, url) as response:
             if response.status_code != httpx.codes.OK:
                 status = response.status_code
                 message = f"{transfer.shown(url)}: the server says {status}"

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from tuf.api.metadata import TargetFile
     from tuf.ngclient import Updater
 
+    from wherever_edge.updates.fetcher import Fetcher
+
 MAX_ROOT_BYTES = 512_000
 
 # kind -> what python-tuf's error of that name means here; the first one that fits is said
@@ -96,6 +98,12 @@ class Registry:
         self._metadata = folder / "tuf"
         self._patience = patience
         self._updater: Updater | None = None
+        self._fetcher: Fetcher | None = None
+
+    def close(self) -> None:
+        """Close connections."""
+        if self._fetcher is not None:
+            self._fetcher.close()
 
     def refresh(self, root: bytes | None = None, root_sha256: str | None = None) -> None:
         """Learn the registry's newest signed state.
@@ -112,7 +120,7 @@ class Registry:
         from wherever_edge.updates.fetcher import Fetcher  # noqa: PLC0415 (httpx: 120 ms)
 
         with _in_our_words(self.url):
-            fetcher = Fetcher(self._patience)
+            fetcher = self._fetcher = Fetcher(self._patience)
             if root is None and root_sha256 is not None and not self._pinned.exists():
                 url = f"{self.url}/metadata/1.root.json"
                 root = _with_digest(fetcher.download_bytes(url, MAX_ROOT_BYTES), root_sha256)
