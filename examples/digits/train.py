@@ -27,7 +27,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import nn  # type: ignore[import-not-found, unused-ignore]
 
-from wherever_convert.builder import build_package
+from wherever_convert.builder import build_with_golden
 from wherever_edge.engines.engine import Engine
 from wherever_edge.engines.litert import LiteRtEngine
 from wherever_edge.engines.onnxruntime import OnnxRuntimeEngine
@@ -39,6 +39,7 @@ SEED = 0
 SIZES = {"train": 898, "calibration": 306, "test": 593}  # 50 %, 17 % and 33 % of 1,797
 MOST_DISAGREEMENT = 0.01
 MOST_ESCALATED = 0.30
+GOLDEN_SAMPLES, SURE = 4, 0.9
 # Engines that read a format, the preferred one first.
 READERS = {
     "onnx": ["onnxruntime", "openvino"],
@@ -238,9 +239,17 @@ def write(into: Path, small: Sequence[Form], large: Form, splits: dict[str, Spli
     for form in (*small, large):
         for name, content in form.files.items():
             (root / name).write_bytes(content)
-    build_package(root, manifest(small, large, measure(small, large, splits)))
+    figures = measure(small, large, splits)
+    samples = golden_digits(small, splits["calibration"])
+    build_with_golden(root, manifest(small, large, figures), samples)
     images, labels = splits["test"].images.astype(np.uint8), splits["test"].labels.astype(np.uint8)
     np.savez_compressed(into / "digits-test.npz", images=images, labels=labels)
+
+
+def golden_digits(small: Sequence[Form], split: Split) -> list[Floats]:
+    """The first few digits of which every small form is so sure that rounding changes no label."""
+    sure = np.all([answers(form, split).max(axis=1) > SURE for form in small], axis=0)
+    return list(split.images[sure][:GOLDEN_SAMPLES])
 
 
 def measure(small: Sequence[Form], large: Form, splits: dict[str, Split]) -> dict[str, Figures]:

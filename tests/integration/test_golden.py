@@ -214,7 +214,35 @@ def test_an_input_that_does_not_fit_makes_no_sample(plain):
         make_golden([loaded(plain)], np.zeros(4, "f4"))
 
 
-def test_an_image_is_kept_as_it_travels(test_data, tmp_path):
+ENGINES = [
+    ("mlp-int8", "onnxruntime"),
+    ("mlp-int8", "openvino"),
+    ("mlp-litert", "litert"),
+    ("mlp-litert", "openvino"),
+    ("mlp-openvino", "openvino"),
+    ("cnn", "onnxruntime"),
+    ("cnn", "openvino"),
+]
+
+
+@pytest.mark.parametrize(("variant", "engine"), ENGINES)
+def test_the_digits_package_gives_its_golden_answers_in_every_engine(variant, engine):
+    package = Store().get("digits")
+    stated = package.manifest.variant(variant)
+    assert engine in stated.needs.engines
+    alone = stated.model_copy(
+        update={"needs": stated.needs.model_copy(update={"engines": (engine,)})}
+    )
+    host = LocalHost(Store(), distance="device")
+    try:
+        report = check_golden(host.load(package, alone))
+        assert report.n == 4
+        assert report.worst < 0.5
+    finally:
+        host.close()
+
+
+def test_an_image_is_kept_as_it_travels():
     package = open_directory(Store().get("digits").root)
     variant = loaded(package, "mlp-int8")
     drawn = np.full((40, 40), 255, np.uint8)
