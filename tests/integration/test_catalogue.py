@@ -218,17 +218,17 @@ def gif(path: Path, every: int) -> list[np.ndarray]:
     return frames
 
 
-def test_quantized_models_say_the_same_in_either_engine(
+def test_a_quantized_model_names_the_same_in_either_engine(
     host: LocalHost, test_data: Path, tmp_path: Path
 ) -> None:
-    files = sorted((test_data / "images" / "cifar10" / "ship").iterdir())[:10]
-    scores = {}
+    files = sorted((test_data / "images" / "cifar10" / "ship").iterdir())[:25]
+    best = {}
     for engine in ("litert", "openvino"):
         loaded = only_in(engine, host.store.get("cifar10-resnet"), tmp_path / engine)
         assert loaded.ran.engine == engine
         answers = ask(loaded, [str(file) for file in files])
-        scores[engine] = [answer.outputs["scores"] for answer in answers]
-    np.testing.assert_allclose(scores["litert"], scores["openvino"], atol=0.05)
+        best[engine] = [int(answer.outputs["scores"].argmax()) for answer in answers]
+    assert best["litert"] == best["openvino"]
 
 
 def only_in(engine: str, package: Package, root: Path) -> LoadedVariant:
