@@ -45,6 +45,7 @@ class Settings(BaseSettings):
         extra="forbid",
         use_attribute_docstrings=True,
         env_ignore_empty=True,
+        hide_input_in_errors=True,
     )
 
     gateways: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
@@ -130,8 +131,12 @@ def load_settings(**given: Any) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(
-            f"setting {name!r}: {first['msg']}, found {first['input']!r}"
-        ) from error
+        found = "" if _may_be_secret(name) else f", found {first['input']!r}"
+        raise SettingsError(f"setting {name!r}: {first['msg']}{found}") from error
     except (SourceError, OSError, ValueError) as error:
         raise SettingsError(f"the settings cannot be read: {error}") from error
+
+
+def _may_be_secret(name: str) -> bool:
+    """True also for what `api_key` was misspelled as, and for a proxy's password."""
+    return "key" in name.lower() or "proxy" in name.lower()

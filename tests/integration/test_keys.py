@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +18,8 @@ import httpx
 import numpy as np
 import pytest
 
-from wherever_contracts.errors import NotAllowedError
+import wherever
+from wherever_contracts.errors import NoRouteError, NotAllowedError
 from wherever_contracts.wire import metadata
 from wherever_contracts.wire.schema import HEALTH_SERVICE
 from wherever_contracts.wire.tensors import InferRequest, from_array
@@ -35,7 +37,10 @@ NOTICED_S = 5.0
 class Secured:
     """A gateway that listens on every address, and its home."""
 
-    def __init__(self, process: subprocess.Popen[str], home: Path, log: Path) -> None:
+    def __init__(
+        self, process: subprocess.Popen[str], packages: Path, home: Path, log: Path
+    ) -> None:
+        self.packages = packages
         self.process = process
         self.store = KeyStore(home / "keys")
         self.log = log
@@ -55,18 +60,25 @@ class Secured:
         endpoint = Endpoint.parse(f"{scheme}://localhost:{self.port}")
         return RemoteHost(endpoint, security=security, place="nearby")
 
-    def answers(self, key: str | None) -> bool:
-        """Whether a call with this key is answered, over both protocols."""
+    def lets_in(self, key: str | None) -> bool:
+        """Whether calls with this key are answered, over both protocols."""
+        return self._answers_rest(key) and self._answers_grpc(key)
+
+    def keeps_out(self, key: str | None) -> bool:
+        """Whether calls with this key are refused, over both protocols."""
+        return not (self._answers_rest(key) or self._answers_grpc(key))
+
+    def _answers_rest(self, key: str | None) -> bool:
         answer = self.http.post("/v2/models/scales/infer", json=BODY, headers=bearer(key))
         assert answer.status_code in (200, 401), answer.text
+        return answer.status_code == 200
+
+    def _answers_grpc(self, key: str | None) -> bool:
         with closing(self.remote(key)) as host:
             try:
-                host.infer(REQUEST, 10)
+                return host.infer(REQUEST, 10).model == "scales"
             except NotAllowedError:
-                assert answer.status_code == 401
                 return False
-        assert answer.status_code == 200
-        return True
 
     def status(self, path: str, key: str | None = None, method: str = "GET", **more: str) -> int:
         return self.http.request(method, path, headers={**bearer(key), **more}).status_code
@@ -93,7 +105,7 @@ def start(scales_package, tmp_path_factory) -> Iterator[Callable[..., Secured]]:
             process = subprocess.Popen(
                 [*command, *ports, *arguments], stdout=subprocess.PIPE, stderr=opened, text=True
             )
-        started.append(Secured(process, home, log))
+        started.append(Secured(process, scales_package.root, home, log))
         return started[-1]
 
     yield make
@@ -135,13 +147,13 @@ def command(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_off_loopback_it_speaks_tls_and_shows_the_first_key_once(gateway):
     assert (gateway.ready["tls"], gateway.ready["keys"]) == (True, True)
     assert gateway.ready["fingerprint"] == fingerprint(gateway.certificate)
-    assert gateway.answers(gateway.ready["first_key"])
+    assert gateway.lets_in(gateway.ready["first_key"])
     assert [key.name for key in gateway.store.list()] == ["first"]
 
 
 def test_no_key_and_a_wrong_key_are_refused_over_both_protocols(gateway):
-    assert not gateway.answers(None)
-    assert not gateway.answers("whv_aaaaaaaa_" + "b" * 52)
+    assert gateway.keeps_out(None)
+    assert gateway.keeps_out("whv_aaaaaaaa_" + "b" * 52)
     refused = gateway.http.get("/v2/models/scales")
     assert refused.headers["www-authenticate"] == "Bearer"
     assert refused.headers["wherever-code"] == "not_allowed"
@@ -178,23 +190,23 @@ def test_a_large_call_without_a_key_is_refused_and_the_next_one_is_answered(gate
         host.infer(InferRequest("scales", "", "", {}, (big,)), 10)
     refused = gateway.http.post("/v2/models/scales/infer", content=b"x" * 16_000_000)
     assert refused.status_code == 401
-    assert gateway.answers(gateway.ready["first_key"])
+    assert gateway.lets_in(gateway.ready["first_key"])
 
 
 def test_keys_are_added_and_revoked_while_it_runs(gateway):
     key = gateway.store.add("phone")
-    assert eventually(lambda: gateway.answers(key))
+    assert eventually(lambda: gateway.lets_in(key))
     gateway.store.revoke("phone")
-    assert eventually(lambda: not gateway.answers(key))
+    assert eventually(lambda: gateway.keeps_out(key))
 
 
 def test_a_client_that_was_connected_is_refused_once_its_key_is_revoked(gateway):
     key = gateway.store.add("tablet")
     with closing(gateway.remote(key)) as host:
-        assert eventually(lambda: gateway.answers(key))
+        assert eventually(lambda: gateway.lets_in(key))
         host.infer(REQUEST, 10)
         gateway.store.revoke("tablet")
-        assert eventually(lambda: not gateway.answers(key))
+        assert eventually(lambda: gateway.keeps_out(key))
         with pytest.raises(NotAllowedError, match="was revoked on"):
             host.infer(REQUEST, 10)
 
@@ -212,17 +224,48 @@ def test_an_http_client_that_does_not_know_the_certificate_refuses(gateway):
         httpx.get(f"{gateway.url}/v2/health/live", trust_env=False)
 
 
+# --- the client ---
+
+
+def client_of(gateway: Secured, key: str | None) -> wherever.Client:
+    return wherever.Client(
+        [f"grpcs://localhost:{gateway.port}"],
+        packages=[gateway.packages],
+        api_key=key,
+        ca_file=gateway.ready["certificate"],
+        mode="only_in_cloud",
+    )
+
+
+def test_a_client_brings_its_key_and_trusts_the_certificate_in_a_file(gateway):
+    key = gateway.ready["first_key"]
+    with client_of(gateway, key) as client:
+        prediction = client.predict("scales", np.array([1, 3, 2], np.float32))
+        assert prediction.place == "cloud"
+        shown = repr(client.settings) + repr(client.status()) + repr(prediction)
+    assert key not in shown
+
+
+def test_a_client_whose_key_is_not_known_says_what_it_lacks(gateway):
+    wrong = "whv_aaaaaaaa_" + "b" * 52
+    with client_of(gateway, wrong) as client, pytest.raises(NoRouteError) as caught:
+        client.predict("scales", np.array([1, 3, 2], np.float32))
+    assert isinstance(caught.value.causes[0], NotAllowedError)
+    assert "not known" in str(caught.value)
+    assert wrong not in "".join(traceback.format_exception(caught.value))
+
+
 # --- administrative calls ---
 
 
 def test_administrative_calls_need_an_admin_key(gateway):
     use, admin = gateway.store.add("caller"), gateway.store.add("owner", "admin")
-    assert eventually(lambda: gateway.answers(use))
+    assert eventually(lambda: gateway.lets_in(use))
     for method, path in (("GET", "/v1/admin/status"), ("POST", "/v1/admin/reload")):
         assert gateway.status(path, None, method) == 401
         assert gateway.status(path, use, method) == 403
         assert gateway.status(path, admin, method) == 200
-    assert gateway.answers(admin)
+    assert gateway.lets_in(admin)
     said = gateway.http.get("/v1/admin/status", headers=bearer(admin)).json()
     assert [model["name"] for model in said["models"]] == ["scales"]
     assert (said["tls"], said["keys"], said["calls"]["working"]) == (True, True, 0)
@@ -249,14 +292,14 @@ def test_on_loopback_administration_is_open_until_there_is_a_key_but_never_to_we
     assert eventually(lambda: gateway.status("/v1/admin/status") == 401)
     assert gateway.status("/v1/admin/status", use) == 403
     assert gateway.status("/v1/admin/status", admin) == 200
-    assert gateway.answers(None)
+    assert gateway.lets_in(None)
 
 
 def test_keys_can_be_asked_for_on_loopback(start):
     gateway = start("--keys")
     assert (gateway.ready["tls"], gateway.ready["keys"]) == (False, True)
-    assert not gateway.answers(None)
-    assert gateway.answers(gateway.ready["first_key"])
+    assert gateway.keeps_out(None)
+    assert gateway.lets_in(gateway.ready["first_key"])
 
 
 # --- start-up ---
@@ -269,7 +312,7 @@ def test_a_second_start_keeps_certificate_and_keys_and_shows_none(start, tmp_pat
     second = start(*ANYWHERE, home=tmp_path)
     assert second.ready["fingerprint"] == first.ready["fingerprint"]
     assert "first_key" not in second.ready
-    assert second.answers(key)
+    assert second.lets_in(key)
 
 
 def test_without_anybody_to_show_it_to_no_key_is_made(tmp_path):
@@ -300,11 +343,11 @@ def test_nothing_that_it_ever_says_has_a_key_but_the_ready_line_that_made_it(sta
     gateway = start(*ANYWHERE)
     first = gateway.ready.pop("first_key")
     phone = gateway.store.add("phone")
-    assert eventually(lambda: gateway.answers(phone))
+    assert eventually(lambda: gateway.lets_in(phone))
     gateway.status("/v1/admin/status", phone)
     gateway.status("/nowhere", phone)
     gateway.store.revoke("phone")
-    assert eventually(lambda: not gateway.answers(phone))
+    assert eventually(lambda: gateway.keeps_out(phone))
     said = gateway.close() + gateway.store.file.read_text()
     for key in (first, phone):
         assert key.split("_")[2] not in said

@@ -117,7 +117,12 @@ def attempt_error(
     kind, advice = _meaning(status, details)
     label = f"{status}, {code}" if code else status
     return worded(
-        kind, f"{label}: {_essence(details)}", advice, host, elapsed_s=elapsed_s, timeout_s=timeout_s
+        kind,
+        f"{label}: {_essence(details)}",
+        advice,
+        host,
+        elapsed_s=elapsed_s,
+        timeout_s=timeout_s,
     )
 
 
@@ -152,6 +157,8 @@ def _meaning(status: str, details: str) -> tuple[type[AttemptError], str]:
         kind = errors.RefusedError
     if _NOT_GRPC in details:
         kind = errors.UnreachableError
+    if kind is errors.UnreachableError and "Socket closed" in details:
+        return kind, "has it just stopped, or does it want TLS (grpcs://)?"
     advice = next((words for mark, words in _UNTRUSTED.items() if mark in details), "")
     if advice and kind is errors.UnreachableError:
         return errors.UntrustedPeerError, advice

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,18 @@ def test_the_file_beside_the_program_wins_over_the_users(tmp_path):
     (tmp_path / "wherever.toml").write_text("threads = 2\n")
     settings = load_settings()
     assert (settings.threads, settings.deadline_s) == (2, 9.0)
+
+
+def test_no_key_shows_wherever_settings_show(monkeypatch, tmp_path):
+    secret = "whv_aaaaaaaa_" + "s" * 52
+    settings = load_settings(api_key=secret)
+    assert settings.api_key.get_secret_value() == secret
+    assert secret not in repr(settings) + str(settings) + settings.model_dump_json()
+    wrong = [{"api_key": [secret]}, {"api_keys": secret}, {"proxy": f"socks5://u:{secret}@proxy"}]
+    for given in wrong:
+        with pytest.raises(SettingsError) as caught:
+            load_settings(**given)
+        assert secret not in "".join(traceback.format_exception(caught.value))
 
 
 @pytest.mark.parametrize(
