@@ -63,7 +63,12 @@ class Browser:
             OSError: the interface takes no multicast.
         """
         with loading():
-            from zeroconf import IPVersion, ServiceBrowser, Zeroconf  # noqa: PLC0415 (77 ms)
+            from zeroconf import (  # noqa: PLC0415 (77 ms)
+                DNSQuestionType,
+                IPVersion,
+                ServiceBrowser,
+                Zeroconf,
+            )
 
             only = [address_of(self._interface)] if self._interface else None
         with self._lock:
@@ -71,7 +76,14 @@ class Browser:
                 return
             chosen: dict[str, Any] = {"interfaces": only} if only else {}
             self._zeroconf = Zeroconf(ip_version=IPVersion.V4Only, **chosen)
-            self._browser = ServiceBrowser(self._zeroconf, SERVICE, handlers=[self._changed])
+            # answers to one asker would reach only one of the programs here that listen: then it
+            # takes a second until the next question
+            self._browser = ServiceBrowser(
+                self._zeroconf,
+                SERVICE,
+                handlers=[self._changed],
+                question_type=DNSQuestionType.QM,
+            )
 
     def tidy(self) -> None:
         """Start over, after a pause, when somebody floods the network; to be called now and then.
