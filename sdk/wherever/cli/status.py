@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from wherever._status import PlaceStatus, Status
+    from wherever._settings import Settings
     from wherever.cli._reach import Reach
 
 
@@ -27,27 +28,34 @@ def command(
         bool, typer.Option("--probe", help="Also ask each gateway whether it is ready.")
     ] = False,
     timeout_s: Annotated[
-        float, typer.Option(min=0.01, help="How long a gateway may take to answer a probe.")
+        float, typer.Option(min=0.01, help="How long a box or gateway may take to answer a probe.")
     ] = 3.0,
     json: JsonFlag = False,
 ) -> None:
-    """Show models, places and problems; with --probe, fail when a gateway is not ready."""
+    """Show models, places and problems; with --probe, fail when a box or gateway is not ready."""
     from wherever._client import Client  # noqa: PLC0415 (numpy and grpc; not for --help)
 
     reaches: dict[str, Reach] = {}
     with Client(gateway or None, packages=packages or None) as client:
         status = client.status()
         if probe:
-            from wherever.cli._reach import reach_all  # noqa: PLC0415
-
-            asked = [place.host for place in status.places if place.place != "device"]
-            reaches = dict(zip(asked, reach_all(client.settings.gateways, timeout_s), strict=True))
+            reaches = _ask(status, client.settings, timeout_s)
     data = status.to_dict()
     if probe:
         data["probes"] = [reach._asdict() for reach in reaches.values()]
     Output(json=json).emit(data, lambda: _view(status, reaches))
     if not all(reach.ok for reach in reaches.values()):
         raise typer.Exit(FAILED)
+
+
+def _ask(status: Status, settings: Settings, timeout_s: float) -> dict[str, Reach]:
+    """The host of each place but the device -> what came of asking it now."""
+    from wherever._access import box_targets, gateway_targets  # noqa: PLC0415
+    from wherever.cli._reach import reach_all  # noqa: PLC0415
+
+    targets = [*box_targets(settings), *gateway_targets(settings)]
+    asked = [place.host for place in status.places if place.place == "cloud"]
+    return dict(zip(asked, reach_all(targets, timeout_s), strict=True))
 
 
 def _view(status: Status, reaches: Mapping[str, Reach]) -> str | RenderableType:
@@ -74,6 +82,7 @@ def _rows(status: Status, reaches: Mapping[str, Reach]) -> list[tuple[str, ...]]
         ),
         *(("place", place.host, _place(place, reaches)) for place in status.places),
         *(("problem", "", problem) for problem in status.problems),
+        *(("updates", "", text) for text in update_lines(status.updates)),
         ("calls", f"mode {status.mode}", f"boundary {status.boundary}"),
         ("home", status.home, ""),
     ]
