@@ -16,6 +16,7 @@ from wherever_contracts.errors import ModelNotFoundError
 from wherever_contracts.manifest import Manifest, Variant, parse_manifest
 from wherever_edge.packages import checks, versions
 from wherever_edge.packages.package import Package
+from wherever_edge.packages.shelf import Shelf
 
 _DIRECTORY = Path(__file__).parent.parent / "catalogue"
 
@@ -83,7 +84,9 @@ def handle_package(model: str, home: Path) -> Package | None:
     then `not_fetched` is what a call gets.
     """
     entry = find(model)
-    return entry and entry.package(home / "models" / f"{entry.name}-{entry.version}")
+    if entry is None:
+        return None
+    return entry.package(Shelf(home / "models").place_of(entry.name, entry.version))
 
 
 def not_fetched(package: Package) -> ModelNotFoundError:

@@ -68,10 +68,16 @@ def _findings(
     else:
         yield from _checkup.look_at_settings(settings, given)
     yield from _checkup.look_at_home(settings.home)
-    store = Store(settings.packages, unpack_into=settings.home / "unpacked")
+    home = settings.home
+    store = Store(
+        settings.packages,
+        added=(home / "models",),
+        signed=home / "signed",
+        unpack_into=home / "unpacked",
+    )
     yield from _checkup.look_at_packages(store)
     models = sorted({package.name for package in store.list()})
-    yield from _checkup.look_at_gateways(settings.gateways, models, timeout_s)
+    yield from _checkup.look_at_hosts(settings, models, timeout_s)
 
 
 def _view(findings: Sequence[Finding]) -> str | RenderableType:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import sys
 
-from wherever_edge.cli import Output
+import pytest
+
+from wherever_edge.cli import Output, byte_progress, human_size
 
 
 def test_numbers_that_json_cannot_say_are_null(capsys):
@@ -16,3 +20,30 @@ def test_numbers_that_json_cannot_say_are_null(capsys):
 
     printed = json.loads(capsys.readouterr().out, parse_constant=refuse)
     assert printed == {"a": [1.5, None, None], "b": "NaN"}
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (98_496, "98 kB"), (3_610_798, "3.6 MB")],
+)
+def test_sizes_are_said_for_people(size, words):
+    assert human_size(size) == words
+
+
+def test_nobody_sees_bytes_where_there_is_no_terminal(capsys):
+    with byte_progress("fetching") as tell:
+        tell(1, 10)
+        tell(10, None)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_bytes_are_shown_on_a_terminal(monkeypatch):
+    shown = io.StringIO()
+    monkeypatch.setattr(shown, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", shown)
+    monkeypatch.setenv("TERM", "xterm")
+    with byte_progress("fetching") as tell:
+        tell(0, None)
+        tell(2_000_000, 2_000_000)
+    assert "fetching" in shown.getvalue()
+    assert "2.0/2.0 MB" in shown.getvalue()
