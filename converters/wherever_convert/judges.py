@@ -118,11 +118,11 @@ class TopOne(Judge):
     def score(self, kept: Sequence[Any], reference: Sequence[Any]) -> float:
         """Top-1 accuracy, or agreement when the classes are not known."""
         truth = reference if self._truth is None else self._truth
-        return float(np.mean(np.array(kept) == np.array(truth)))
+        return _same_share(kept, truth)
 
     def agreement(self, kept: Sequence[Any], reference: Sequence[Any]) -> float:
         """Share of samples with the same best class."""
-        return float(np.mean(np.array(kept) == np.array(reference)))
+        return _same_share(kept, reference)
 
 
 class Detections(Judge):
@@ -194,6 +194,11 @@ class Tensors(Judge):
             [array for tensors in kept for array in tensors],
             [array for tensors in reference for array in tensors],
         )
+
+
+def _same_share(kept: Any, wanted: Any) -> float:
+    same: Array = np.equal(np.asarray(kept), np.asarray(wanted))
+    return float(same.mean())
 
 
 def _class_number(truth: Any, positions: Mapping[str, int]) -> int | None:

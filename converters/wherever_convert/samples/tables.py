@@ -35,7 +35,7 @@ def read_csv(path: Path, label_column: str | None, image_column: str | None) -> 
     """
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file)
-        header: list[str] = next(reader, [])
+        header: list[str] = next(reader, list[str]())
         rows = [(reader.line_num, row) for row in reader if row]
     if len(rows) > _MOST_ROWS:
         raise ConversionError(f"samples: {path.name} has {len(rows)} rows, at most {_MOST_ROWS}")
@@ -60,9 +60,9 @@ def read_npz(path: Path) -> Samples:
         ConversionError: it is damaged, holds Python objects, or the lengths differ.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
+    except (ValueError, TypeError, OSError, zipfile.BadZipFile, EOFError) as error:
         raise ConversionError(f"samples: {path.name} cannot be read: {error}") from error
     truth = arrays.pop(_Y, None)
     given = arrays[_X] if set(arrays) == {_X} else arrays

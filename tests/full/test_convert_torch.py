@@ -1,0 +1,149 @@
+"""A PyTorch module becomes a package; in the environment that has PyTorch."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import wherever
+from wherever_edge.builtin import digits_test_split
+from wherever_edge.packages.store import open_package
+
+pytestmark = pytest.mark.full
+
+NO_PYTHON = "WHEREVER_TRAIN_PYTHON names no Python that has PyTorch (`make test-full` sets one up)"
+
+NETWORK = '''
+import numpy as np
+import torch
+from torch import nn
+from wherever_edge.builtin import digits_test_split
+
+
+def model():
+    """A small network, trained on half of the digits in a second."""
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    images, labels = digits_test_split()
+    x = torch.from_numpy(images[:300].astype(np.float32))[:, None] / 16
+    y = torch.from_numpy(labels[:300].astype(np.int64))
+    network = nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(),
+        nn.Conv2d(16, 16, 3, stride=2, padding=1), nn.ReLU(),
+        nn.Flatten(), nn.Dropout(0.2), nn.Linear(16 * 4 * 4, 10),
+    )
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+    for _ in range(60):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(x), y).backward()
+        optimizer.step()
+    return network
+
+
+class Stubborn(nn.Module):
+    """Takes one row only, and gives two tensors."""
+
+    def forward(self, x):
+        if x.shape[0] != 1:
+            raise ValueError("one row")
+        return {"sum": x.sum(dim=1), "twice": x * 2}
+
+
+stubborn = Stubborn()
+
+
+class Impossible(nn.Module):
+    def forward(self, x):
+        return torch.from_numpy(x.numpy())
+
+
+impossible = Impossible()
+'''
+
+
+@pytest.fixture(scope="module")
+def torch_python() -> str:
+    given = os.environ.get("WHEREVER_TRAIN_PYTHON", "")
+    if given and Path(given).is_file():
+        return given
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"in CI this may not be skipped: {NO_PYTHON}")
+    pytest.skip(NO_PYTHON)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A network, and digits that it has not seen."""
+    images, labels = digits_test_split()
+    (tmp_path / "network.py").write_text(NETWORK)
+    x = images[300:].astype(np.float32)[:, None] / 16
+    np.savez(tmp_path / "digits.npz", x=x, y=labels[300:])
+    np.savez(tmp_path / "rows.npz", x=x.reshape(len(x), 64)[:40])
+    return tmp_path
+
+
+def run(python, folder, *arguments):
+    command = [python, "-m", "wherever", "convert", *arguments, "--json"]
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, timeout=240
+    )
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+@pytest.mark.timeout(300)
+def test_a_module_becomes_a_package_on_the_shell(torch_python, folder):
+    arguments = ["network.py:model", "--samples", "digits.npz", "--task", "classify"]
+    code, report = run(torch_python, folder, *arguments, "-o", "out", "--max-drop", "2%")
+    assert code == 0, report
+    int8, float32 = report["rows"]
+    assert float32["value"] > 0.9
+    assert int8["drop"] <= 0.02
+    assert int8["bytes"] < float32["bytes"] / 2
+    assert report["source"]["module"] == "Sequential"
+    package = open_package(folder / "out")
+    package.verify()
+    assert package.manifest.variants[0].tensors.batch
+    assert package.manifest.provenance["source"]["agreement"] == 1
+    images, labels = digits_test_split()
+    with wherever.Client(packages=[package.root]) as client:
+        found = [client.predict("out", image[None] / np.float32(16)).value for image in images[:50]]
+    assert (np.array(found) == labels[:50].astype(str)).mean() > 0.9
+
+
+@pytest.mark.timeout(300)
+def test_a_module_that_takes_one_row_keeps_to_one_row(torch_python, folder):
+    arguments = ["network.py:stubborn", "--samples", "rows.npz", "--task", "tensors"]
+    code, report = run(torch_python, folder, *arguments, "-o", "out")
+    assert code == 0, report
+    package = open_package(folder / "out")
+    assert not package.manifest.variants[0].tensors.batch
+    assert package.manifest.variants[0].tensors.inputs[0].shape == (1, 64)
+    with wherever.Client(packages=[package.root]) as client:
+        assert len(client.predict("out", np.ones(64, np.float32)).value) == 2
+
+
+@pytest.mark.timeout(300)
+def test_a_module_that_cannot_be_exported_says_why(torch_python, folder):
+    arguments = ["network.py:impossible", "--samples", "rows.npz", "--task", "tensors"]
+    code, refused = run(torch_python, folder, *arguments, "-o", "out")
+    assert code == 1
+    assert refused["error"]["code"] == "conversion"
+    assert (
+        "torch.onnx cannot export Impossible for rows of shape [64]" in refused["error"]["message"]
+    )
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.timeout(300)
+def test_a_pickle_of_a_module_is_refused(torch_python, folder):
+    (folder / "weights.pt").write_bytes(b"PK")
+    arguments = ["weights.pt", "--samples", "digits.npz", "--task", "classify", "-o", "out"]
+    code, refused = run(torch_python, folder, *arguments)
+    assert code == 1
+    assert "pickles can run code" in refused["error"]["message"]
