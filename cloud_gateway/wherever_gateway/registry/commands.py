@@ -79,7 +79,7 @@ def keys_command(
     if rotate is not None:
         if rotate not in ROLES:
             raise typer.BadParameter(f"{rotate!r} is none of {', '.join(ROLES)}")
-        repository.rotate(cast("Role", rotate))
+        repository.rotate(rotate)
     rows = _key_rows(repository)
     lines = [
         f"{row['role']:<10} {row['key'][:16]}  {row['private']:<8}  until {row['expires']}"

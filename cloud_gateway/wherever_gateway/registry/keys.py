@@ -1,5 +1,8 @@
 """The private keys of a registry: one file each, apart from what is served."""
 
+# pyright: reportPrivateImportUsage=false
+# (tuf and securesystemslib export their public names from modules that do not list them)
+
 from __future__ import annotations
 
 import os

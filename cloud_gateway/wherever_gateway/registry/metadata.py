@@ -5,6 +5,9 @@ versions only grow; what a file names, it names with version, length and digest;
 by the keys of the root before it, and by its own.
 """
 
+# pyright: reportPrivateImportUsage=false
+# (tuf and securesystemslib export their public names from modules that do not list them)
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +18,7 @@ from typing import Any
 from securesystemslib.signer import Key, Signer
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
-from wherever_gateway.registry.keys import ROLES, Role
+from wherever_gateway.registry.keys import Role
 
 _DAYS_FIELD = "x-wherever-expires-days"
 _DAYS_OF_RARELY_SIGNED = 365
@@ -34,8 +37,8 @@ class Chain:
 
     def expiry(self, role: Role) -> datetime:
         """When a role's metadata ends to be trusted."""
-        metadata: Metadata[Any] = getattr(self, role)
-        return metadata.signed.expires
+        expires: datetime = getattr(self, role).signed.expires
+        return expires
 
     def key_ids(self, role: Role) -> list[str]:
         """The keys that may sign for a role."""
@@ -52,15 +55,15 @@ class Chain:
         return self.expiry(role) - now < self.lifetime(role) / 3
 
 
-def first_chain(keys: Mapping[Role, Key], expires_days: int) -> Chain:
+def first_chain(keys: Iterable[tuple[Role, Key]], expires_days: int) -> Chain:
     """A registry that holds nothing yet; `seal` and `seal_root` sign it."""
     root = Root(unrecognized_fields={_DAYS_FIELD: expires_days})
-    for role in ROLES:
-        root.add_key(keys[role], role)
-    parts = (root, Targets(), Snapshot(), Timestamp())
-    for part in parts:
+    for role, key in keys:
+        root.add_key(key, role)
+    targets, snapshot, timestamp = Targets(), Snapshot(), Timestamp()
+    for part in (root, targets, snapshot, timestamp):
         part.version = 0  # signing makes it 1
-    return Chain(*map(Metadata, parts))
+    return Chain(Metadata(root), Metadata(targets), Metadata(snapshot), Metadata(timestamp))
 
 
 def seal(

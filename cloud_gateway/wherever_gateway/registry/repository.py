@@ -5,6 +5,9 @@ written before them, and no file that they named is ever changed: a device, or a
 in the middle sees the old state or the new one.
 """
 
+# pyright: reportPrivateImportUsage=false
+# (tuf and securesystemslib export their public names from modules that do not list them)
+
 from __future__ import annotations
 
 import secrets
@@ -15,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from securesystemslib.signer import Signer
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, TargetFile
 
@@ -36,7 +40,6 @@ from wherever_edge.updates.state import Channel
 from wherever_gateway.registry.keys import ROLES, KeyFolder, Role
 from wherever_gateway.registry.metadata import (
     Chain,
-    Signers,
     exchange,
     first_chain,
     seal,
@@ -99,12 +102,12 @@ class Repository:
         """
         if any(self._metadata.glob("*.root.json")):
             raise UpdateError(f"{self.directory} is a registry already", "repository")
-        signers = {role: self.keys.make(role) for role in ROLES}
-        chain = first_chain({role: s.public_key for role, s in signers.items()}, expires_days)
+        made: list[tuple[Role, Signer]] = [(role, self.keys.make(role)) for role in ROLES]
+        by_role: dict[Role, list[Signer]] = {role: [signer] for role, signer in made}
+        chain = first_chain([(role, signer.public_key) for role, signer in made], expires_days)
         self._metadata.mkdir(parents=True, exist_ok=True)
         self._targets.mkdir(exist_ok=True)
         now = datetime.now(UTC)
-        by_role: Signers = {role: [signer] for role, signer in signers.items()}
         root = seal_root(chain, by_role, now)
         self._write(seal(chain, by_role, now, [self._put_channels({})]))
         self._write(root)
@@ -185,13 +188,15 @@ class Repository:
         with self._locked():
             chain, now = self.load(), datetime.now(UTC)
             ageing: list[Role] = [role for role in ROLES if chain.ageing(role, now)]
-            missing = [role for role in ageing if not self._has_key(chain, role)]
+            missing: list[Role] = [role for role in ageing if not self._has_key(chain, role)]
             if "root" in ageing and "root" not in missing:
                 self._write(seal_root(chain, self._signers(chain, ["root"]), now))
-            again = [] if "targets" in ageing and "targets" not in missing else None
-            roles = [role for role in _ONLINE if role != "targets" or again is not None]
+            again: list[TargetFile] | None = (
+                [] if "targets" in ageing and "targets" not in missing else None
+            )
+            roles: list[Role] = [role for role in _ONLINE if role != "targets" or again is not None]
             self._write(seal(chain, self._signers(chain, roles), now, again))
-            return [role for role in missing if role in {"root", "targets"}]
+            return missing
 
     def rotate(self, role: Role) -> str:
         """Give a role a new key; from the next root on the old one has no power.
@@ -204,9 +209,9 @@ class Repository:
         """
         with self._locked():
             chain, now = self.load(), datetime.now(UTC)
-            old = {r: list(s) for r, s in self._signers(chain, [*ROLES]).items()}
+            both = self._signers(chain, ROLES)
             new = self.keys.make(role)
-            both: Signers = {**old, role: [*old[role], new]}
+            both[role].append(new)
             if role != "root":
                 self._write(seal(chain, both, now, []))
             exchange(chain, role, new.public_key)
@@ -254,7 +259,7 @@ class Repository:
         write_durably(self._targets / prefixed(CHANNELS_TARGET, target.hashes["sha256"]), data)
         return target
 
-    def _signers(self, chain: Chain, roles: Iterable[Role]) -> Signers:
+    def _signers(self, chain: Chain, roles: Iterable[Role]) -> dict[Role, list[Signer]]:
         return {role: [self.keys.signer(role, k) for k in chain.key_ids(role)] for role in roles}
 
     def _has_key(self, chain: Chain, role: Role) -> bool:

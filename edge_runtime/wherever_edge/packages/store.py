@@ -160,9 +160,9 @@ class _Scan:
         self._by_id: dict[tuple[str, str], Package] = {}
 
     def choose(self, model: str, wanted: str) -> Package | None:
-        channel = next((channel for channel in CHANNELS if channel == wanted), None)
-        if channel is not None:
-            return self.signed.following(model, channel)
+        for channel in CHANNELS:
+            if channel == wanted:
+                return self.signed.following(model, channel)
         preferred = None if model in self._preferred else self.signed.fitting(model, wanted)
         return preferred or self._highest(model, wanted)
 

@@ -103,7 +103,11 @@ def update(
 def _watch(one_round: _Round, every_s: float, output: Output) -> None:
     """Round after round until SIGTERM or Ctrl-C; what is the same as before is not said again."""
     ended = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+
+    def end(number: int, frame: object) -> None:
+        ended.set()
+
+    signal.signal(signal.SIGTERM, end)
     said, thorough = "", True
     while not ended.is_set():
         try:

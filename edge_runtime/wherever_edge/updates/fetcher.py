@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
@@ -23,7 +24,6 @@ from wherever_contracts.errors import DownloadError as OurDownloadError
 from wherever_edge import transfer
 from wherever_edge.transfer import Pace, Patience
 
-_NOT_FOUND = 404
 _CHUNK = 64 * 1024
 
 
@@ -69,7 +69,7 @@ class Fetcher(FetcherInterface):
         deadline = self._patience.total_s and time.monotonic() + self._patience.total_s
         pace = Pace(self._patience, time.monotonic(), deadline)
         with _told(url), _answer(self._client, url) as response:
-            if response.status_code != httpx.codes.OK:
+            if response.status_code != HTTPStatus.OK:
                 status = response.status_code
                 message = f"{transfer.shown(url)}: the server says {status}"
                 raise DownloadHTTPError(message, status)
@@ -85,7 +85,7 @@ def _from_disk(url: str) -> Iterator[bytes]:
         with path.open("rb") as file:
             yield from iter(lambda: file.read(_CHUNK), b"")
     except FileNotFoundError as error:
-        raise DownloadHTTPError(f"{path} is not there", _NOT_FOUND) from error
+        raise DownloadHTTPError(f"{path} is not there", HTTPStatus.NOT_FOUND) from error
     except OSError as error:
         raise DownloadError(f"{path}: {error.strerror or error}") from error
 
@@ -121,6 +121,6 @@ def _told(url: str) -> Generator[None]:
 
 def _worth_a_retry(error: BaseException) -> bool:
     if isinstance(error, DownloadHTTPError):
-        return error.status_code >= httpx.codes.INTERNAL_SERVER_ERROR
+        return error.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
     final = (DownloadLengthMismatchError, SlowRetrievalError)
     return isinstance(error, DownloadError) and not isinstance(error, final)

@@ -9,8 +9,7 @@ What is read here was signed, and is checked all the same: a name becomes a part
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, cast
 from urllib.parse import quote
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -61,7 +60,7 @@ def signed_digest(custom: object, name: str, version: str) -> str:
     Raises:
         UpdateError: something else was signed.
     """
-    fields: Mapping[str, Any] = custom if isinstance(custom, dict) else {}  # pyright: ignore[reportUnknownVariableType]
+    fields = cast("dict[str, Any]", custom) if isinstance(custom, dict) else {}
     if (fields.get("name"), fields.get("version")) != (name, version):
         raise UpdateError(f"the registry signed no {name} {version} under its name", "tampered")
     try:

@@ -24,8 +24,7 @@ from wherever_edge.updates.layout import (
 )
 
 if TYPE_CHECKING:
-    from tuf.api.metadata import TargetFile
-    from tuf.ngclient import Updater
+    from tuf.ngclient import TargetFile, Updater
 
     from wherever_edge.updates.fetcher import Fetcher
 

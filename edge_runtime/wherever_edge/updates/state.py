@@ -96,7 +96,7 @@ class State(_Record):
 
     def followed(self, model: str, channel: Channel | None = None) -> Followed | None:
         """What a channel of a model means; by default that of a bare name."""
-        channels = self.models[model].channels if model in self.models else {}
+        channels = self.models.get(model, ModelState()).channels
         if channel is not None:
             return channels.get(channel)
         return next((channels[c] for c in (self.channel, *CHANNELS) if c in channels), None)
@@ -154,7 +154,8 @@ def activated(
         previous = before.previous if before else ""
     else:
         previous = before.active
-    channels = {**known.channels, channel: Followed(active=version, previous=previous)}
+    channels = dict(known.channels)
+    channels[channel] = Followed(active=version, previous=previous)
     return _with_model(state, model, channels, {**known.versions, version: installed})
 
 
@@ -174,7 +175,9 @@ def rolled_back(state: State, model: str, channel: Channel | None = None) -> Sta
         )
     known = state.models[model]
     back = Followed(active=followed.previous, previous=followed.active, left=followed.active)
-    channels = {c: back if f is followed else f for c, f in known.channels.items()}
+    channels: dict[Channel, Followed] = {
+        c: back if f is followed else f for c, f in known.channels.items()
+    }
     return _with_model(state, model, channels, known.versions)
 
 
