@@ -9,11 +9,13 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, final
 
 from wherever_contracts.errors import EngineError
-from wherever_contracts.tensors import describe
+from wherever_contracts.tensors import DTYPES, describe
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array, TensorSpec
 
+# Element types of tensors that a session takes and gives; no engine runs on strings.
+NUMBERS = frozenset(DTYPES) - {"bytes"}
 _LONGEST = 600  # characters of a runtime's complaint that go into a message
 
 

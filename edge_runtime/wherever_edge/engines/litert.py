@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wherever_contracts.errors import EngineError
-from wherever_contracts.tensors import DTYPES, TensorSpec
-from wherever_edge.engines.engine import Engine, EngineFacts, Session, importable
+from wherever_contracts.tensors import TensorSpec
+from wherever_edge.engines.engine import NUMBERS, Engine, EngineFacts, Session, importable
 from wherever_edge.engines.scales import INTEGERS, Scale
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def _scale(detail: dict[str, Any]) -> Scale | None:
 
 def _dtype(detail: dict[str, Any]) -> str:
     dtype: str = np.dtype(detail["dtype"]).name
-    if dtype not in DTYPES:
+    if dtype not in NUMBERS:
         raise EngineError(f"tensor {detail['name']!r} has type {dtype}, which is not supported")
     return dtype
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wherever_contracts.errors import EngineError
-from wherever_contracts.tensors import DTYPES, TensorSpec
+from wherever_contracts.tensors import TensorSpec
 from wherever_devices.machine import probe
-from wherever_edge.engines.engine import Engine, EngineFacts, Session, importable
+from wherever_edge.engines.engine import NUMBERS, Engine, EngineFacts, Session, importable
 from wherever_edge.engines.tflite_file import read_scales
 
 if TYPE_CHECKING:
@@ -203,6 +203,6 @@ def _name(port: Any) -> str:
 
 def _dtype(port: Any, name: str) -> str:
     dtype: str = np.dtype(port.get_element_type().to_dtype()).name
-    if dtype not in DTYPES:
+    if dtype not in NUMBERS:
         raise EngineError(f"tensor {name!r} has type {dtype}, which is not supported")
     return dtype
