@@ -28,7 +28,7 @@ from wherever_edge.forking import loading
 from wherever_edge.images import Image
 
 if TYPE_CHECKING:
-    from wherever._cache_disk import Entries
+    from wherever._cache_database import Entries
     from wherever_contracts.wire.tensors import Buffer
 
 _LOG = logging.getLogger(__name__)
@@ -211,7 +211,7 @@ class ResultCache:
         if self._entries is None and self._clock() >= self._rests_until:
             _make_private(self._directory)
             with loading():
-                from wherever._cache_disk import Entries  # noqa: PLC0415 (30 ms, and only here)
+                from wherever._cache_database import Entries  # noqa: PLC0415 (30 ms, and only here)
 
                 self._entries = Entries(self._directory, max_bytes=self._max_bytes)
         return self._entries
@@ -226,7 +226,7 @@ class ResultCache:
             return None
 
     def _keep(self, entries: Entries, key: bytes, data: bytes) -> None:
-        from wherever._cache_disk import NotKeptError  # noqa: PLC0415 (loaded by now)
+        from wherever._cache_database import NotKeptError  # noqa: PLC0415 (loaded by now)
 
         try:
             entries.keep(key, data)

@@ -22,7 +22,6 @@ import numpy as np
 import pytest
 
 from wherever._cache import MIN_BYTES, ResultCache
-from wherever._device_key import device_key
 from wherever_contracts.errors import SettingsError
 from wherever_contracts.receipts import Answer, Ran
 
@@ -208,6 +207,23 @@ def test_large_answers_among_small_ones_stay_within_the_bound(directory):
         for number in range(800, 830):
             cache.put(name(number), answer(100_000))
             assert taken(directory) <= MIN_BYTES
+
+
+def test_files_that_a_crash_left_behind_are_swept_away_once_a_day(directory, cache):
+    cache.put(name(), answer(LARGE))
+    old, fresh = (directory / "ab" / "cd" / f"{letter * 28}.val" for letter in "ef")
+    old.parent.mkdir(parents=True, exist_ok=True)
+    for path in (old, fresh, value_file(directory)):
+        path.touch()
+        if path != fresh:
+            os.utime(path, (0, 0))
+    cache.close()
+    cache.get(name())
+    assert old.exists()
+    cache.close()
+    edit(directory, "PRAGMA user_version=1")
+    assert cache.get(name()) is not None
+    assert (old.exists(), fresh.exists()) == (False, True)
 
 
 def taken(directory):
@@ -691,51 +707,3 @@ def test_a_fork_waits_for_whoever_is_inside(cache):
         for thread in threads:
             thread.join()
     assert cache.stats()["damaged"] == 0
-
-
-def test_the_device_has_one_key_that_only_its_user_can_read(tmp_path):
-    home = tmp_path / "new" / "home"
-    key = device_key(home)
-    assert len(key) == 32
-    assert device_key(home) == key
-    assert [path.name for path in home.iterdir()] == ["device.key"]
-    if os.name != "nt":
-        assert (home / "device.key").stat().st_mode & 0o777 == 0o600
-        (home / "device.key").chmod(0o644)
-        assert device_key(home) == key
-        assert (home / "device.key").stat().st_mode & 0o777 == 0o600
-
-
-def test_processes_that_start_together_agree_on_the_key(tmp_path):
-    code = (
-        "import sys, pathlib; from wherever._device_key import device_key;"
-        "sys.stdin.read(1); print(device_key(pathlib.Path(sys.argv[1])).hex())"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path / "home")]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    running = [subprocess.Popen(command, **pipes) for _ in range(4)]
-    for each in running:
-        each.stdin.write("x")
-        each.stdin.flush()
-    keys = {each.communicate()[0] for each in running}
-    assert len(keys) == 1
-    assert len(keys.pop().strip()) == 64
-
-
-@pytest.mark.parametrize("content", [b"", b"short", bytes(33)])
-def test_a_key_of_another_size_is_refused(tmp_path, content):
-    (tmp_path / "device.key").write_bytes(content)
-    with pytest.raises(SettingsError, match="remove it"):
-        device_key(tmp_path)
-
-
-@pytest.mark.skipif(os.name == "nt", reason="links and pipes need rights on Windows")
-def test_a_key_that_is_no_plain_file_is_refused(tmp_path):
-    (tmp_path / "elsewhere").write_bytes(bytes(32))
-    (tmp_path / "device.key").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(SettingsError, match="cannot be had"):
-        device_key(tmp_path)
-    (tmp_path / "device.key").unlink()
-    os.mkfifo(tmp_path / "device.key")
-    with pytest.raises(SettingsError, match="remove it"):
-        device_key(tmp_path)
