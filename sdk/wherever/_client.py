@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from wherever._access import gateway_security, open_store
 from wherever._handle import Model
 from wherever._nearby import Nearby
 from wherever._remotes import Remote
@@ -23,7 +24,6 @@ from wherever_contracts.errors import (
     ClosedError,
     InputError,
     ModelNotFoundError,
-    SettingsError,
     WhereverError,
 )
 from wherever_contracts.manifest import signature_digest
@@ -32,8 +32,6 @@ from wherever_edge.forking import loading
 from wherever_edge.host import LoadedVariant, LocalHost
 from wherever_edge.oip.client import RemoteHost
 from wherever_edge.oip.endpoints import Endpoint
-from wherever_edge.oip.security import ClientSecurity
-from wherever_edge.packages.store import Store
 
 if TYPE_CHECKING:
     from wherever._cache import ResultCache
@@ -41,7 +39,7 @@ if TYPE_CHECKING:
     from wherever._prediction import Prediction
     from wherever_contracts.places import Boundary, Mode, Place
     from wherever_edge.bare.manifest import Task
-    from wherever_edge.packages.store import Package
+    from wherever_edge.packages.store import Package, Store
     from wherever_edge.updates.watching import Watcher
 
 T = TypeVar("T")
@@ -90,7 +88,7 @@ class Client:
         self.settings: Settings = load_settings(**given)
         endpoints = [Endpoint.parse(text) for text in self.settings.gateways]
         self._endpoints = {endpoint.name: endpoint for endpoint in endpoints}
-        self._security = _security(self.settings)
+        self._security = gateway_security(self.settings)
         self._closed = False
         self._start()
         _clients.add(self)
@@ -222,13 +220,7 @@ class Client:
         """The packages that this client knows."""
         with self._lock:
             if self._store is None:
-                home = self.settings.home
-                self._store = Store(
-                    self.settings.packages,
-                    added=(home / "models",),
-                    signed=home / "signed",
-                    unpack_into=home / "unpacked",
-                )
+                self._store = open_store(self.settings)
             return self._store
 
     def close(self) -> None:
@@ -415,22 +407,6 @@ class Client:
         for name, model in handles.items():
             model.forget()
             self._models[name] = model
-
-
-def _security(settings: Settings) -> ClientSecurity:
-    """What the settings bring to a connection.
-
-    Raises:
-        SettingsError: the file of certificates cannot be read.
-    """
-    ca_pem = None
-    if settings.ca_file is not None:
-        try:
-            ca_pem = settings.ca_file.read_bytes()
-        except OSError as error:
-            raise SettingsError(f"ca_file {settings.ca_file}: {error.strerror}") from error
-    key = settings.api_key.get_secret_value() if settings.api_key else None
-    return ClientSecurity(api_key=key, ca_pem=ca_pem, proxy=settings.proxy)
 
 
 def _thresholds(package: Package) -> dict[str, float]:

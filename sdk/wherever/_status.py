@@ -69,7 +69,7 @@ class Status:
             *(("model", text) for text in models),
             *(("place", text) for text in places),
             *(("problem", text) for text in self.problems),
-            *(("updates", text) for text in _update_lines(self.updates)),
+            *(("updates", text) for text in update_lines(self.updates)),
             ("calls", f"mode {self.mode}, boundary {self.boundary}"),
             ("home", self.home),
         ]
@@ -103,7 +103,7 @@ def make_status(
     )
 
 
-def _update_lines(updates: UpdateState) -> list[str]:
+def update_lines(updates: UpdateState) -> list[str]:
     """How the device stands with its registry; nothing when it never had one."""
     if not updates.registry and not updates.stale:
         return []

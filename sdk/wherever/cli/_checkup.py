@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from platformdirs import user_config_path
 
+from wherever._access import box_targets, gateway_targets
 from wherever._settings import SETTINGS_FILE, Settings
 from wherever_contracts.errors import WhereverError
 from wherever_devices.machine import default_threads, probe
@@ -27,6 +28,7 @@ from wherever_edge.inputs import InputChecker
 from wherever_edge.packages.store import Store
 
 if TYPE_CHECKING:
+    from wherever._access import Target
     from wherever_contracts.manifest import Variant
     from wherever_edge.engines.engine import Engine
     from wherever_edge.packages.store import Package
@@ -149,11 +151,18 @@ def look_at_home(home: Path) -> Iterator[Finding]:
         yield Finding("state", "ok", text)
 
 
-def look_at_gateways(
-    addresses: Sequence[str], models: Sequence[str], timeout_s: float
+def look_at_hosts(settings: Settings, models: Sequence[str], timeout_s: float) -> Iterator[Finding]:
+    """Is each box and gateway there, and does it serve the models that are known here?"""
+    try:
+        yield from _reached([*box_targets(settings), *gateway_targets(settings)], models, timeout_s)
+    except WhereverError as error:
+        yield Finding("gateways", "fail", str(error), "correct the setting, or delete the file")
+
+
+def _reached(
+    targets: Sequence[Target], models: Sequence[str], timeout_s: float
 ) -> Iterator[Finding]:
-    """Is each gateway there, and does it serve the models that are known here?"""
-    if not addresses:
+    if not targets:
         yield Finding(
             "gateways",
             "ok",
@@ -162,7 +171,7 @@ def look_at_gateways(
         return
     from wherever.cli._reach import reach_all  # noqa: PLC0415 (grpc: 100 ms)
 
-    for found in reach_all(addresses, timeout_s, models):
+    for found in reach_all(targets, timeout_s, models):
         if not found.ok:
             yield Finding("gateways", "fail", found.why, found.mend)
             continue

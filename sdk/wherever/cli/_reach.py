@@ -9,10 +9,13 @@ from functools import partial
 from time import perf_counter
 from typing import NamedTuple
 
+from wherever._access import Target
 from wherever_contracts.errors import (
     DeadlineError,
+    NotAllowedError,
     RefusedError,
     UnreachableError,
+    UntrustedPeerError,
     WhereverError,
 )
 from wherever_edge.oip.client import RemoteHost
@@ -20,7 +23,7 @@ from wherever_edge.oip.endpoints import Endpoint, is_loopback
 
 
 class Reach(NamedTuple):
-    """What came of asking one gateway.
+    """What came of asking one box or gateway.
 
     Attributes:
         address: as it was given.
@@ -42,29 +45,29 @@ class Reach(NamedTuple):
 
 
 def reach_all(
-    addresses: Sequence[str], timeout_s: float, models: Sequence[str] = ()
+    targets: Sequence[Target], timeout_s: float, models: Sequence[str] = ()
 ) -> list[Reach]:
-    """Ask every gateway, all at once.
+    """Ask every box and gateway, all at once.
 
     Args:
-        addresses: the gateways.
+        targets: the boxes and gateways.
         timeout_s: how long each answer may take.
         models: names of models that they should serve.
     """
-    if not addresses:
+    if not targets:
         return []
-    with ThreadPoolExecutor(len(addresses)) as pool:
+    with ThreadPoolExecutor(len(targets)) as pool:
         ask = partial(reach, timeout_s=timeout_s, models=models)
-        return list(pool.map(ask, addresses))
+        return list(pool.map(ask, targets))
 
 
-def reach(address: str, timeout_s: float, models: Sequence[str] = ()) -> Reach:
-    """Ask one gateway."""
+def reach(target: Target, timeout_s: float, models: Sequence[str] = ()) -> Reach:
+    """Ask one box or gateway."""
     started = perf_counter()
-    endpoint = None
+    address, endpoint = target.address, None
     try:
         endpoint = Endpoint.parse(address)
-        with closing(RemoteHost(endpoint)) as host:
+        with closing(RemoteHost(endpoint, security=target.security)) as host:
             host.probe(timeout_s)
             elapsed_s = perf_counter() - started
             said = host.server_metadata(timeout_s)
@@ -93,6 +96,10 @@ def _serves(host: RemoteHost, model: str, timeout_s: float) -> bool:
 def _mend(endpoint: Endpoint | None, error: WhereverError) -> str:
     if endpoint is None:
         return "correct the address"
+    if isinstance(error, UntrustedPeerError):
+        return "pair the box again, or give ca_file the gateway's certificate"
+    if isinstance(error, NotAllowedError):
+        return "give the key that `wherever gateway keys add` printed: WHEREVER_API_KEY"
     if isinstance(error, UnreachableError):
         listen = "" if is_loopback(endpoint.host) else " --host 0.0.0.0"
         plain = (

@@ -51,9 +51,9 @@ def command(
 def _findings(
     gateway: list[str] | None, packages: list[Path] | None, timeout_s: float
 ) -> Iterator[Finding]:
+    from wherever._access import open_store  # noqa: PLC0415 (pydantic)
     from wherever._settings import Settings, load_settings  # noqa: PLC0415 (pydantic)
     from wherever.cli import _checkup  # noqa: PLC0415
-    from wherever_edge.packages.store import Store  # noqa: PLC0415
 
     yield from _checkup.look_at_machine()
     yield from _checkup.look_at_installation()
@@ -68,13 +68,7 @@ def _findings(
     else:
         yield from _checkup.look_at_settings(settings, given)
     yield from _checkup.look_at_home(settings.home)
-    home = settings.home
-    store = Store(
-        settings.packages,
-        added=(home / "models",),
-        signed=home / "signed",
-        unpack_into=home / "unpacked",
-    )
+    store = open_store(settings)
     yield from _checkup.look_at_packages(store)
     models = sorted({package.name for package in store.list()})
     yield from _checkup.look_at_hosts(settings, models, timeout_s)

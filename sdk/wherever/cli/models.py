@@ -113,17 +113,10 @@ def _added_from(package: Package) -> str:
 
 def store_of(packages: list[Path] | None) -> Store:
     """The packages that a client would know; those of `packages` alone go before what was added."""
-    from wherever._settings import load_settings  # noqa: PLC0415 (100 ms: only when it runs)
-    from wherever_edge.packages.store import Store  # noqa: PLC0415
+    from wherever._access import open_store  # noqa: PLC0415 (100 ms: only when it runs)
+    from wherever._settings import load_settings  # noqa: PLC0415
 
-    settings = load_settings(packages=tuple(packages) if packages else None)
-    home = settings.home
-    return Store(
-        settings.packages,
-        added=(home / "models",),
-        signed=home / "signed",
-        unpack_into=home / "unpacked",
-    )
+    return open_store(load_settings(packages=tuple(packages) if packages else None))
 
 
 def _verified(packages: list[Package]) -> tuple[list[Package], list[tuple[str, PackageError]]]:

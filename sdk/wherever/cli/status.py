@@ -14,8 +14,8 @@ from wherever_edge.cli import FAILED, JsonFlag, Output, run
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from wherever._status import PlaceStatus, Status
     from wherever._settings import Settings
+    from wherever._status import PlaceStatus, Status
     from wherever.cli._reach import Reach
 
 
@@ -54,7 +54,7 @@ def _ask(status: Status, settings: Settings, timeout_s: float) -> dict[str, Reac
     from wherever.cli._reach import reach_all  # noqa: PLC0415
 
     targets = [*box_targets(settings), *gateway_targets(settings)]
-    asked = [place.host for place in status.places if place.place == "cloud"]
+    asked = [place.host for place in status.places if place.place != "device"]
     return dict(zip(asked, reach_all(targets, timeout_s), strict=True))
 
 
@@ -75,6 +75,8 @@ def _view(status: Status, reaches: Mapping[str, Reach]) -> str | RenderableType:
 
 
 def _rows(status: Status, reaches: Mapping[str, Reach]) -> list[tuple[str, ...]]:
+    from wherever._status import update_lines  # noqa: PLC0415 (pydantic; not for --help)
+
     return [
         *(
             ("model", f"{m.name} {m.version}", f"variants {', '.join(m.variants)}; {m.trust}")
