@@ -21,6 +21,7 @@ from wherever_edge.packages.checks import tensor_mismatch
 
 if TYPE_CHECKING:
     from wherever_contracts.places import Place
+    from wherever_edge.engines.engine import Session
     from wherever_edge.packages.store import Package, Store
 
 __all__ = ["LoadedVariant", "LocalHost"]
@@ -196,8 +197,17 @@ class LocalHost:
         mismatch = tensor_mismatch(variant, session.inputs, session.outputs)
         if mismatch is not None:
             raise mismatch
-        own = tuple(f"{variant.id}: {reason}" for reason in skipped)
+        own = (
+            f"{variant.id}: {reason}" for reason in (*skipped, *_other_precision(variant, session))
+        )
         return LoadedVariant(package, variant, session, (*passed_over, *own))
+
+
+def _other_precision(variant: Variant, session: Session) -> tuple[str, ...]:
+    used = session.facts.precision
+    if used == variant.precision:
+        return ()
+    return (f"{session.facts.engine} computes in {used} here, not in {variant.precision}",)
 
 
 def _refuse_reserved_names(signature: Signature, variant: Variant) -> None:

@@ -28,8 +28,8 @@ class LoadedVariant:
     """A variant in an engine, with its pipeline. Safe to use from many threads.
 
     Attributes:
-        passed_over: why each better variant, and each engine that this one prefers, did not run
-            when this one was chosen: "name: reason".
+        passed_over: why each better variant, each engine that this one prefers, and the precision
+            that it states, were not what runs: "variant: reason".
     """
 
     __slots__ = (

@@ -26,6 +26,7 @@ from wherever_contracts.errors import (
 )
 from wherever_convert.builder import build_package
 from wherever_edge import plugins
+from wherever_edge.engines import openvino
 from wherever_edge.engines.onnxruntime import OnnxRuntimeEngine
 from wherever_edge.host import LocalHost
 from wherever_edge.packages.store import Store
@@ -319,6 +320,17 @@ def test_a_variant_runs_in_the_first_of_its_engines_that_reads_it(build_scales, 
         "small: abacus is not known here",
         "small: litert does not read 'onnx' files",
     )
+
+
+def test_another_precision_than_the_variants_is_told(build_scales, tmp_path, monkeypatch):
+    def edit(manifest):
+        manifest["variants"][0] |= {"needs": {"engines": ["openvino"]}, "precision": "float16"}
+
+    package = changed(build_scales, tmp_path, edit)
+    monkeypatch.setattr(openvino, "_precision_asked", lambda *_: "f32")
+    loaded = host_for(package).resolve("scales")
+    assert loaded.ran.precision == "float32"
+    assert loaded.passed_over == ("small: openvino computes in float32 here, not in float16",)
 
 
 def test_an_engine_that_is_not_installed_is_passed_over(build_scales, tmp_path, monkeypatch):
