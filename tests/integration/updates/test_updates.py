@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 
+import numpy as np
 import pytest
 
+from wherever import Client
 from wherever_contracts.errors import ModelNotFoundError, UpdateError
 from wherever_edge.host import LocalHost
 from wherever_edge.packages.store import Store
@@ -333,3 +336,41 @@ def test_a_watcher_outlives_a_callback_that_fails(fleet, caplog):
             fleet.update()
             assert heard.acquire(timeout=10)
     assert "what follows an update failed" in caplog.text
+
+
+def test_running_calls_go_over_to_an_update_and_back_and_none_fails(fleet):
+    ended, failures, versions = threading.Event(), [], []
+
+    def call(client):
+        while not ended.is_set():
+            try:
+                prediction = client.predict("scales", np.array([3, 1, 2], "f4"))
+                assert int(np.argmax(prediction.outputs["scores"])) == 0
+            except Exception as error:
+                failures.append(error)
+                return
+            versions.append((prediction.receipt.version, prediction.receipt.trust))
+
+    def served(version):
+        deadline = time.monotonic() + 20
+        while versions[-1:] != [(version, "signed")] and time.monotonic() < deadline:
+            assert not failures, failures
+            time.sleep(0.01)
+        return versions[-1]
+
+    with Client(home=fleet.home, nearby=False) as client:
+        callers = [threading.Thread(target=call, args=(client,)) for _ in range(4)]
+        for caller in callers:
+            caller.start()
+        try:
+            assert served("1.0.0") == ("1.0.0", "signed")
+            fleet.publish("1.1.0")
+            fleet.update()
+            assert served("1.1.0") == ("1.1.0", "signed")
+            fleet.agent().rollback("scales")
+            assert served("1.0.0") == ("1.0.0", "signed")
+        finally:
+            ended.set()
+            for caller in callers:
+                caller.join()
+    assert failures == []
