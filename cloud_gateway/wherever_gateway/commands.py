@@ -74,10 +74,13 @@ def gateway(
 ) -> None:
     """Serve models over gRPC and HTTP (the Open Inference Protocol v2) until told to end.
 
-    On loopback nothing else is needed. On any other address it speaks TLS and calls need an API
-    key: `wherever gateway keys add NAME` makes one. When there is none yet, and a person or a
-    program (--json) will read what is printed, a first one is made and shown once. Without
-    --tls-cert a certificate is made; give it to clients (ca_file).
+    On loopback nothing else is needed. On any other address it speaks TLS, and
+    calls need an API key: `wherever gateway keys add NAME` makes one. When
+    there is none yet, the first is made and shown once, if a person (a
+    terminal) or a program (--json) reads it. Without --tls-cert a certificate
+    is made and kept; give it to clients as ca_file.
+
+    An administrator's key is made with `keys add NAME --role admin`.
     """
     from wherever_gateway.gateway import GatewayOptions  # noqa: PLC0415 (grpc, numpy: 160 ms)
     from wherever_gateway.gateway import run as run_gateway  # noqa: PLC0415

@@ -173,7 +173,7 @@ class Gateway:
             identity=self.secured.identity,
             keys=self.secured.keys,
             keys_needed=self.secured.protection.keys,
-            admin=self,
+            admin=None if self.secured.protection.exposed else self,
         )
         http.start()
         return http

@@ -45,11 +45,11 @@ def keys(
     home: HomeOption = None,
     json: JsonFlag = False,
 ) -> None:
-    """Make, list and revoke the API keys of a gateway; one that runs notices within a second.
+    """Make, list and revoke the API keys of a gateway, also while it runs.
 
-    A key is shown once, on standard output, when it is made: `KEY=$(wherever gateway keys add
-    phone)`. Only its hash is kept. Clients give it as api_key (WHEREVER_API_KEY), or send the
-    header `authorization: Bearer KEY`.
+    A key is shown once, on standard output, when it is made:
+    KEY=$(wherever gateway keys add phone). Only its hash is kept. Clients give
+    it as api_key (WHEREVER_API_KEY), or in a header: authorization: Bearer KEY.
     """
     from wherever_edge.oip.keys import KeyStore  # noqa: PLC0415 (not for --help)
 

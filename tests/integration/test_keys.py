@@ -295,6 +295,15 @@ def test_on_loopback_administration_is_open_until_there_is_a_key_but_never_to_we
     assert gateway.lets_in(None)
 
 
+def test_a_gateway_that_is_open_to_all_is_administered_by_nobody(start):
+    gateway = start(*ANYWHERE, "--no-tls", "--insecure")
+    admin = gateway.store.add("owner", "admin")
+    assert gateway.lets_in(None)
+    for method, path in (("GET", "/v1/admin/status"), ("POST", "/v1/admin/reload")):
+        assert gateway.status(path, None, method) == 404
+        assert gateway.status(path, admin, method) == 404
+
+
 def test_keys_can_be_asked_for_on_loopback(start):
     gateway = start("--keys")
     assert (gateway.ready["tls"], gateway.ready["keys"]) == (False, True)

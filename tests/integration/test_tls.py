@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tritonclient.grpc as triton
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -386,7 +385,7 @@ class Tunnel:
 
 
 def test_an_identity_is_made_once_and_kept_for_its_owner_alone(tmp_path):
-    made = ServerIdentity.self_made(tmp_path / "keys", ["gateway.example"])
+    made = ServerIdentity.self_made(tmp_path / "keys", ["gateway.example", "0.0.0.0"])
     assert ServerIdentity.self_made(tmp_path / "keys") == made
     assert stat.S_IMODE((tmp_path / "keys" / "server.pem").stat().st_mode) == 0o600
     assert (tmp_path / "keys" / "server.crt").read_bytes() == made.certificate_pem
@@ -394,7 +393,9 @@ def test_an_identity_is_made_once_and_kept_for_its_owner_alone(tmp_path):
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     dns = names.get_values_for_type(x509.DNSName)
     assert {"wherever.local", "gateway.example", "localhost", socket.gethostname()} <= set(dns)
-    assert "127.0.0.1" in map(str, names.get_values_for_type(x509.IPAddress))
+    addresses = [str(address) for address in names.get_values_for_type(x509.IPAddress)]
+    assert "127.0.0.1" in addresses
+    assert "0.0.0.0" not in addresses  # which is no address of anything
     years = (certificate.not_valid_after_utc - datetime.now(UTC)).days / 365
     assert 9.9 < years < 10.1
     assert isinstance(certificate.public_key().curve, ec.SECP256R1)
@@ -448,26 +449,3 @@ def test_what_is_no_certificate_is_said_when_the_client_is_made(pem):
             RemoteHost(Endpoint.parse("grpcs://localhost"), security=security)
     with pytest.raises(SettingsError, match="certificate"):
         fingerprint(pem)
-
-
-# --- other clients ---
-
-
-def test_tritons_client_speaks_tls_and_brings_its_key_in_a_header(serve, identity, tmp_path):
-    store = KeyStore(tmp_path)
-    key = store.add("triton")
-    port = serve(identity, keys=KeyChecker(store)).port
-    (tmp_path / "ca").write_bytes(identity.certificate_pem)
-    headers = {"authorization": f"Bearer {key}"}
-    given = triton.InferInput("numbers", [3], "FP32")
-    given.set_data_from_numpy(NUMBERS)
-    url = f"localhost:{port}"
-    with triton.InferenceServerClient(
-        url, ssl=True, root_certificates=str(tmp_path / "ca")
-    ) as client:
-        assert client.is_server_ready(headers=headers)
-        answer = client.infer("scales", [given], headers=headers).as_numpy("scores")
-        assert answer.argmax() == 1
-        with pytest.raises(triton.InferenceServerException, match="API key is needed") as caught:
-            client.infer("scales", [given])
-        assert caught.value.status() == "StatusCode.UNAUTHENTICATED"

@@ -16,6 +16,8 @@ import tritonclient.grpc.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
 from wherever_edge.host import LocalHost
+from wherever_edge.oip.certificates import make_identity
+from wherever_edge.oip.keys import KeyChecker, KeyStore
 from wherever_edge.oip.server import InferenceServer
 from wherever_edge.packages.store import Store
 
@@ -101,6 +103,24 @@ def test_refusals_keep_their_status(client):
 def test_compressed_calls(client):
     result = client.infer("scales", [numbers()], compression_algorithm="gzip")
     assert result.as_numpy("scores").argmax() == 1
+
+
+def test_tls_and_a_key_in_a_header(scales_package, tmp_path):
+    identity, store = make_identity(["localhost"]), KeyStore(tmp_path)
+    headers = {"authorization": f"Bearer {store.add('triton')}"}
+    roots = tmp_path / "ca"
+    roots.write_bytes(identity.certificate_pem)
+    host = LocalHost(Store([scales_package.root]), distance="cloud")
+    server = InferenceServer(host, port=0, identity=identity, keys=KeyChecker(store))
+    server.start()
+    url = f"localhost:{server.port}"
+    with triton.InferenceServerClient(url, ssl=True, root_certificates=str(roots)) as client:
+        assert client.is_server_ready(headers=headers)
+        assert client.infer("scales", [numbers()], headers=headers).as_numpy("scores").argmax() == 1
+        with pytest.raises(InferenceServerException, match="API key is needed") as caught:
+            client.infer("scales", [numbers()])
+        assert caught.value.status() == "StatusCode.UNAUTHENTICATED"
+    server.drain(0)
 
 
 def test_its_asyncio_client(server):

@@ -148,7 +148,9 @@ def _general_names(names: Iterable[str]) -> list[x509.GeneralName]:
     found: dict[x509.GeneralName, None] = {x509.DNSName(SELF_MADE_NAME): None}
     for name in names:
         try:
-            found[x509.IPAddress(ip_address(name))] = None
+            address = ip_address(name)
+            if not address.is_unspecified:
+                found[x509.IPAddress(address)] = None
         except ValueError:
             if name and name.isascii():
                 found[x509.DNSName(name)] = None

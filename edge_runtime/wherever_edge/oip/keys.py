@@ -68,6 +68,10 @@ class StoredKey(NamedTuple):
     sha256: str
 
 
+KeyInfos: TypeAlias = list[KeyInfo]
+StoredKeys: TypeAlias = list[StoredKey]
+
+
 class KeyStore:
     """The keys that a server knows, in a file that only its owner can read.
 
@@ -97,7 +101,7 @@ class KeyStore:
             self._write([*keys, StoredKey(info, _digest(secret))])
         return f"{_PREFIX}_{id_}_{secret}"
 
-    def list(self) -> list[KeyInfo]:
+    def list(self) -> KeyInfos:
         """Every key, revoked ones too, in the order they were made.
 
         Raises:
@@ -122,7 +126,7 @@ class KeyStore:
             self._write([revoked if key is found[0] else key for key in keys])
         return revoked.info
 
-    def read(self) -> list[StoredKey]:
+    def read(self) -> StoredKeys:
         """The keys as they are kept; none when there is no file.
 
         Raises:
@@ -138,7 +142,7 @@ class KeyStore:
                 "repair the file, or remove it and make new keys"
             ) from error
 
-    def _write(self, keys: list[StoredKey]) -> None:
+    def _write(self, keys: StoredKeys) -> None:
         rows = [{**key.info._asdict(), "sha256": key.sha256} for key in keys]
         text = json.dumps({"format": _FORMAT, "keys": rows}, indent=1)
         write_private(self.file, text.encode())
@@ -246,7 +250,7 @@ def _check(name: str, role: str) -> None:
         )
 
 
-def _valid(keys: list[StoredKey]) -> list[StoredKey]:
+def _valid(keys: StoredKeys) -> StoredKeys:
     return [key for key in keys if not key.info.revoked]
 
 
@@ -254,7 +258,7 @@ def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _parse(data: bytes) -> list[StoredKey]:
+def _parse(data: bytes) -> StoredKeys:
     root = json.loads(data)
     if root["format"] != _FORMAT:
         raise ValueError(f"format {root['format']!r} is not {_FORMAT}")
@@ -262,11 +266,11 @@ def _parse(data: bytes) -> list[StoredKey]:
 
 
 def _stored(row: dict[str, Any]) -> StoredKey:
-    info = KeyInfo(**{name: row[name] for name in KeyInfo._fields})
-    texts = all(isinstance(text, str) for text in info)
-    if not texts or info.role not in ROLES or not _DIGEST.fullmatch(row["sha256"]):
-        raise ValueError(f"key {info.id!r} has a field that does not fit")
-    return StoredKey(info, row["sha256"])
+    fields = {name: row[name] for name in KeyInfo._fields}
+    texts = all(isinstance(value, str) for value in fields.values())
+    if not texts or fields["role"] not in ROLES or not _DIGEST.fullmatch(row["sha256"]):
+        raise ValueError(f"key {fields['id']!r} has a field that does not fit")
+    return StoredKey(KeyInfo(**fields), row["sha256"])
 
 
 def _state_of(file: Path) -> tuple[int, ...]:

@@ -40,6 +40,11 @@ class Protection:
     keys: bool
     warning: str = ""
 
+    @property
+    def exposed(self) -> bool:
+        """Whether others reach it without what is needed there; it is not administered then."""
+        return bool(self.warning)
+
 
 def protection(addresses: Sequence[str], asked: Asked) -> Protection:
     """What a server does that listens on these addresses.

@@ -274,6 +274,8 @@ def _why_not(address: str, port: int) -> str:
 def _options(max_bytes: int) -> list[tuple[str, int]]:
     return [
         ("grpc.so_reuseport", 0),
+        # a stranger who connects and says nothing is let go
+        ("grpc.server_handshake_timeout_ms", 10_000),
         ("grpc.max_receive_message_length", max_bytes + _SLACK_BYTES),
         ("grpc.max_send_message_length", max_bytes + _SLACK_BYTES),
         # half of what is promised: pings that were delayed on the way arrive close together

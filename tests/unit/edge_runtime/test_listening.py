@@ -41,6 +41,9 @@ def test_insecure_allows_and_warns_and_changes_nothing_by_itself():
     open_to_all = protection([EVERYWHERE], Asked(keys=False, insecure=True))
     assert (open_to_all.tls, open_to_all.keys) == (True, False)
     assert "without keys" in open_to_all.warning
+    assert without.exposed
+    assert open_to_all.exposed
+    assert not protection([EVERYWHERE], Asked()).exposed
 
 
 def test_keys_are_never_taken_unencrypted_off_loopback():
