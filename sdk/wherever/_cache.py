@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import logging
 import os
+import secrets
 import stat
 import struct
 import threading
@@ -20,6 +21,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakSet
 
+from wherever._device_key import device_key
 from wherever_contracts.errors import SettingsError
 from wherever_contracts.frames import FrameError, pack_frame, unpack_frame
 from wherever_contracts.receipts import Answer, Ran
@@ -136,6 +138,24 @@ class ResultCache:
         except OSError as error:
             self._failed(error)
         _caches.add(self)
+
+    @classmethod
+    def in_home(cls, home: Path, *, max_bytes: int) -> ResultCache:
+        """The cache of a state directory, under the device's own key.
+
+        Where that cannot be read or written for now, the names of answers are made with a key that
+        ends with the process.
+
+        Raises:
+            SettingsError: as for the constructor; or what lies there is not a device's key.
+        """
+        try:
+            secret = device_key(home)
+        except SettingsError as error:
+            if not isinstance(error.__cause__, OSError):
+                raise
+            secret = secrets.token_bytes(32)
+        return cls(home / "cache", max_bytes=max_bytes, device_key=secret)
 
     def key(
         self,

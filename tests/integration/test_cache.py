@@ -556,6 +556,26 @@ def test_a_disk_that_cannot_be_had_is_a_miss(tmp_path, clock, caplog):
     assert len(caplog.records) == 1
 
 
+def test_the_cache_of_a_home_is_named_with_the_devices_key(tmp_path):
+    with closing(ResultCache.in_home(tmp_path, max_bytes=MIN_BYTES)) as cache:
+        cache.put(name(), answer())
+        key = cache.key("v", "int8", {}, {}, "s")
+    with closing(ResultCache.in_home(tmp_path, max_bytes=MIN_BYTES)) as again:
+        assert again.key("v", "int8", {}, {}, "s") == key
+        assert again.get(name()) is not None
+    (tmp_path / "device.key").write_bytes(b"short")
+    with pytest.raises(SettingsError, match="remove it"):
+        ResultCache.in_home(tmp_path, max_bytes=MIN_BYTES)
+
+
+def test_a_home_that_cannot_be_had_fails_no_call(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with closing(ResultCache.in_home(tmp_path / "file" / "home", max_bytes=MIN_BYTES)) as cache:
+        key = cache.key("v", "int8", {}, {}, "s")
+        cache.put(key, answer())
+        assert cache.get(key) is None
+
+
 def test_a_database_that_another_process_writes_to_is_left_alone(directory, cache, clock):
     cache.put(name(), answer())
     with closing(sqlite3.connect(directory / "cache.db", isolation_level=None)) as other:
