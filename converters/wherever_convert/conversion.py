@@ -292,13 +292,19 @@ def _draft(asked: _Asked, wanted: Wanted, model: OnnxModel, data: Samples, scrat
 def _example(data: Samples, parts: Split, pixels: Pixels) -> Array | None:
     """Rows as the model takes them, for sources that do not describe their inputs."""
     if data.form == "images":
-        return None if pixels.size is None else np.zeros((1, 3, *pixels.size), np.float32)
+        return None if pixels.size is None else _noise(pixels.size)
     values = [sample.value for sample in parts.calibration[:_EXAMPLES]]
     arrays = [value for value in values if isinstance(value, np.ndarray)]
     if len(arrays) != len(values) or len({array.shape for array in arrays}) != 1:
         return None
     rows = np.stack(arrays)
     return rows.astype(np.float32) if rows.dtype.kind == "f" else rows
+
+
+def _noise(size: tuple[int, int]) -> Array:
+    """Four images of noise, 0 to 1, always the same."""
+    images: Array = np.random.default_rng(0).random((4, 3, *size), np.float32)
+    return images
 
 
 def _refuse_drop(rows: Sequence[Row], max_drop: float | None) -> None:

@@ -48,7 +48,9 @@ class PyTorch(Source):
         rows = np.concatenate([example] * _ROWS)[: max(_ROWS, len(example))]
         with _evaluating(source):
             data, batch = _exported(source, rows)
-            agreement = _agreement(source, data, rows if batch else rows[:1])
+            # other rows than were exported with: what became a constant must not look right
+            others = rows[_ROWS:] if len(rows) > _ROWS else rows
+            agreement = _agreement(source, data, others if batch else others[-1:])
         facts = {
             "kind": "pytorch",
             "module": name,
