@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-# a network of 500 devices with ten records each; a flood of spoofed ones goes beyond
-MAX_NAMES = 5000
+# what a network of a thousand machines says; a flood goes beyond
+MAX_NAMES = 3000
+MAX_BOXES = 1500
 _FIRST_PAUSE_S = 5.0
 _LONGEST_PAUSE_S = 60.0
 
@@ -31,7 +32,8 @@ class Browser:
         left: called with the id of a box that said goodbye.
         interface: listen on this interface alone, by its name or address; "" for all.
         wanted: ids of the only boxes that are of interest; None for all.
-        max_names: start over when mDNS has told of more names than this.
+        max_names: start over when mDNS has told of more names than this, of whatever kind.
+        max_boxes: start over when it has told of more boxes than this.
     """
 
     def __init__(
@@ -42,12 +44,15 @@ class Browser:
         interface: str = "",
         wanted: Collection[str] | None = None,
         max_names: int = MAX_NAMES,
+        max_boxes: int = MAX_BOXES,
     ) -> None:
         self._saw = saw
         self._left = left
         self._interface = interface
         self._wanted = wanted
         self._max_names = max_names
+        self._max_boxes = max_boxes
+        self._boxes = 0
         self._lock = threading.Lock()
         self._zeroconf: Zeroconf | None = None
         self._browser: ServiceBrowser | None = None
@@ -92,8 +97,8 @@ class Browser:
             SettingsError: there is no such interface any more.
             OSError: the interface takes no multicast.
         """
-        if self._zeroconf is not None and len(self._zeroconf.cache.names()) > self._max_names:
-            _LOG.warning("mDNS told of more than %d names; starting over", self._max_names)
+        if self._flooded():
+            _LOG.info("mDNS told of %d boxes and too many names; starting over", self._boxes)
             self._stop()
             self._resume_at = monotonic() + self._pause_s
             self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
@@ -110,10 +115,18 @@ class Browser:
         self._closed = True
         self._stop()
 
+    def _flooded(self) -> bool:
+        """Whether zeroconf holds more than it may; it keeps something of every box it heard of."""
+        if self._zeroconf is None:
+            return False
+        too_many_names = len(self._zeroconf.cache.names()) > self._max_names
+        return too_many_names or self._boxes > self._max_boxes
+
     def _stop(self) -> None:
         with self._lock:
             zeroconf, self._zeroconf = self._zeroconf, None
             browser, self._browser = self._browser, None
+            self._boxes = 0
         if browser is not None:
             browser.cancel()
         if zeroconf is not None:
@@ -123,6 +136,7 @@ class Browser:
         self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange
     ) -> None:
         """Take zeroconf's call; an error that escaped here would end the browser's thread."""
+        self._boxes += state_change.name == "Added"
         box_id = id_in(name)
         if not box_id or (self._wanted is not None and box_id not in self._wanted):
             return
