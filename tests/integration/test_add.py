@@ -16,12 +16,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from wherever.cli import main
 from wherever_contracts.errors import DownloadError, ModelNotFoundError
+from wherever_contracts.frames import pack_frame, unpack_frame
+from wherever_convert.builder import build_package
+from wherever_edge.host import LocalHost
 from wherever_edge.packages import catalogue
 from wherever_edge.packages.archive import archive_name, write_archive
+from wherever_edge.packages.golden import make_golden
 from wherever_edge.packages.install import Installer
 from wherever_edge.packages.package import Package
 from wherever_edge.packages.store import Store
@@ -298,6 +303,13 @@ def test_an_archive_with_another_digest_is_refused(
     assert standing(models) == []
 
 
+@pytest.mark.parametrize("sha256", ["../../escaped", "abc", "g" * 64])
+def test_a_digest_is_64_digits(wherever: Command, archive: Path, web: str, sha256: str) -> None:
+    code, _, err = wherever("add", f"{web}/{archive.name}", "--sha256", sha256)
+    assert code == 1
+    assert "64 hexadecimal digits" in err
+
+
 def test_a_digest_is_for_archives_alone(wherever: Command, package: Package) -> None:
     code, _, err = wherever("add", package.root, "--sha256", "0" * 64)
     assert code == 1
@@ -371,6 +383,44 @@ def test_two_versions_stand_side_by_side_and_one_is_named_to_remove(
     assert wherever("remove", "scales")[0] == 0
     assert standing(models) == []
     assert leftovers(models) == []
+
+
+def test_names_and_versions_that_share_a_directory_do_not_take_each_others_place(
+    wherever: Command, build_scales: Callable[..., Package], models: Path, tmp_path: Path
+) -> None:
+    made = build_scales(tmp_path / "made-one", name="scales-1.0.0", version="2.0.0")
+    odd = build_scales(tmp_path / "made-two", version="1.0.0-2.0.0")
+    assert wherever("add", made.root)[0] == 0
+    assert wherever("add", odd.root, "--replace")[0] == 1
+    assert wherever("remove", "scales")[0] == 1
+    known(models, "scales-1.0.0").verify()
+
+
+def test_a_package_that_answers_otherwise_here_is_not_added(
+    wherever: Command, build_scales: Callable[..., Package], models: Path, tmp_path: Path
+) -> None:
+    made = build_scales(tmp_path / "made-one")
+    for name, numbers, code in (("good", [1, 2, 3], 0), ("bad", [3, 2, 1], 1)):
+        sample = golden(made, np.array([1, 2, 3], "f4"), np.array(numbers, "f4"))
+        (made.root / "golden.bin").write_bytes(sample)
+        manifest = json.loads(made.manifest_bytes())
+        proven = build_package(
+            made.root, {**manifest, "name": name, "golden": [{"file": {"path": "golden.bin"}}]}
+        )
+        assert wherever("add", proven.root)[0] == code
+        (made.root / "golden.bin").unlink()
+        made = build_package(made.root, manifest)
+    assert standing(models) == ["good-1.0.0"]
+
+
+def golden(package: Package, asked: np.ndarray, answered: np.ndarray) -> bytes:
+    """A sample that says of one input what is true of another."""
+    host = LocalHost(Store([package.root], builtin=False), distance="device")
+    loaded = host.resolve("scales", variant="small")
+    arrays, meta = unpack_frame(make_golden([loaded], answered))
+    truth, _ = unpack_frame(make_golden([loaded], asked))
+    inputs = {name: array for name, array in truth.items() if name.startswith("inputs/")}
+    return pack_frame({**arrays, **inputs}, meta)
 
 
 def test_every_version_goes_when_told(
@@ -531,6 +581,7 @@ import json, os, signal, sys
 from pathlib import Path
 from wherever_contracts.errors import ModelNotFoundError
 from wherever_edge.packages.archive import unpack
+from wherever_edge.packages.golden import make_golden
 from wherever_edge.packages.install import Installer
 from wherever_edge.packages.store import Store
 

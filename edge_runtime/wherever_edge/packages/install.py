@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -99,6 +100,7 @@ class Installer:
             PackageError: the package is refused; nothing has changed.
             DownloadError: a file could not be had; what came of it is kept for the next try.
         """
+        sha256 = sha256 and _checked_digest(sha256)
         entry = catalogue.find(source)
         if entry is not None:
             _refuse_digest(sha256, source)
@@ -193,7 +195,7 @@ class Installer:
         """Build a package beside its place, with the variants that stand there already."""
         standing = self._shelf.standing(package.name, package.version)
         if standing is not None and standing.digest != package.digest:
-            if not replace:
+            if not replace or standing.name != package.name:
                 raise _other_package(standing, source)
             standing = None
         variants = _united(package, standing)
@@ -202,7 +204,34 @@ class Installer:
         whole = Package(package.root, package.manifest, package.digest, "local", variants)
         fresh = staging / "package"
         build(fresh, whole.files(), supply, standing)
-        return self._shelf.place(fresh, staging, source)
+        return self._shelf.place(_proven(fresh), staging, source)
+
+
+def _proven(root: Path) -> Package:
+    """A package with every digest checked, and every golden sample that can be checked here.
+
+    Raises:
+        PackageError: a file is not what it should be, or gives other answers than it should.
+    """
+    package = open_directory(root)
+    package.verify()
+    if package.manifest.golden:
+        _check_golden(package)
+    return package
+
+
+def _check_golden(package: Package) -> None:
+    from wherever_edge.host import LocalHost  # noqa: PLC0415 (numpy, and engines)
+    from wherever_edge.packages.golden import check_golden  # noqa: PLC0415
+    from wherever_edge.packages.store import Store  # noqa: PLC0415
+
+    host = LocalHost(Store(builtin=False), distance="device")
+    try:
+        for variant, reason in host.choices(package):
+            if not reason:
+                check_golden(host.load(package, variant))
+    finally:
+        host.close()
 
 
 def _united(package: Package, standing: Package | None) -> tuple[Variant, ...]:
@@ -216,6 +245,12 @@ def _check_digest(archive: Path, sha256: str) -> None:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256:
         raise DigestError(archive.name, "sha256", sha256, found)
+
+
+def _checked_digest(sha256: str) -> str:
+    if not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+        raise InputError("sha256", "64 hexadecimal digits", repr(sha256), kind="argument")
+    return sha256.lower()
 
 
 def _refuse_digest(sha256: str | None, source: str) -> None:

@@ -70,15 +70,9 @@ class Shelf:
             return None
         return package
 
-    def place(self, fresh: Path, staging: Path, source: str) -> Package:
-        """Check a package that was built in the staging directory, and move it to its place.
-
-        Raises:
-            PackageError: it is not what its manifest promises; nothing has changed.
-        """
-        package = open_directory(fresh)
-        package.verify()
-        target = self.place_of(package.name, package.version)
+    def place(self, package: Package, staging: Path, source: str) -> Package:
+        """Move a package, which was built in the staging directory and checked, to its place."""
+        fresh, target = package.root, self.place_of(package.name, package.version)
         self._note_origin(package, source)
         if target.exists():
             beside = target.with_name(target.name + _NEW)
@@ -93,7 +87,7 @@ class Shelf:
     def versions(self, name: str) -> list[str]:
         """The versions of a model that are here, damaged ones too, in order."""
         found = [path.name.removeprefix(f"{name}-") for path in self._packages(name)]
-        return sorted(filter(_is_version, found), key=versions.precedence)
+        return sorted(found, key=versions.precedence)
 
     def remove(self, name: str, version: str, staging: Path) -> Path:
         """Take a package away, whole and at once.
@@ -124,8 +118,17 @@ class Shelf:
         return self.root / _ORIGINS / f"{name}-{version}.json"
 
     def _packages(self, name: str) -> Iterator[Path]:
-        if self.root.is_dir():
-            yield from (path for path in self.root.iterdir() if path.name.startswith(f"{name}-"))
+        """The directories of a model; "a-1.0.0" is another model than "a", whose version is odd."""
+        for path in self.root.glob("*") if self.root.is_dir() else ():
+            version = path.name.removeprefix(f"{name}-")
+            if version != path.name and _is_version(version) and self._may_be(name, path):
+                yield path
+
+    def _may_be(self, name: str, path: Path) -> bool:
+        try:
+            return open_directory(path).name == name
+        except PackageError:
+            return True
 
     def _tidy(self) -> None:
         """Finish or undo what a process that was killed had begun."""
