@@ -15,7 +15,7 @@ from wherever_devices.machine import probe
 from wherever_edge.host import LocalHost
 from wherever_edge.packages.agreement import Tolerance
 from wherever_edge.packages.archive import unpack, write_archive
-from wherever_edge.packages.golden import check_golden, make_golden
+from wherever_edge.packages.golden import check_golden, extend_golden, make_golden
 from wherever_edge.packages.package import open_directory
 from wherever_edge.packages.store import Store
 
@@ -207,6 +207,16 @@ def test_a_tolerance_of_ones_own_is_kept(plain):
         [loaded(plain)], np.array([1, 2, 3], "f4"), tolerances={"small": Tolerance(0.25)}
     )
     assert unpack_frame(sample)[1]["tolerances"]["small"]["atol"] == 0.25
+
+
+def test_a_sample_takes_up_one_more_variant(plain):
+    value = np.array([1, 2, 3], "f4")
+    both = make_golden([loaded(plain), loaded(plain, "large")], value)
+    one = make_golden([loaded(plain)], value)
+    assert extend_golden(one, loaded(plain, "large")) == both
+    assert extend_golden(both, loaded(plain, "large")) == both
+    with pytest.raises(GoldenError, match="golden sample"):
+        extend_golden(one[:-1], loaded(plain))
 
 
 def test_an_input_that_does_not_fit_makes_no_sample(plain):

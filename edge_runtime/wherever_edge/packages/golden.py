@@ -95,21 +95,49 @@ def make_golden(
     tensors = first.wire_inputs.write(InputChecker(first.signature).check(value))
     chosen = check_options(first.signature, options or {})
     arrays = {f"inputs/{tensor.name}": to_array(tensor) for tensor in tensors}
-    allowed: dict[str, dict[str, float]] = {}
+    sample = _Sample("the sample", arrays, chosen, {})
     for loaded in variants:
-        name = loaded.variant.id
-        answer = loaded.answer(loaded.wire_inputs.read(tensors), chosen)
-        arrays.update({f"outputs/{name}/{each}": a for each, a in answer.outputs.items()})
-        allowed[name] = asdict((tolerances or {}).get(name) or usual_tolerance(loaded.variant))
-    return pack_frame(arrays, {"options": chosen, "tolerances": allowed})
+        sample = _extended(sample, loaded, (tolerances or {}).get(loaded.variant.id))
+    return _packed(sample)
+
+
+def extend_golden(data: bytes, loaded: LoadedVariant, tolerance: Tolerance | None = None) -> bytes:
+    """A golden sample, with what one more variant answers now.
+
+    Args:
+        data: the bytes of the sample's file.
+        loaded: the variant; answers of it that are there already are replaced.
+        tolerance: how far other machines may be off; by default what is usual for its precision.
+
+    Raises:
+        GoldenError: these are not the bytes of a sample for the variant's signature.
+        EngineError: the variant fails on it.
+    """
+    return _packed(_extended(_parsed("the sample", data), loaded, tolerance))
+
+
+def _extended(sample: _Sample, loaded: LoadedVariant, tolerance: Tolerance | None) -> _Sample:
+    name = loaded.variant.id
+    answer = loaded.answer(*_given(loaded, sample))
+    outputs = {f"outputs/{name}/{each}": array for each, array in answer.outputs.items()}
+    allowed = {name: asdict(tolerance or usual_tolerance(loaded.variant))}
+    return sample._replace(
+        arrays={**sample.arrays, **outputs}, tolerances={**sample.tolerances, **allowed}
+    )
+
+
+def _packed(sample: _Sample) -> bytes:
+    facts = {"options": sample.options, "tolerances": sample.tolerances}
+    return pack_frame(sample.arrays, facts)
 
 
 def _read(loaded: LoadedVariant, sample: GoldenSample) -> _Sample:
-    path = sample.file.path
+    return _parsed(sample.file.path, loaded.package.read(sample.file))
+
+
+def _parsed(path: str, data: bytes) -> _Sample:
     try:
-        arrays, meta = unpack_frame(
-            loaded.package.read(sample.file), max_header_bytes=_MAX_HEADER_BYTES
-        )
+        arrays, meta = unpack_frame(data, max_header_bytes=_MAX_HEADER_BYTES)
     except FrameError as error:
         raise GoldenError(path, "", "a golden sample", f"{error}") from error
     options, tolerances = meta.get("options"), meta.get("tolerances")
