@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from wherever_contracts.errors import ConversionError, PackageError
-from wherever_contracts.frames import pack_frame, unpack_frame
 from wherever_contracts.places import Place
-from wherever_contracts.wire.tensors import from_array
 from wherever_convert.adapting import adapted
 from wherever_convert.builder import build_package
 from wherever_convert.design import read_steps
@@ -24,8 +22,8 @@ from wherever_edge.bare.opening import open_file
 from wherever_edge.host import LoadedVariant, LocalHost
 from wherever_edge.inputs import InputChecker, check_options
 from wherever_edge.packages import versions
-from wherever_edge.packages.agreement import usual_tolerance
 from wherever_edge.packages.archive import write_archive
+from wherever_edge.packages.golden import extend_golden
 from wherever_edge.packages.store import Store, open_package
 
 if TYPE_CHECKING:
@@ -161,7 +159,7 @@ class _Addition:
             loaded = host.load(package, package.manifest.variant(self.variant_id))
             for entry in package.manifest.golden:
                 frame = self._root / entry.file.path
-                frame.write_bytes(_with_answers(frame.read_bytes(), loaded))
+                frame.write_bytes(extend_golden(frame.read_bytes(), loaded))
             value = sample if sample is not None else _empty_input(loaded)
             answer = _answered(loaded, value)
             self._check_escalation(host, package, value)
@@ -236,22 +234,6 @@ def _next_version(current: str, wanted: str | None) -> str:
     if not newer:
         raise ConversionError(f"the new version must be above {current}, not {wanted}")
     return wanted
-
-
-def _with_answers(frame: bytes, loaded: LoadedVariant) -> bytes:
-    """A golden sample with the answers of one more variant."""
-    arrays, meta = unpack_frame(frame, max_header_bytes=1 << 20)
-    tensors = [
-        from_array(name.removeprefix("inputs/"), array)
-        for name, array in arrays.items()
-        if name.startswith("inputs/")
-    ]
-    options = check_options(loaded.signature, meta["options"])
-    answer = loaded.answer(loaded.wire_inputs.read(tensors), options)
-    name = loaded.variant.id
-    arrays |= {f"outputs/{name}/{each}": array for each, array in answer.outputs.items()}
-    allowed = {**meta["tolerances"], name: asdict(usual_tolerance(loaded.variant))}
-    return pack_frame(arrays, {**meta, "tolerances": allowed})
 
 
 def _answered(loaded: LoadedVariant, value: object) -> Answer:
