@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,9 @@ class OnnxRuntimeEngine(Engine):
         self, files: Sequence[bytes], *, file_format: str, precision: str, threads: int
     ) -> Session:
         """Load an ONNX model from its bytes."""
+        # from 1.29 on it reports to its makers from a thread, which a forked child waits for
+        # in vain when it ends
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         try:
             import onnxruntime  # noqa: PLC0415 (110 ms)  # pyright: ignore[reportMissingTypeStubs]
         except ImportError as error:
