@@ -6,7 +6,8 @@ import copy
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -79,18 +80,18 @@ def build_with_golden(
     """
     from wherever_edge.packages.golden import check_golden, make_golden  # noqa: PLC0415 (engines)
 
-    folder = root / _GOLDEN
-    _remove_samples(folder)
-    variants = _loaded(build_package(root, {**manifest, "golden": []}))
-    folder.mkdir()
-    entries: list[dict[str, Any]] = []
-    for number, sample in enumerate(samples):
-        path = f"{_GOLDEN}/{number:02}.frame"
-        (root / path).write_bytes(make_golden(variants, sample, tolerances=tolerances))
-        entries.append({"file": {"path": path}})
+    _remove_samples(root / _GOLDEN)
+    with _loaded(build_package(root, {**manifest, "golden": []})) as variants:
+        frames = [make_golden(variants, sample, tolerances=tolerances) for sample in samples]
+    golden = {f"{_GOLDEN}/{number:02}.frame": frame for number, frame in enumerate(frames)}
+    for path, frame in golden.items():
+        (root / path).parent.mkdir(exist_ok=True)
+        (root / path).write_bytes(frame)
+    entries = [{"file": {"path": path}} for path in golden]
     package = build_package(root, {**manifest, "golden": entries})
-    for variant in _loaded(package):
-        check_golden(variant)
+    with _loaded(package) as variants:
+        for variant in variants:
+            check_golden(variant)
     return package
 
 
@@ -101,13 +102,14 @@ def _remove_samples(folder: Path) -> None:
         folder.rmdir()  # refused while anything else lies in it
 
 
-def _loaded(package: Package) -> list[LoadedVariant]:
+@contextmanager
+def _loaded(package: Package) -> Generator[list[LoadedVariant]]:
     """Every variant that is here, in its engine."""
     from wherever_edge.host import LocalHost  # noqa: PLC0415 (loads engines)
     from wherever_edge.packages.store import Store  # noqa: PLC0415 (loads engines)
 
-    host = LocalHost(Store(builtin=False), distance="cloud")
-    return [host.load(package, variant) for variant in package.present()]
+    with closing(LocalHost(Store(builtin=False), distance="cloud")) as host:
+        yield [host.load(package, variant) for variant in package.present()]
 
 
 def _filled(root: Path, manifest: dict[str, Any]) -> Manifest:

@@ -100,6 +100,16 @@ def test_building_again_replaces_the_samples(package):
     assert check_golden(loaded(again)).n == 1
 
 
+def test_a_sample_that_cannot_be_made_leaves_a_whole_package(package):
+    with pytest.raises(InputError):
+        build_with_golden(package.root, described(package), [np.zeros(3, "f4"), np.zeros(4, "f4")])
+    rest = open_directory(package.root)
+    rest.verify()
+    assert rest.manifest.golden == ()
+    again = build_with_golden(package.root, described(rest), [])
+    assert check_golden(loaded(again)).n == 0
+
+
 def test_another_answer_is_refused_with_sample_output_expected_and_found(package, tmp_path):
     def turn(arrays, meta):
         arrays["outputs/small/scores"] = arrays["outputs/small/scores"][::-1]
