@@ -16,11 +16,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from securesystemslib.signer import Signer
 from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Metadata, TargetFile
+from tuf.api.metadata import TargetFile
 
 from wherever_contracts.errors import UpdateError
 from wherever_edge.durable import sync_directory, write_durably
@@ -37,6 +37,7 @@ from wherever_edge.updates.layout import (
     prefixed,
 )
 from wherever_edge.updates.state import Channel
+from wherever_gateway.registry.anchor import Anchor
 from wherever_gateway.registry.keys import ROLES, KeyFolder, Role
 from wherever_gateway.registry.metadata import (
     Chain,
@@ -86,6 +87,7 @@ class Repository:
         self.keys = KeyFolder(keys)
         self._metadata = directory / "metadata"
         self._targets = directory / "targets"
+        self._anchor = Anchor(keys, self._metadata)
 
     def create(self, expires_days: int) -> Path:
         """Make keys and a registry that holds nothing yet.
@@ -117,17 +119,10 @@ class Repository:
         """What was signed last.
 
         Raises:
-            UpdateError: this is no registry, or a file of it is damaged.
+            UpdateError: this is no registry, a file of it is damaged, or is not what these keys
+                signed last.
         """
-        roots = sorted(int(p.name.partition(".")[0]) for p in self._metadata.glob("*.root.json"))
-        if not roots:
-            message = f"{self.directory} is no registry yet (make one: wherever repo init)"
-            raise UpdateError(message, "repository")
-        root = self._read(f"{roots[-1]}.root.json")
-        timestamp = self._read("timestamp.json")
-        snapshot = self._read(f"{timestamp.signed.snapshot_meta.version}.snapshot.json")
-        targets = self._read(f"{snapshot.signed.meta['targets.json'].version}.targets.json")
-        return Chain(root, targets, snapshot, timestamp)
+        return self._anchor.chain()
 
     def channels(self, chain: Chain) -> Channels:
         """Which version each channel of each model means.
@@ -265,18 +260,15 @@ class Repository:
     def _has_key(self, chain: Chain, role: Role) -> bool:
         return all(self.keys.path(role, key_id).exists() for key_id in chain.key_ids(role))
 
-    def _read(self, name: str) -> Metadata[Any]:
-        try:
-            return Metadata[Any].from_bytes((self._metadata / name).read_bytes())
-        except (OSError, RepositoryError) as error:
-            message = f"{self._metadata / name} is missing or damaged: {error}"
-            raise UpdateError(message, "repository") from error
-
     def _write(self, files: Mapping[str, bytes]) -> None:
         for name, data in files.items():
             write_durably(self._metadata / name, data)
+            self._anchor.keep(name, data)
 
     @contextmanager
     def _locked(self) -> Generator[None]:
+        if not self.keys.folder.is_dir():
+            message = f"the keys of {self.directory} are not in {self.keys.folder}"
+            raise UpdateError(f"{message}: --keys says where they are", "keys")
         with locked(self.keys.folder / "lock", f"a change of {self.directory}"):
             yield

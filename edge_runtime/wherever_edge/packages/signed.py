@@ -34,6 +34,11 @@ class SignedPackages:
         if folder is not None and folder.is_dir():
             self._look(folder)
 
+    @property
+    def generation(self) -> int:
+        """Grows whenever the update agent lets another version serve."""
+        return self._state.generation
+
     def all(self) -> list[Package]:
         """Every package that is not refused so far."""
         with self._lock:

@@ -114,6 +114,11 @@ class Store:
         scan = self._found()
         return [*scan.refused, *scan.signed.refused]
 
+    @property
+    def generation(self) -> int:
+        """The generation of the signed packages that were found."""
+        return self._found().signed.generation
+
     def rescan(self) -> None:
         """Look again, now."""
         scan = self._look()

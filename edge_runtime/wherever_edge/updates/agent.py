@@ -22,7 +22,7 @@ from wherever_contracts.places import Place
 from wherever_edge.downloads import Progress
 from wherever_edge.packages.package import open_directory
 from wherever_edge.transfer import Patience
-from wherever_edge.updates.disk import locked, read_state, write_state
+from wherever_edge.updates.disk import locked, read_state, sweep, write_state
 from wherever_edge.updates.installing import Installer, Proof, golden_proof
 from wherever_edge.updates.layout import Channels
 from wherever_edge.updates.registry import Registry, as_update_error
@@ -101,7 +101,8 @@ class UpdateAgent:
         root: the registry's root, when the device has none yet.
         root_sha256: the digest of its root, to take the root from the registry itself.
         channel: the channel that a bare model name means; as before by default.
-        distance: where this machine stands as its callers see it.
+        distance: where this machine stands as its callers see it: the variant that it would run
+            there is the one that has to prove itself.
         patience: how long a download waits, and how often it tries.
         metadata_patience: the same for the registry's small files.
     """
@@ -152,6 +153,7 @@ class UpdateAgent:
                 update is under way; the message says what goes on serving.
         """
         with self._alone():
+            sweep(self._folder)
             state = self._state()
             url = self._url or state.registry
             if not url:
@@ -248,7 +250,12 @@ class UpdateAgent:
             return State(models=found, generation=int(time.time()))
 
     def _keep(self, state: State) -> None:
-        write_state(self._folder, state)
+        try:
+            write_state(self._folder, state)
+        except OSError as error:
+            raise UpdateError(
+                f"the list of what is installed cannot be kept: {error}", "disk"
+            ) from error
 
     @contextmanager
     def _alone(self) -> Generator[None]:

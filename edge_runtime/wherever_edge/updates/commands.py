@@ -9,12 +9,13 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
 from wherever_contracts.errors import UpdateError
-from wherever_edge.cli import FAILED, JsonFlag, Output, printable, progress, run
+from wherever_contracts.places import Place
+from wherever_edge.cli import FAILED, JsonFlag, Output, error_data, printable, progress, run
 
 if TYPE_CHECKING:
     from wherever_edge.downloads import Progress
@@ -61,6 +62,9 @@ def update(
     status: Annotated[
         bool, typer.Option("--status", help="Show what is installed, and ask nobody.")
     ] = False,
+    place: Annotated[
+        str, typer.Option(help="What this machine is to its callers: device, nearby or cloud.")
+    ] = "device",
     home: Annotated[
         Path | None, typer.Option(envvar="WHEREVER_HOME", help="Where wherever keeps its state.")
     ] = None,
@@ -80,6 +84,7 @@ def update(
         root=root.read_bytes() if root else None,
         root_sha256=root_sha256,
         channel=_channel(channel),
+        distance=_place(place),
     )
     if rollback is not None:
         done = agent.rollback(rollback)
@@ -114,8 +119,8 @@ def _watch(one_round: _Round, every_s: float, output: Output) -> None:
             report = one_round(thorough)
             data, text, fresh = asdict(report), _report_text(report), _news(report)
         except UpdateError as error:
-            data = {"error": {"code": error.code, "kind": error.kind, "message": str(error)}}
-            text = fresh = str(error)
+            data, text = {"error": error_data(error)}, printable(str(error))
+            fresh = text
         if fresh != said:
             output.emit(data, text)
             said = fresh
@@ -180,6 +185,12 @@ def _channel(word: str | None) -> Channel | None:
     if word is None or word in {"stable", "canary"}:
         return cast("Channel | None", word)
     raise typer.BadParameter(f"{word!r} is neither stable nor canary")
+
+
+def _place(word: str) -> Place:
+    if word not in get_args(Place):
+        raise typer.BadParameter(f"{word!r} is none of {', '.join(get_args(Place))}")
+    return cast("Place", word)
 
 
 def _default_home() -> Path:

@@ -44,6 +44,13 @@ def write_state(folder: Path, state: State) -> None:
     write_durably(folder / _COPY_NAME, data)
 
 
+def sweep(folder: Path) -> None:
+    """Remove the files that a process which was killed had not named yet."""
+    for leftover in (*folder.glob(".*"), *(folder / "tuf").glob("tmp*")):
+        if leftover.is_file():
+            leftover.unlink(missing_ok=True)
+
+
 @contextmanager
 def locked(path: Path, what: str) -> Generator[None]:
     """Hold a lock that ends with this process, however it ends.
@@ -55,8 +62,12 @@ def locked(path: Path, what: str) -> Generator[None]:
     Raises:
         UpdateError: another process holds it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = path.open("a+b")
+    except OSError as error:
+        raise UpdateError(f"{path} cannot be made: {error.strerror or error}", "disk") from error
+    with held as file:
         try:
             _lock(file.fileno())
         except OSError as error:

@@ -134,10 +134,10 @@ class Registry:
                 bootstrap=trusted,
             )
             updater.refresh()
-        if self._timestamp() != before:
-            sync_files(self._metadata)  # what was seen may not be forgotten: older is a rollback
-        if not self._pinned.exists():
-            write_durably(self._pinned, trusted)
+            if self._timestamp() != before:
+                sync_files(self._metadata)  # what was seen is not forgotten: older is a rollback
+            if not self._pinned.exists():
+                write_durably(self._pinned, trusted)
         self._updater = updater
 
     def channels(self) -> Channels:

@@ -66,17 +66,26 @@ class Watcher:
     Args:
         home: the home whose `signed` directory is watched.
         callback: called on the watcher's thread. What it raises is logged.
+        seen: the generation that the caller has looked at (`Store.generation`), so that an update
+            between that look and this moment is not missed; by default the one there is now.
         every_s: seconds between two looks.
     """
 
-    def __init__(self, home: Path, callback: Callable[[], None], *, every_s: float = 1.0) -> None:
+    def __init__(
+        self,
+        home: Path,
+        callback: Callable[[], None],
+        *,
+        seen: int | None = None,
+        every_s: float = 1.0,
+    ) -> None:
         self._home = home
         self._path = home / "signed" / STATE_NAME
         self._callback = callback
         self._every_s = every_s
         self._ended = threading.Event()
-        self._mark = self._look()
-        self._generation = update_state(home).generation
+        self._mark = self._look() if seen is None else None
+        self._generation = update_state(home).generation if seen is None else seen
         self._thread = threading.Thread(target=self._watch, name="wherever-updates", daemon=True)
         self._thread.start()
 

@@ -288,3 +288,45 @@ def test_watching_takes_what_is_published_and_ends_when_told(fleet):
         process.stdout.close()
         assert process.wait(timeout=20) == 0
     assert fleet.serves() == "1.1.0"
+
+
+def test_what_somebody_wrote_into_the_served_directory_is_never_signed(fleet):
+    """Who can write to the web server must not get the keys to sign it with the next publish."""
+    served = fleet.root / "repo" / "metadata"
+    path = served / "2.targets.json"
+    good = path.read_bytes()
+    forged = json.loads(good)
+    (target,) = [t for name, t in forged["signed"]["targets"].items() if "packages" in name]
+    forged["signed"]["targets"]["packages/evil/1.0.0/evil-1.0.0.wherever"] = target
+    path.write_text(json.dumps(forged))
+    with pytest.raises(UpdateError, match="not signed by these keys") as caught:
+        fleet.publish("1.1.0")
+    assert caught.value.kind == "wrong_key"
+    path.write_bytes(good)
+    fleet.publish("1.1.0")
+
+
+def test_an_old_state_in_the_served_directory_is_not_built_upon(fleet):
+    path = fleet.root / "repo" / "metadata" / "timestamp.json"
+    old = path.read_bytes()
+    fleet.publish("1.1.0")
+    path.write_bytes(old)
+    with pytest.raises(UpdateError, match="somebody put an old one there"):
+        fleet.publish("1.2.0")
+
+
+def test_a_root_of_somebody_else_is_not_followed(fleet, tmp_path):
+    other = Repository(tmp_path / "other", tmp_path / "other-keys")
+    other.create(expires_days=30)
+    other.rotate("root")
+    forged = (tmp_path / "other" / "metadata" / "2.root.json").read_bytes()
+    (fleet.root / "repo" / "metadata" / "2.root.json").write_bytes(forged)
+    with pytest.raises(UpdateError, match="not signed by these keys"):
+        fleet.publish("1.1.0")
+
+
+def test_keys_that_are_elsewhere_are_asked_for(wherever, fleet):
+    repo = ("--repo", fleet.root / "repo", "--channel", "stable", "--keys", fleet.root / "typo")
+    code, said = wherever("publish", fleet.build("1.1.0").root, *repo)
+    assert (code, said["error"]["kind"]) == (1, "keys")
+    assert not (fleet.root / "typo").exists()

@@ -312,6 +312,15 @@ def test_a_watcher_hears_of_an_update_and_a_host_goes_over_to_it(fleet):
     host.close()
 
 
+def test_a_watcher_hears_of_what_came_before_it(fleet):
+    heard = threading.Event()
+    seen = fleet.store().generation
+    fleet.publish("1.1.0")
+    fleet.update()
+    with Watcher(fleet.home, heard.set, seen=seen, every_s=0.01):
+        assert heard.wait(10)
+
+
 def test_a_watcher_hears_nothing_when_nothing_new_serves(fleet):
     heard: list[int] = []
     with Watcher(fleet.home, lambda: heard.append(1), every_s=0.01):
