@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.client import responses
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
@@ -15,6 +14,7 @@ from wherever_contracts.errors import DigestError, DownloadError
 MAX_REDIRECTS = 5
 
 _PORTS = {"http": 80, "https": 443}
+_PHRASES = {int(status): status.phrase for status in HTTPStatus}
 _WORTH_A_RETRY = frozenset({408, 425, 429, 500, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
@@ -208,7 +208,7 @@ def check_status(url: str, status: int) -> None:
     """
     if status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
         return
-    phrase = responses.get(status, "no known status")
+    phrase = _PHRASES.get(status, "no known status")
     message = f"{shown(url)}: the server says {status} ({phrase})"
     raise DownloadError(message) if status in _WORTH_A_RETRY else final(message)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import http.server
 import json
+import os
 import shutil
 import stat
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -574,6 +576,48 @@ def test_installers_at_once_take_turns(package: Package, archive: Path, own_home
     assert {each.digest for each in added} == {package.digest}
     known(own_home / "models").verify()
     assert leftovers(own_home / "models") == []
+
+
+def test_what_a_killed_installer_left_is_finished_or_undone(
+    wherever: Command,
+    build_scales: Callable[..., Package],
+    package: Package,
+    models: Path,
+    tmp_path: Path,
+) -> None:
+    newer = build_scales(tmp_path / "newer", version="1.1.0")
+    wherever("add", package.root)
+    shutil.copytree(newer.root, models / "scales-1.0.0~new")
+    shutil.copytree(newer.root, models / "scales-1.1.0~new")
+    (models / ".staging-killed" / "package").mkdir(parents=True)
+    for name, age_s in (("recent.partial", 0), ("stale.partial", 8 * 24 * 3600)):
+        (models / ".downloads").mkdir(exist_ok=True)
+        (models / ".downloads" / name).touch()
+        os.utime(models / ".downloads" / name, (time.time() - age_s,) * 2)
+
+    assert wherever("add", package.root)[0] == 0
+
+    assert standing(models) == ["scales-1.0.0", "scales-1.1.0"]
+    assert leftovers(models) == []
+    assert [path.name for path in (models / ".downloads").iterdir()] == ["recent.partial"]
+    assert known(models).version == "1.1.0"
+
+
+def test_a_file_that_had_come_before_the_kill_is_not_fetched_again(
+    listed: Path, package: Package, own_home: Path, models: Path
+) -> None:
+    file = package.manifest.variant("small").files[0]
+    (models / ".downloads").mkdir(parents=True)
+    shutil.move(listed / file.path, models / ".downloads" / f"{file.sha256}-{file.path}")
+    Installer(own_home).fetch("scales").verify()
+
+
+def test_a_bad_file_of_one_address_is_had_from_the_next(
+    package: Package, listed: Path, own_home: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "gone" / "small.onnx").write_bytes(b"something else")
+    Installer(own_home).fetch("scales").verify()
 
 
 KILLED = """

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
+import shutil
+import socket
+import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from wherever_contracts.errors import DigestError, DownloadError
 from wherever_edge.downloads import Patience, download
@@ -500,6 +509,75 @@ def test_a_file_that_is_there_stays_until_the_new_one_is_whole(
     fetch(server.url, target)
 
     assert target.read_bytes() == DATA
+
+
+def test_a_file_for_which_there_is_no_room_is_not_begun(
+    server: Server, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+
+    with pytest.raises(DownloadError, match=r"no room in .*: 524288 bytes to come, 1000 free"):
+        fetch(server.url, target)
+
+    assert not target.with_name("model.bin.partial").exists()
+
+
+def test_a_place_that_cannot_be_written_is_said(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(DownloadError) as refused:
+        fetch(server.url, tmp_path / "file" / "model.bin")
+
+    assert not refused.value.retryable
+
+
+def test_a_server_that_nobody_vouches_for_is_left_at_once(target: Path, tmp_path: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(self_made(tmp_path / "both.pem"))
+    accepted = 0
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            nonlocal accepted
+            while True:
+                try:
+                    connection, _ = listening.accept()
+                except OSError:
+                    return
+                accepted += 1
+                with connection, suppress(OSError):
+                    context.wrap_socket(connection, server_side=True).close()
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        with pytest.raises(DownloadError, match="certificate") as refused:
+            fetch(f"https://localhost:{listening.getsockname()[1]}/model.bin", target)
+    assert not refused.value.retryable
+    assert accepted == 1
+
+
+def self_made(path: Path) -> Path:
+    """A key and a certificate that it signs itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    form = serialization.PrivateFormat.PKCS8
+    path.write_bytes(
+        key.private_bytes(pem, form, serialization.NoEncryption()) + certificate.public_bytes(pem)
+    )
+    return path
 
 
 FULL_DISK = """

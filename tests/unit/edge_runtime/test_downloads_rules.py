@@ -154,3 +154,35 @@ def test_a_deadline_ends_a_fast_transfer_too() -> None:
 
 def test_an_address_is_shown_without_secrets() -> None:
     assert transfer.shown("https://me:pw@h:1/p?sig=x#y") == "https://h:1/p"
+
+
+@pytest.mark.parametrize("status", [200, 206])
+def test_a_part_or_all_of_a_file_is_good_news(status: int) -> None:
+    transfer.check_status(URL, status)
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "retryable"),
+    [(503, "Service Unavailable", True), (404, "Not Found", False), (599, "no known", False)],
+)
+def test_a_status_says_whether_to_come_back(status: int, words: str, retryable: bool) -> None:
+    with pytest.raises(DownloadError, match=words) as refused:
+        transfer.check_status(URL, status)
+    assert refused.value.retryable is retryable
+
+
+@pytest.mark.parametrize(
+    ("status", "moved"), [(301, True), (308, True), (304, False), (200, False)]
+)
+def test_a_redirect_is_told_by_its_status(status: int, moved: bool) -> None:
+    assert transfer.is_redirect(status) is moved
+
+
+def test_packed_bytes_are_refused() -> None:
+    with pytest.raises(DownloadError, match="gzip"):
+        transfer.part_of(URL, 200, {"content-encoding": "gzip"}, 0)
+
+
+@pytest.mark.parametrize("url", [URL, "http://h/x", "file:///a/b", "file://localhost/a"])
+def test_web_and_file_addresses_can_be_fetched(url: str) -> None:
+    assert transfer.check_address(url) == url.partition(":")[0]
