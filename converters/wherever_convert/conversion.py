@@ -174,7 +174,7 @@ class _Conversion:
                 measured["int8"] = self._measured(loaded, judge, options)
         rows = [self._row(each, measured, judge) for each in reversed(measured)]
         _refuse_drop(rows, self.asked.max_drop)
-        return self._finish(rows, left_out)
+        return self._finish(rows, left_out, self._golden(measured, judge))
 
     def _look(self, loaded: LoadedVariant, options: dict[str, float]) -> None:
         """See whether rows are independent, where the source made the axis that counts them."""
@@ -216,13 +216,22 @@ class _Conversion:
             latency_s=own.latency_s,
         )
 
-    def _finish(self, rows: list[Row], left_out: dict[str, str]) -> ConversionReport:
+    def _golden(self, measured: dict[Precision, Measured], judge: Judge) -> list[Any]:
+        """Inputs that both variants are most at one about, from all over the test part."""
+        pairs = zip(*(each.kept for each in measured.values()), strict=True)
+        likeness = [judge.agreement([pair[-1]], [pair[0]]) for pair in pairs]
+        sure = [n for n, share in enumerate(likeness) if share >= max(likeness)]
+        count = min(_GOLDEN_SAMPLES, len(sure))
+        return [self.parts.test[sure[n * len(sure) // count]].value for n in range(count)]
+
+    def _finish(
+        self, rows: list[Row], left_out: dict[str, str], golden: list[Any]
+    ) -> ConversionReport:
         asked, draft = self.asked, self.draft
         if not asked.wants("float32"):
             draft.drop(asked.variant_id("float32"))
             rows = [row for row in rows if row.precision != "float32"]
         draft.take_quality(self.data.name, rows)
-        golden = [sample.value for sample in self.parts.test[:_GOLDEN_SAMPLES]]
         draft.finish(golden, self._provenance(rows))
         settle(draft.root, asked.place)
         return ConversionReport(
@@ -236,6 +245,7 @@ class _Conversion:
             test=len(self.parts.test),
             shared=self.parts.shared,
             damaged=self.data.damaged,
+            skipped=self.data.left_out,
             pipeline=draft.design.pipeline,
             source=dict(self.model.facts),
         )
@@ -310,7 +320,8 @@ def _noise(size: tuple[int, int]) -> Array:
 def _refuse_drop(rows: Sequence[Row], max_drop: float | None) -> None:
     before = {row.variant: row.value + row.drop for row in rows}
     for row in rows:
-        if max_drop is not None and row.drop > max_drop:
+        # a metric that is not a number is no proof
+        if max_drop is not None and not row.drop <= max_drop:
             raise ConversionError(
                 f"{row.precision} loses too much: {row.metric} {before[row.variant]:.4f} as "
                 f"float32, {row.value:.4f} as {row.precision} on {row.n} samples, a drop of "

@@ -52,6 +52,7 @@ class ConversionReport:
         test: how many were measured on.
         shared: the same samples did both, as there are too few.
         damaged: samples that could not be used.
+        skipped: how many were not looked at, as there are so many.
         pipeline: the steps before and after the engine.
         source: where the model came from.
     """
@@ -66,6 +67,7 @@ class ConversionReport:
     test: int
     shared: bool
     damaged: tuple[Damaged, ...]
+    skipped: int
     pipeline: dict[str, Any]
     source: dict[str, Any] = field(default_factory=dict[str, Any])
 
@@ -91,12 +93,16 @@ class ConversionReport:
         return steps
 
     def _samples_line(self) -> str:
-        same = ", the same ones: too few to divide" if self.shared else ""
-        damaged = f"; {len(self.damaged)} damaged" if self.damaged else ""
-        return (
-            f"samples {self.dataset}: measured on {self.test}, calibrated with "
-            f"{self.calibration}{same}{damaged}"
-        )
+        parts = [f"samples {self.dataset}: measured on {self.test}"]
+        if any(row.precision == "int8" for row in self.rows):
+            parts.append(f"int8 ranges found on {self.calibration}")
+        if self.shared:
+            parts.append("the same ones, as there are too few to divide")
+        if self.skipped:
+            parts.append(f"{self.skipped} not looked at")
+        if self.damaged:
+            parts.append(f"{len(self.damaged)} damaged")
+        return "; ".join(parts)
 
 
 _HEADS = ("variant", "bytes", "metric", "value", "drop", "agrees", "engine ms")

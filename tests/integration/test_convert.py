@@ -396,10 +396,15 @@ def test_classes_that_the_model_does_not_know_are_refused(photos):
         convert(CNN, samples=photos, task="classify", output="out", labels=names)
 
 
-def test_samples_that_do_not_fit_the_model_are_refused(photos):
-    mlp = PACKAGES / "digits" / "mlp-int8.onnx"
-    with pytest.raises(ConversionError, match=r"samples are images, and the model takes numbers"):
+def test_samples_that_do_not_fit_the_model_are_refused(mlp, photos):
+    with pytest.raises(ConversionError, match=r"samples are images, and the model takes X"):
         convert(mlp, samples=photos, task="classify", output="out")
+
+
+def test_a_model_that_is_int8_already_is_refused(digits):
+    quantized = PACKAGES / "digits" / "mlp-int8.onnx"
+    with pytest.raises(ConversionError, match=r"mlp-int8\.onnx is int8 already: give the float32"):
+        convert(quantized, samples=digits, task="classify", output="out")
 
 
 @pytest.fixture

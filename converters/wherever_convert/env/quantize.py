@@ -95,8 +95,8 @@ def weighted_nodes(model: Any) -> dict[str, int]:
 def _prepare(model: Path, prepared: Path) -> None:
     """Bring the opset up to date, fold constants and batch norms, and infer shapes."""
     raised = onnx.load(str(model))
-    opset = next(entry.version for entry in raised.opset_import if entry.domain in {"", "ai.onnx"})
-    if opset < _OLDEST_OPSET:
+    opsets = [each.version for each in raised.opset_import if each.domain in {"", "ai.onnx"}]
+    if min(opsets, default=_OPSET) < _OLDEST_OPSET:
         raised = version_converter.convert_version(raised, _OPSET)
     raised.ir_version = max(raised.ir_version, 4)  # weights need not be inputs from 4 on
     onnx.save(raised, str(prepared))

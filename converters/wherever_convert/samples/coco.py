@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,12 +29,16 @@ def read_coco(table: Path, images: Path | None) -> Samples:
     folder = images or (table.parent / "images")
     folder = folder if folder.is_dir() else table.parent
     try:
-        names = {entry["id"]: str(entry["name"]) for entry in data["categories"]}
-        boxes = _boxes_by_image(data["annotations"], names)
-        pictures = sorted((str(entry["file_name"]), entry["id"]) for entry in data["images"])
+        return _samples(table, data, folder)
     except (KeyError, TypeError, ValueError) as error:
         what = f"{type(error).__name__}: {error}"
         raise ConversionError(f"samples: {table.name} is not COCO's json: {what}") from error
+
+
+def _samples(table: Path, data: dict[str, Any], folder: Path) -> Samples:
+    names = {entry["id"]: str(entry["name"]) for entry in data["categories"]}
+    boxes = _boxes_by_image(data["annotations"], names)
+    pictures = sorted((str(entry["file_name"]), entry["id"]) for entry in data["images"])
     items: list[Sample] = []
     damaged: list[Damaged] = []
     for name, image_id in pictures:
@@ -67,6 +72,8 @@ def _boxes_by_image(annotations: list[dict[str, Any]], names: dict[Any, str]) ->
     rows: dict[Any, list[_Row]] = {}
     for entry in annotations:
         left, top, width, height = map(float, entry["bbox"])
+        if not all(map(math.isfinite, (left, top, width, height))):
+            raise ValueError(f"a box {entry['bbox']}")
         corners = [left, top, left + width, top + height]
         row = (corners, names[entry["category_id"]], bool(entry.get("iscrowd", 0)))
         rows.setdefault(entry["image_id"], []).append(row)

@@ -7,12 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
+import numpy as np
+
 from wherever_contracts.errors import ConversionError, InputError
 from wherever_edge.images import Image
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
 
+# What signatures allow when they do not say otherwise.
+_MAX_IMAGE_BYTES = 32 * 1024 * 1024
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 
 
@@ -71,11 +75,6 @@ class Samples:
     damaged: tuple[Damaged, ...] = ()
     left_out: int = 0
 
-    @property
-    def labelled(self) -> bool:
-        """True when every sample has its truth."""
-        return all(item.truth is not None for item in self.items)
-
 
 def thinned(samples: Samples, most: int) -> Samples:
     """At most `most` samples, taken at even distances."""
@@ -89,13 +88,12 @@ def thinned(samples: Samples, most: int) -> Samples:
 
 
 def without_damage(samples: Samples) -> Samples:
-    """Decode every image once, and name those that cannot be."""
-    if samples.form != "images":
-        return samples
+    """Decode every image and look at every number once, and name those that cannot be used."""
+    damage = _image_damage if samples.form == "images" else _row_damage
     damaged = list(samples.damaged)
     whole: list[Sample] = []
     for item in samples.items:
-        reason = _damage(item.value)
+        reason = damage(item.value)
         if reason:
             damaged.append(Damaged(item.name, reason))
         else:
@@ -103,8 +101,18 @@ def without_damage(samples: Samples) -> Samples:
     return replace(samples, items=tuple(whole), damaged=tuple(damaged))
 
 
-def _damage(value: Any) -> str:
+def _row_damage(value: Any) -> str:
+    arrays: list[Array] = list(value.values()) if isinstance(value, Mapping) else [value]
+    if all(array.dtype.kind != "f" or np.isfinite(array).all() for array in arrays):
+        return ""
+    return "a number that is missing or not finite"
+
+
+def _image_damage(value: Any) -> str:
     try:
+        size = Path(value).stat().st_size
+        if size > _MAX_IMAGE_BYTES:
+            return f"{size} bytes, at most {_MAX_IMAGE_BYTES}"
         Image.from_encoded(Path(value).read_bytes(), "image").rgb()
     except InputError as error:
         return error.found

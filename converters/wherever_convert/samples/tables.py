@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import zipfile
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,12 +34,7 @@ def read_csv(path: Path, label_column: str | None, image_column: str | None) -> 
     Raises:
         ConversionError: a column is not there, or there are too many rows.
     """
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file)
-        header: list[str] = next(reader, list[str]())
-        rows = [(reader.line_num, row) for row in reader if row]
-    if len(rows) > _MOST_ROWS:
-        raise ConversionError(f"samples: {path.name} has {len(rows)} rows, at most {_MOST_ROWS}")
+    header, rows = _csv_rows(path)
     label = _column(header, label_column, _LABEL_COLUMNS, path)
     image = _column(header, image_column, _IMAGE_COLUMNS, path)
     read = _CsvRow(path, header, label, image)
@@ -79,6 +75,21 @@ def read_arrays(given: Array | tuple[Any, ...] | dict[str, Array]) -> Samples:
         return _from_arrays("arrays", given, None)
     x, y = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
     return _from_arrays("arrays", np.asarray(x), None if y is None else np.asarray(y))
+
+
+def _csv_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The header, and every other row that is not empty with the line that it ends in."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            header: list[str] = next(reader, list[str]())
+            found = ((reader.line_num, row) for row in reader if row)
+            rows = list(islice(found, _MOST_ROWS + 1))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ConversionError(f"samples: {path.name} is no CSV in UTF-8: {error}") from error
+    if len(rows) > _MOST_ROWS:
+        raise ConversionError(f"samples: {path.name} has more than {_MOST_ROWS} rows")
+    return header, rows
 
 
 def _from_arrays(name: str, given: Array | dict[str, Array], truth: Array | None) -> Samples:

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
 
 
+_QUANTIZED = frozenset(
+    {"DequantizeLinear", "QLinearConv", "QLinearMatMul", "MatMulInteger", "ConvInteger"}
+)
+
+
 class OnnxFile(Source):
     """Takes an `.onnx` file as it is; weights that lie beside it are taken in."""
 
@@ -35,19 +40,34 @@ class OnnxFile(Source):
             "file": path.name,
             "sha256": hashlib.sha256(data).hexdigest(),
         }
-        return OnnxModel(_whole(data, path), facts)
+        return OnnxModel(_float_model(data, path), facts)
 
 
-def _whole(data: bytes, path: Path) -> bytes:
+def _float_model(data: bytes, path: Path) -> bytes:
     """The model's bytes, with what it keeps in other files inside."""
     onnx = framework("onnx", "reading ONNX files")
     helper: Any = framework("onnx.external_data_helper", "reading ONNX files")
     try:
         model = onnx.load_from_string(data)
         tensors = list(model.graph.initializer)
-        if not any(helper.uses_external_data(tensor) for tensor in tensors):
+        small = _smaller_than_float(model, {tensor.data_type for tensor in tensors})
+        if not small and not any(helper.uses_external_data(tensor) for tensor in tensors):
             return data
         whole: bytes = onnx.load(str(path)).SerializeToString()
     except Exception as error:
         raise ConversionError(f"{path.name} is no ONNX file that can be read: {error}") from error
+    if small:
+        raise ConversionError(
+            f"{path.name} is {small} already: give the float32 model that it was made of "
+            f"(`wherever pack add` joins a finished file to a package)"
+        )
     return whole
+
+
+def _smaller_than_float(model: Any, weights: set[int]) -> str:
+    """What a model's weights are when they are not float32; "" when they are, or it has none."""
+    onnx = framework("onnx", "reading ONNX files")
+    if not _QUANTIZED.isdisjoint(node.op_type for node in model.graph.node):
+        return "int8"
+    types = onnx.TensorProto
+    return "float16" if types.FLOAT16 in weights and types.FLOAT not in weights else ""

@@ -39,13 +39,12 @@ def test_class_folders_give_images_with_their_class(folders):
         ("cat/1.png", "cat"),
     ]
     assert len(samples.items) == 6
-    assert samples.labelled
 
 
 def test_images_without_folders_have_no_class(folders):
     samples = read(folders / "cat")
     assert len(samples.items) == 3
-    assert not samples.labelled
+    assert {item.truth for item in samples.items} == {None}
     assert samples.labels is None
 
 
@@ -235,3 +234,40 @@ def test_calibration_is_bounded_and_the_rest_is_not_measured_on():
     parts = split(some([None] * 3000))
     assert len(parts.calibration) == MOST_CALIBRATION
     assert len(parts.test) == 2000
+
+
+def test_rows_that_are_not_finite_are_named(tmp_path):
+    samples = read(np.array([[1.0, 2.0], [np.nan, 1.0]]))
+    assert len(samples.items) == 1
+    assert samples.damaged[0] == ("arrays[1]", "a number that is missing or not finite")
+
+
+def test_an_image_that_no_signature_takes_is_named(folders):
+    with (folders / "cat" / "0.png").open("ab") as file:
+        file.truncate(33 * 1024 * 1024)
+    samples = read(folders)
+    assert samples.damaged[0].reason == "34603008 bytes, at most 33554432"
+
+
+@pytest.mark.parametrize("data", [b"a,b\n1,\xff\n", b'a,b\n"' + b"x" * 200_000])
+def test_what_is_no_csv_is_refused(tmp_path, data):
+    (tmp_path / "a.csv").write_bytes(data)
+    with pytest.raises(ConversionError, match=r"a\.csv is no CSV in UTF-8"):
+        read(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("box", [[0, 0, 1], [0, 0, 1, float("nan")], "text", None])
+def test_a_coco_box_that_is_none_is_refused(coco, box):
+    table = json.loads(coco.read_text())
+    table["annotations"][0]["bbox"] = box
+    coco.write_text(json.dumps(table))
+    with pytest.raises(ConversionError, match=r"annotations\.json is not COCO's json"):
+        read(coco)
+
+
+def test_a_coco_path_that_no_system_has_is_refused(coco):
+    table = json.loads(coco.read_text())
+    table["images"][0]["file_name"] = "a\0b"
+    coco.write_text(json.dumps(table))
+    with pytest.raises(ConversionError, match=r"annotations\.json is not COCO's json"):
+        read(coco)
