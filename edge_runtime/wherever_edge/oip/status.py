@@ -15,8 +15,8 @@ CODE_KEY = "wherever-code"
 # parameter of a response: the server allows a ping this often, in milliseconds
 PING_KEY = "wherever_ping_ms"
 
-# in the details when something answered by HTTP/2 that is no server of gRPC
-_NOT_GRPC = "Received http2 header with status"
+# in the details when something answered that is no server of gRPC: by HTTP/2, or not even that
+_NOT_GRPC = ("Received http2 header with status", "NO_APPLICATION_PROTOCOL", "ALPN")
 
 STATUS: dict[type[Exception], str] = {
     WireError: "INVALID_ARGUMENT",
@@ -155,8 +155,8 @@ def _meaning(status: str, details: str) -> tuple[type[AttemptError], str]:
     kind = ERRORS.get(status, errors.RemoteError)
     if status == "RESOURCE_EXHAUSTED" and "larger than max" in details:
         kind = errors.RefusedError
-    if _NOT_GRPC in details:
-        kind = errors.UnreachableError
+    if any(mark in details for mark in _NOT_GRPC):
+        return errors.UnreachableError, "it does not speak gRPC there; is it another port?"
     if kind is errors.UnreachableError and "Socket closed" in details:
         return kind, "has it just stopped, or does it want TLS (grpcs://)?"
     advice = next((words for mark, words in _UNTRUSTED.items() if mark in details), "")

@@ -142,3 +142,19 @@ def test_a_message_that_is_too_large_is_refused_not_overload() -> None:
     )
     assert type(error) is errors.RefusedError
     assert not error.retryable
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        "Received http2 header with status: 404",
+        "Tls handshake failed: SSL_ERROR_SSL: TLSV1_ALERT_NO_APPLICATION_PROTOCOL",
+        "Cannot check peer: missing selected ALPN property.",
+    ],
+)
+def test_what_answers_and_is_no_grpc_server_is_unreachable_and_not_untrusted(details: str) -> None:
+    error = attempt_error(
+        "UNAVAILABLE", host="gw", details=details, code="", elapsed_s=0.0, timeout_s=None
+    )
+    assert type(error) is errors.UnreachableError
+    assert "does not speak gRPC" in str(error)
