@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     ca_file: Path | None = None
     """A PEM file: what the gateways' certificates are checked against, instead of the system's."""
 
-    proxy: Annotated[str | None, Field(pattern=r"^https?://")] = None
+    proxy: Annotated[str | None, Field(pattern=r"^http://")] = None
     """The HTTP proxy on the way to the gateways, as http://host:port; else the environment's."""
 
     packages: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_listed)] = ()

@@ -11,12 +11,15 @@ import numpy as np
 from wherever_contracts.errors import EngineError
 from wherever_contracts.tensors import TensorSpec
 from wherever_edge.engines.engine import NUMBERS, Engine, EngineFacts, Session, importable
+from wherever_edge.engines.quiet import without_line
 from wherever_edge.engines.scales import INTEGERS, Scale
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
 
 _INSTALL = "pip install 'wherever[litert]'"
+# said once a process, on standard error, whatever the level of logging
+_DELEGATE_NEWS = b"INFO: Created TensorFlow Lite"
 
 
 class LiteRtEngine(Engine):
@@ -80,9 +83,12 @@ class _Interpreters:
         try:
             return self._idle.pop()
         except IndexError:
-            interpreter = self._make(model_content=self._model, num_threads=self._threads)
-            interpreter.allocate_tensors()
-            return interpreter
+            return without_line(_DELEGATE_NEWS, self._made)
+
+    def _made(self) -> Any:
+        interpreter = self._make(model_content=self._model, num_threads=self._threads)
+        interpreter.allocate_tensors()
+        return interpreter
 
     def give_back(self, interpreter: Any) -> None:
         """Keep an interpreter for the next one; one that failed is dropped instead."""

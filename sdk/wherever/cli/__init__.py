@@ -14,7 +14,7 @@ from __future__ import annotations
 import difflib
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, cast
 
 import typer
@@ -45,7 +45,9 @@ class Commands(TyperGroup):
         if cmd_name not in plugins.entry_points(GROUP):
             return self._family(ctx, cmd_name)
         try:
-            return _as_command(cmd_name, plugins.load(GROUP, cmd_name))
+            also = [f"wherever {name.replace('.', ' ')}" for name in _members(cmd_name)]
+            epilog = f"See also: {', '.join(also)}." if also else None
+            return _as_command(cmd_name, plugins.load(GROUP, cmd_name), epilog)
         except WhereverError as error:
             return _broken(cmd_name, error)
 
@@ -65,11 +67,12 @@ class Commands(TyperGroup):
 
     def _family(self, ctx: Any, name: str) -> Any:
         """The group of the commands `name.*`, or None when there are none."""
-        members = [full for full in plugins.entry_points(GROUP) if full.startswith(f"{name}.")]
+        members = _members(name)
         if not members:
             return None
-        parts = {full.partition(".")[2]: self.get_command(ctx, full) for full in sorted(members)}
-        return TyperGroup(name=name, commands=parts, no_args_is_help=True, help=_family_help(parts))
+        parts = {full.partition(".")[2]: self.get_command(ctx, full) for full in members}
+        words = f"Has commands of its own: {', '.join(parts)}."
+        return TyperGroup(name=name, commands=parts, no_args_is_help=True, help=words)
 
 
 _HELP = {"help_option_names": ["--help", "-h"]}
@@ -118,20 +121,24 @@ def _options(  # pyright: ignore[reportUnusedFunction]  # registered by the deco
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Run a model wherever it fits: on this device, or on a gateway.
+    """Run a model wherever it fits: on this device, on a box of this site, or on a gateway.
 
     Try `wherever demo`, then `wherever predict digits FILE`.
     """
 
 
-def _as_command(name: str, function: Callable[..., None], **settings: Any) -> Any:
+def _as_command(
+    name: str, function: Callable[..., None], epilog: str | None = None, **settings: Any
+) -> Any:
     one = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    one.command(name.rpartition(".")[2], context_settings={**_HELP, **settings})(function)
+    context = {**_HELP, **settings}
+    one.command(name.rpartition(".")[2], context_settings=context, epilog=epilog)(function)
     return get_command(one)
 
 
-def _family_help(names: Iterable[str]) -> str:
-    return f"One of: {', '.join(names)}."
+def _members(name: str) -> list[str]:
+    """The full names of a command's sub-commands."""
+    return sorted(full for full in plugins.entry_points(GROUP) if full.startswith(f"{name}."))
 
 
 def _broken(name: str, error: WhereverError) -> Any:
