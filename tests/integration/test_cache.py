@@ -703,7 +703,7 @@ def test_a_forked_child_and_its_parent_both_go_on(directory, cache):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_fork_waits_for_whoever_is_inside(cache):
+def test_a_fork_waits_for_whoever_is_inside(cache, clock):
     stop = threading.Event()
 
     def busy():
@@ -714,8 +714,9 @@ def test_a_fork_waits_for_whoever_is_inside(cache):
             number += 1
 
     def child():
-        cache.put(name(8), answer())
-        assert cache.get(name(8)) is not None
+        while cache.get(name(8)) is None:  # the parent writes too, and may be faster
+            cache.put(name(8), answer())
+            clock.now += 1
 
     threads = [threading.Thread(target=busy) for _ in range(2)]
     for thread in threads:
