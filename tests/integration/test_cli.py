@@ -33,7 +33,8 @@ COMMANDS = (
     "status",
     "update",
 )
-FAMILIES = ("repo",)  # which have sub-commands alone
+FAMILY = "repo"  # has sub-commands alone
+SUB_COMMANDS = ("gateway keys", "pack add", "repo init", "repo keys", "repo refresh")
 FOUR = "0 0 0 6 14 0 0 0 0 0 4 15 4 0 0 0 0 1 13 9 4 7 0 0 0 7 13 1 13 10 6 0 \
 0 14 14 8 16 16 10 0 0 7 15 16 16 7 1 0 0 0 0 6 16 0 0 0 0 0 0 10 13 0 0 0"
 
@@ -72,11 +73,20 @@ def test_help_lists_every_command_with_a_line_about_it():
     assert "cannot be loaded" not in said(done)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", sorted({*COMMANDS, *SUB_COMMANDS} - {FAMILY}))
 def test_every_command_explains_itself_and_has_json(name):
-    done = wherever(name, "--help")
+    done = wherever(*name.split(), "--help")
     assert done.returncode == 0
+    assert f"wherever {name} " in said(done)
     assert "--json" in said(done)
+
+
+def test_a_command_names_its_sub_commands():
+    for name in SUB_COMMANDS:
+        family, _, member = name.partition(" ")
+        assert member in said(wherever(family, "--help"))
+    assert "init" in said(wherever(FAMILY))
+    assert wherever(FAMILY, "inti").returncode == 2
 
 
 def test_the_version_is_that_of_the_distribution():
