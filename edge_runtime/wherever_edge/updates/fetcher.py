@@ -22,6 +22,7 @@ from tuf.ngclient import FetcherInterface
 
 from wherever_contracts.errors import DownloadError as OurDownloadError
 from wherever_edge import transfer
+from wherever_edge.downloads import tls_context
 from wherever_edge.transfer import Pace, Patience
 
 _CHUNK = 64 * 1024
@@ -37,7 +38,7 @@ class Fetcher(FetcherInterface):
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
         timeout = httpx.Timeout(patience.read_s, connect=patience.connect_s)
-        self._client = httpx.Client(timeout=timeout)
+        self._client = httpx.Client(timeout=timeout, verify=tls_context())
 
     def close(self) -> None:
         """Close connections."""
