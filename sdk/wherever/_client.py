@@ -362,17 +362,12 @@ class Client:
     def _kept(self, package: Package, device: LoadedVariant | None) -> KeptAnswers:
         """The result cache, for calls of a package."""
         from wherever._cache import ResultCache  # noqa: PLC0415 (not every client keeps answers)
-        from wherever._device_key import device_key  # noqa: PLC0415
         from wherever._kept import KeptAnswers  # noqa: PLC0415
 
         with loading(), self._lock:
             if self._cache is None:
-                home = self.settings.home
-                self._cache = ResultCache(
-                    home / "cache",
-                    max_bytes=self.settings.cache_max_bytes,
-                    device_key=device_key(home),
-                )
+                settings = self.settings
+                self._cache = ResultCache.in_home(settings.home, max_bytes=settings.cache_max_bytes)
         digest = signature_digest(package.manifest.signature)
         return KeptAnswers(self._cache, package, digest, device)
 

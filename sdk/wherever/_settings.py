@@ -93,8 +93,8 @@ class Settings(BaseSettings):
     cache: bool = False
     """Whether calls that do not say keep their answers, and take those that were kept."""
 
-    cache_max_bytes: Annotated[int, Field(gt=0)] = 256 * 1024 * 1024
-    """The most that kept answers may take on the disk, in bytes."""
+    cache_max_bytes: Annotated[int, Field(ge=4 * 1024 * 1024)] = 256 * 1024 * 1024
+    """The most that kept answers may take on the disk, in bytes; 4 MiB or more."""
 
     nearby: bool = True
     """Whether the boxes that this device was paired with are asked."""
