@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -148,6 +148,10 @@ def _usual(
     """What is usual for the task, with the steps replaced by those that were given."""
     if wanted.task == "tensors":
         made = _row_tensors(inputs, outputs)
+        if form == "images":  # prepared as they are for a model that embeds
+            image = _from_file(replace(wanted, task="embed"), inputs, outputs)
+            signature = {**made.signature, "inputs": image.signature["inputs"]}
+            made = Design(signature, {**made.pipeline, "pre": image.pipeline["pre"]})
     else:
         made = _from_file(wanted, inputs, outputs)
         if form == "rows":

@@ -102,7 +102,7 @@ def without_damage(samples: Samples) -> Samples:
 
 
 def _row_damage(value: Any) -> str:
-    arrays: list[Array] = list(value.values()) if isinstance(value, Mapping) else [value]
+    arrays: list[Array] = [*value.values()] if hasattr(value, "values") else [value]
     if all(array.dtype.kind != "f" or np.isfinite(array).all() for array in arrays):
         return ""
     return "a number that is missing or not finite"
