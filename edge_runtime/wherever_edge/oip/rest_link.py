@@ -149,7 +149,7 @@ class RestLink:
             response.close()
 
     def _headers(self, asked: Asked) -> dict[str, str]:
-        headers = {}
+        headers: dict[str, str] = {}
         if asked.with_key and self._way.authorization is not None:
             headers["authorization"] = self._way.authorization
         if asked.pieces:
@@ -209,7 +209,7 @@ def _context(trust: Trust) -> ssl.SSLContext:
     return context
 
 
-def _pieces(asked: Asked, time: Allotted) -> Iterator[Buffer]:
+def _pieces(asked: Asked, time: Allotted) -> Iterator[bytes]:
     """The body in pieces, for as long as there is time."""
     if asked.size <= _PIECE_BYTES:
         yield b"".join(asked.pieces)
@@ -218,4 +218,4 @@ def _pieces(asked: Asked, time: Allotted) -> Iterator[Buffer]:
         view = memoryview(piece)
         for start in range(0, len(view), _PIECE_BYTES):
             time.left_s(asked.url)
-            yield view[start : start + _PIECE_BYTES]
+            yield bytes(view[start : start + _PIECE_BYTES])

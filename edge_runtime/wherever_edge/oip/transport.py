@@ -37,7 +37,8 @@ class Transport:
     """
 
     def __init__(self, *, grpc: bool, rest: bool) -> None:
-        self._possible: tuple[Protocol, ...] = ("grpc",) * grpc + ("rest",) * rest
+        grpc_first: tuple[Protocol, ...] = ("grpc",) if grpc else ()
+        self._possible: tuple[Protocol, ...] = (*grpc_first, "rest") if rest else grpc_first
         self.chosen: Protocol | None = "grpc" if self._possible == ("grpc",) else None
         self._asked_at = float("-inf")
         self._beaten_at: list[float] = []
