@@ -157,7 +157,7 @@ def split_body(body: bytes, json_size: int | None) -> tuple[Field, RawContents]:
         WireError: it is shorter than that, or begins with no JSON.
     """
     size = len(body) if json_size is None else json_size
-    if size > len(body):
+    if not 0 <= size <= len(body):
         raise WireError(f"the body: expected {size} bytes of JSON, found {len(body)} bytes in all")
     return Field.parse(body[:size]), RawContents(memoryview(body)[size:])
 

@@ -208,12 +208,14 @@ class Approach:
 
     def _probe_failed(self, error: AttemptError) -> None:
         """Connect anew after silence; and see, beside the calls, whether REST would do better."""
-        grpc = self._grpc
-        if grpc is None:
-            return
-        if isinstance(error, DeadlineError):
+        with self._lock:
+            grpc, chosen = self._grpc, self.chosen
+            if chosen is not grpc:
+                self._transport.lost()
+                self.chosen = None
+        if grpc is not None and isinstance(error, DeadlineError):
             grpc.renew()
-        if self.chosen is grpc and len(self._transport.order) > 1:
+        if chosen is not None and chosen is grpc and len(self._transport.order) > 1:
             self._beside(self._compare)
 
     def _compare(self) -> None:

@@ -7,6 +7,8 @@ from concurrent.futures import CancelledError, Executor, Future, InvalidStateErr
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, Self
 
+from wherever_contracts.errors import ClosedError
+
 if TYPE_CHECKING:
     from wherever_contracts.wire.tensors import InferResponse
 
@@ -42,7 +44,7 @@ class DeferredCall:
     ) -> None:
         self._outcome: Future[InferResponse] = Future()
         self._sent: StartedCall | None = None
-        executor.submit(self._run, begin)
+        executor.submit(self._run, begin).add_done_callback(self._ended)
 
     def add_done_callback(self, function: Callable[[DeferredCall], object]) -> None:
         """Call `function` with this call when it has ended, at once when it has."""
@@ -84,6 +86,10 @@ class DeferredCall:
         if self._outcome.done():  # cancelled meanwhile
             begun.cancel()
         begun.add_done_callback(self._copy)
+
+    def _ended(self, run: Future[None]) -> None:
+        if run.cancelled():  # the executor was shut down before its turn came
+            self._fail(ClosedError("the connection was closed before the call was sent"))
 
     def _copy(self, ended: StartedCall) -> None:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import CancelledError, Executor, Future
 from typing import TYPE_CHECKING, TypeVar
 
 from wherever_contracts.errors import (
@@ -156,6 +156,8 @@ class RestConnection:
             raise self._link.closed_error() from error
         try:
             return future.result(limit_s)
+        except CancelledError as error:  # it was shut down before the call's turn came
+            raise self._link.closed_error() from error
         except TimeoutError as error:
             if isinstance(error, DeadlineError):
                 raise

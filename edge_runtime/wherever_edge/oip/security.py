@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -104,7 +104,7 @@ class ClientSecurity:
         if not endpoint.tls and not is_loopback(endpoint.host):
             raise SettingsError(
                 f"an API key is not sent to {endpoint}, where everybody on the way could read it; "
-                f"write grpcs://{endpoint.name}, or leave api_key out"
+                f"write {replace(endpoint, tls=True)}, or leave api_key out"
             )
         if not (self.api_key.isascii() and self.api_key.isprintable()) or " " in self.api_key:
             raise SettingsError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from time import perf_counter
 from typing import NamedTuple
@@ -102,10 +103,10 @@ def _mend(endpoint: Endpoint | None, error: WhereverError) -> str:
         return "give the key that `wherever gateway keys add` printed: WHEREVER_API_KEY"
     if isinstance(error, UnreachableError):
         listen = "" if is_loopback(endpoint.host) else " --host 0.0.0.0"
-        plain = (
-            f"; if it serves without TLS, name it grpc://{endpoint.name}" if endpoint.tls else ""
-        )
-        return f"start it there: wherever gateway{listen} --grpc-port {endpoint.port}{plain}"
+        port = f"{'--grpc-port' if endpoint.grpc else '--http-port'} {endpoint.port}"
+        without = replace(endpoint, tls=False)
+        plain = f"; if it serves without TLS, name it {without}" if endpoint.tls else ""
+        return f"start it there: wherever gateway{listen} {port}{plain}"
     if isinstance(error, DeadlineError):
         return "look for a firewall that drops packets, or give it more time: --timeout-s"
     return "see whether another program listens at that address"

@@ -93,6 +93,7 @@ def test_a_parameter_that_json_cannot_hold_is_left_out_of_an_answer_and_refused_
         (b"{}", None, "outputs"),
         (b'{"outputs": []}x', 15, "1 bytes more"),
         (b'{"outputs": []}', 99, "99 bytes"),
+        (b'{"outputs": []}', -1, "-1 bytes"),
         (json.dumps({"outputs": [OUTPUT | RAW]}).encode(), None, "at most the 0 bytes"),
         (json.dumps({"outputs": [OUTPUT | {"datatype": "FP33"}]}).encode(), None, "FP33"),
     ],
