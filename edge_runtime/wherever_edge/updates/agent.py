@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -29,6 +29,7 @@ from wherever_edge.updates.registry import Registry, as_update_error
 from wherever_edge.updates.state import (
     CHANNELS,
     Channel,
+    Installed,
     ModelState,
     State,
     activated,
@@ -142,7 +143,8 @@ class UpdateAgent:
             names: models, as "people" or "people@canary", besides those that are installed; None
                 for those alone.
             everything: every model that the registry has.
-            thorough: read every byte of what is installed, to find what was damaged.
+            thorough: read every byte of what is installed, to find what was damaged, and try again
+                what this agent has refused before.
             progress: called with the bytes of an archive that are here, and the bytes in all.
 
         Returns:
@@ -283,36 +285,46 @@ class _Round:
     def bring(self, state: State, wanted: _Wanted) -> tuple[State, ModelUpdate]:
         """Bring one model to what its channel names; a refusal is a result too."""
         started = time.perf_counter()
-        followed = state.followed(*wanted) if wanted.name in state.models else None
-        before = followed.active if followed else ""
+        result = self._begin(state, wanted)
+        if result.outcome == "current":
+            state, result = self._end(state, result)
+        return state, replace(result, elapsed_s=time.perf_counter() - started)
+
+    def _begin(self, state: State, wanted: _Wanted) -> ModelUpdate:
+        """What can be said of a model without looking at its files."""
+        followed = state.followed(*wanted)
         named = self._channels.get(wanted.name, {})
         version = named.get(wanted.channel) or named.get("stable", "")
-
-        def result(outcome: Outcome, why: str = "", kind: str = "", size: int = 0) -> ModelUpdate:
-            elapsed_s = time.perf_counter() - started
-            return ModelUpdate(
-                *wanted, before, version, outcome, why, kind, bytes=size, elapsed_s=elapsed_s
-            )
-
+        before = followed.active if followed else ""
+        result = ModelUpdate(*wanted, before, version, "current")
         if not version:
-            return state, result("refused", self._unknown(wanted), "unknown_model")
+            why, kind = self._unknown(wanted), "unknown_model"
+            return replace(result, outcome="refused", why=why, kind=kind)
         if followed and followed.left == version:
             why = f"a person rolled back from {version} here; the next version is taken"
-            return state, result("held", why)
+            return replace(result, outcome="held", why=why)
+        return result
+
+    def _end(self, state: State, result: ModelUpdate) -> tuple[State, ModelUpdate]:
+        name, channel, before, version = result.name, result.channel, result.before, result.version
         try:
-            release = self._registry.release(wanted.name, version)
-            installed = state.installed(wanted.name, version)
-            whole = self._installer.stands(release, installed, thorough=self._thorough)
-            if whole and installed and before == version:
-                return state, result("current")
-            if not whole or installed is None:
-                installed = self._installer.install(release, self._progress)
+            installed, fresh = self._installed(state, name, version)
         except (WhereverError, OSError) as error:
             kept = f"; {before} goes on serving" if before else ""
-            why = f"{wanted.name} {version} was refused: {error}{kept}"
-            return state, result("refused", why, _kind(error))
-        state = activated(state, *wanted, version, installed)
-        return state, result("updated", size=release.archive_bytes)
+            why = f"{name} {version} was refused: {error}{kept}"
+            return state, replace(result, outcome="refused", why=why, kind=_kind(error))
+        if before == version and not fresh:
+            return state, result
+        state = activated(state, name, channel, version, installed)
+        return state, replace(result, outcome="updated", bytes=installed.archive_bytes)
+
+    def _installed(self, state: State, name: str, version: str) -> tuple[Installed, bool]:
+        """A version in its place, and whether it is there only since now."""
+        release = self._registry.release(name, version)
+        known = state.installed(name, version)
+        if known and self._installer.stands(release, known, thorough=self._thorough):
+            return known, False
+        return self._installer.install(release, self._progress, again=self._thorough), True
 
     def _unknown(self, wanted: _Wanted) -> str:
         known = ", ".join(sorted(self._channels)) or "none"

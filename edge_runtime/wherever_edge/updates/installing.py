@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
-from wherever_contracts.errors import DigestError, PackageError, UpdateError
+from wherever_contracts.errors import DigestError, EngineError, PackageError, UpdateError
 from wherever_contracts.manifest import MANIFEST_NAME
 from wherever_contracts.places import Place
 from wherever_edge.downloads import Progress, download
@@ -38,8 +38,9 @@ class Installer:
         self.staging = folder / "staging"
         self._prove = prove
         self._patience = patience
+        self._refused: dict[str, PackageError | EngineError] = {}
 
-    def stands(self, release: Release, installed: Installed | None, *, thorough: bool) -> bool:
+    def stands(self, release: Release, installed: Installed, *, thorough: bool) -> bool:
         """Whether what is installed is this release, and still whole.
 
         Args:
@@ -47,14 +48,20 @@ class Installer:
             installed: what is installed as this version.
             thorough: read every byte, not sizes alone.
         """
-        if installed is None or installed.digest != release.digest:
-            return False
         return self._opened(self.packages / installed.folder, release, thorough) is not None
 
-    def install(self, release: Release, progress: Progress | None) -> Installed:
+    def install(
+        self, release: Release, progress: Progress | None, *, again: bool = True
+    ) -> Installed:
         """Fetch, unpack, verify and prove a release, and put it into its place.
 
         A crash at any moment leaves the place empty or holding the whole package.
+
+        Args:
+            release: what was signed.
+            progress: called with the bytes of the archive that are here, and the bytes in all.
+            again: also try what this installer has refused before; else that is refused at once,
+                so that a fleet does not fetch a bad release over and over.
 
         Raises:
             PackageError: it is not what was signed, or did not prove itself here.
@@ -63,14 +70,22 @@ class Installer:
             EngineError: it cannot run here.
             OSError: the disk failed.
         """
+        refused = self._refused.get(release.archive_sha256)
+        if refused is not None and not again:
+            raise refused.with_traceback(None)
         for child in self.packages.glob(f"{release.name}-{release.version}-*"):
             package = self._opened(child, release, thorough=True)
             if package is not None:
                 self._prove(package)
                 return _installed(child, release)
         archive = self._fetch(release, progress)
-        place = self._settle(self._unpacked(archive, release))
-        archive.unlink()
+        try:
+            place = self._settle(self._unpacked(archive, release))
+        except (PackageError, EngineError) as error:
+            self._refused[release.archive_sha256] = error
+            raise
+        finally:
+            archive.unlink()
         return _installed(place, release)
 
     def tidy(self, folders: set[str]) -> None:

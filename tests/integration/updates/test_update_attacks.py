@@ -226,8 +226,14 @@ def test_a_signed_package_that_answers_otherwise_here(device):
     data = json.loads((good.root / "model.json").read_bytes())
     data["golden"][0]["file"] = {"path": data["golden"][0]["file"]["path"]}
     device.repository.publish(build_package(good.root, data), "stable")
-    assert device.refusal() == "golden"
+    agent = device.agent()
+    assert agent.update().refused[0].kind == "golden"
     assert "1.1.1 was refused" in update_state(device.home).problem
+    device.server.asked.clear()
+    assert agent.update(thorough=False).refused[0].kind == "golden"
+    assert not any("packages" in path for path in device.server.asked)
+    assert agent.update().refused[0].kind == "golden"
+    assert any("packages" in path for path in device.server.asked)
 
 
 def test_a_signed_package_that_no_engine_here_reads(device, build_scales):
