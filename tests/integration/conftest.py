@@ -12,7 +12,9 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -142,3 +144,72 @@ def unused_address() -> str:
     """An address on which nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return f"127.0.0.1:{taken.getsockname()[1]}"
+
+
+Http = tuple[int, dict[str, str], bytes]
+SERVER_METADATA = json.dumps({"name": "s", "version": "1", "extensions": []}).encode()
+
+
+class HttpServer(ThreadingHTTPServer):
+    """Answers POST by a function of (path, headers, body); GET /v2 as the protocol has it."""
+
+    daemon_threads = True
+
+    def __init__(
+        self,
+        answer: Callable[..., Http],
+        said: Http = (200, {}, SERVER_METADATA),
+        *,
+        hangs_up: bool = False,
+    ) -> None:
+        super().__init__(("127.0.0.1", 0), _HttpHandler)
+        self.hangs_up = hangs_up
+        self.answer = answer
+        self.said = said
+        self.posted: list[bytes] = []
+        self.asked: list[str] = []
+        self.address = f"127.0.0.1:{self.server_port}"
+
+    def handle_error(self, *_: Any) -> None:
+        """Clients that stop listening are part of the tests."""
+
+
+class _HttpHandler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: HttpServer
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        self._send(*self.server.said)
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.server.posted.append(body)
+        self._send(*self.server.answer(self.path, self.headers, body))
+
+    def _send(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.send_response(status)
+        for name, value in {"content-length": str(len(body)), **headers}.items():
+            if value:
+                self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+        self.close_connection = self.server.hangs_up
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def serve_http() -> Iterator[Callable[..., HttpServer]]:
+    """Starts servers whose answer to POST is the given function."""
+    with ExitStack() as stack:
+
+        def start(answer: Callable[..., Http], **arguments: Any) -> HttpServer:
+            server = HttpServer(answer, **arguments)
+            stack.callback(server.server_close)
+            stack.callback(server.shutdown)
+            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+            return server
+
+        yield start
