@@ -25,7 +25,10 @@ def pack(
     ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Check a package, and write it to one file that can be handed on."""
+    """Check a package, and write it to one file that can be handed on.
+
+    `wherever pack add` joins another variant to a package.
+    """
     from wherever_edge.packages.archive import archive_name, write_archive  # noqa: PLC0415
     from wherever_edge.packages.package import open_directory  # noqa: PLC0415 (pydantic: 40 ms)
 

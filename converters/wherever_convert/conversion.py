@@ -14,7 +14,7 @@ import numpy as np
 from wherever_contracts.errors import ConversionError
 from wherever_contracts.places import Boundary
 from wherever_convert.design import Wanted, design, precedent, read_steps
-from wherever_convert.draft import Draft, header
+from wherever_convert.draft import Draft, check_header, header
 from wherever_convert.frameworks import versions
 from wherever_convert.judges import Judge, judge_for, measuring_options
 from wherever_convert.measuring import Measured, engine_inputs, measure, rows_are_independent
@@ -111,6 +111,7 @@ def convert(
         method=_one_of("calibration", calibration, METHODS),
     )
     _one_of("task", task, TASKS)
+    check_header(asked.header, [asked.variant_id(each) for each in PRECISIONS])
     check_output(place)
     plugin = find_source(source)
     like_variant = None if like is None else precedent(like)

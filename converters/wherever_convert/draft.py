@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wherever_contracts.manifest import parse_manifest
 from wherever_contracts.places import Boundary
 from wherever_convert.builder import build_package, build_with_golden
 from wherever_convert.design import Design
@@ -114,6 +116,40 @@ def header(
         "licence": licence,
         "boundary": boundary,
     }
+
+
+def check_header(header: dict[str, Any], variant_ids: Sequence[str]) -> None:
+    """Refuse names and versions before any work is done for them.
+
+    Raises:
+        ManifestError: one is wrong.
+    """
+    anything = {"name": "x", "dtype": "float32", "shape": [1]}
+    signature = {
+        "inputs": [{**anything, "kind": "tensor"}],
+        "outputs": [anything],
+        "value": {"kind": "tensors"},
+    }
+    file = {"sha256": "0" * 64, "bytes": 0}
+    tensors = {"inputs": [anything], "outputs": [anything]}
+    variants = [
+        {
+            "id": each,
+            "format": "onnx",
+            "precision": "float32",
+            "files": [{**file, "path": f"{each}.onnx"}],
+            "tensors": tensors,
+        }
+        for each in variant_ids
+    ]
+    data = {
+        **header,
+        "schema": "1.0",
+        "reference": variant_ids[0],
+        "signature": signature,
+        "variants": variants,
+    }
+    parse_manifest(json.dumps(data).encode())
 
 
 def _entries(specs: Sequence[Any]) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from PIL import Image as pillow
 
 import wherever
 from wherever.cli import main
-from wherever_contracts.errors import ConversionError, MissingExtraError
+from wherever_contracts.errors import ConversionError, ManifestError, MissingExtraError
 from wherever_convert import Pixels, SampleOptions, convert
 from wherever_edge.builtin import PACKAGES, digits_test_split
 from wherever_edge.host import LocalHost
@@ -585,6 +585,20 @@ def test_options_that_make_no_sense_are_refused(arguments, message):
     given = {"samples": np.zeros((1, 1, 8, 8)), "task": "classify", "output": "out", **arguments}
     with pytest.raises(ConversionError, match=message):
         convert(CNN, **given)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "Not A Name"}, "name: expected a name"),
+        ({"version": "one"}, "version"),
+        ({"boundary": "moon"}, "boundary"),
+        ({"name": "x" * 60}, "variants.0.id: expected a name"),
+    ],
+)
+def test_what_no_manifest_can_hold_is_refused_before_any_work(arguments, message):
+    with pytest.raises(ManifestError, match=message):
+        convert("none.onnx", samples="none", task="classify", output="out", **arguments)
 
 
 def test_a_framework_that_is_not_there_is_named_with_its_command(monkeypatch, digits):

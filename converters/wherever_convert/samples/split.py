@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from wherever_convert.samples.sample import Sample
 
-MOST_CALIBRATION = 200
+# More hardly move a range, and some ways of finding one keep every sample's tensors in memory.
+MOST_CALIBRATION = 100
 # Fewer are not divided: either part would say nothing.
 LEAST_TO_DIVIDE = 12
 _EVERY = 3
