@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from wherever._remotes import Remote
 from wherever_contracts.errors import PairingError, UnreachableError, WhereverError
 from wherever_edge.box.pins import FILE, Pins
+from wherever_edge.forking import loading
 from wherever_edge.oip.client import RemoteHost
 from wherever_edge.oip.security import ClientSecurity
 
@@ -154,7 +155,8 @@ class _Box:
 
     def note(self, advert: Advert) -> None:
         """Note where an advert says that it is; the newest few of such rumours are kept."""
-        from wherever_edge.box.finding import endpoints_of  # noqa: PLC0415 (only with adverts)
+        with loading():
+            from wherever_edge.box.finding import endpoints_of  # noqa: PLC0415 (only with adverts)
 
         for endpoint in endpoints_of(advert):
             self._rumours.pop(endpoint, None)
@@ -210,12 +212,13 @@ class _Box:
 
 def _is_there(box: PinnedBox, endpoint: Endpoint) -> bool:
     """Whether the host at an endpoint proves to be the box; it is told nothing."""
-    from wherever_edge.box.handshake import presented_certificate  # noqa: PLC0415 (seldom needed)
+    with loading():  # a child that is forked in the middle of it might find OpenSSL locked
+        from wherever_edge.box.handshake import presented_certificate  # noqa: PLC0415 (seldom)
 
-    try:
-        certificate = presented_certificate(endpoint, _HANDSHAKE_S)
-    except UnreachableError:
-        return False
+        try:
+            certificate = presented_certificate(endpoint, _HANDSHAKE_S)
+        except UnreachableError:
+            return False
     return certificate.decode().split() == box.certificate_pem.split()
 
 
@@ -223,7 +226,8 @@ def _watch(
     nearby: weakref.ref[Nearby], closing: threading.Event, interface: str, ids: Collection[str]
 ) -> None:
     """Listen for adverts and tend the boxes until closed, or until nobody has them any more."""
-    from wherever_edge.box.browsing import Browser  # noqa: PLC0415 (only with paired boxes)
+    with loading():
+        from wherever_edge.box.browsing import Browser  # noqa: PLC0415 (only with paired boxes)
 
     heard: queue.Queue[Advert] = queue.Queue(_MAX_HEARD)
 

@@ -67,28 +67,9 @@ class Browser:
             SettingsError: there is no such interface.
             OSError: the interface takes no multicast.
         """
-        with loading():
-            from zeroconf import (  # noqa: PLC0415 (77 ms)
-                DNSQuestionType,
-                IPVersion,
-                ServiceBrowser,
-                Zeroconf,
-            )
-
-            only = [address_of(self._interface)] if self._interface else None
-        with self._lock:
-            if self._closed:
-                return
-            chosen: dict[str, Any] = {"interfaces": only} if only else {}
-            self._zeroconf = Zeroconf(ip_version=IPVersion.V4Only, **chosen)
-            # answers to one asker would reach only one of the programs here that listen: then it
-            # takes a second until the next question
-            self._browser = ServiceBrowser(
-                self._zeroconf,
-                SERVICE,
-                handlers=[self._changed],
-                question_type=DNSQuestionType.QM,
-            )
+        with loading(), self._lock:
+            if not self._closed:
+                self._open()
 
     def tidy(self) -> None:
         """Start over, after a pause, when somebody floods the network; to be called now and then.
@@ -114,6 +95,24 @@ class Browser:
         """Stop listening."""
         self._closed = True
         self._stop()
+
+    def _open(self) -> None:
+        from zeroconf import (  # noqa: PLC0415 (77 ms)
+            DNSQuestionType,
+            IPVersion,
+            ServiceBrowser,
+            Zeroconf,
+        )
+
+        only: dict[str, Any] = {}
+        if self._interface:
+            only["interfaces"] = [address_of(self._interface)]
+        self._zeroconf = Zeroconf(ip_version=IPVersion.V4Only, **only)
+        # answers to one asker would reach only one of the programs here that listen: then it
+        # takes a second until the next question
+        self._browser = ServiceBrowser(
+            self._zeroconf, SERVICE, handlers=[self._changed], question_type=DNSQuestionType.QM
+        )
 
     def _flooded(self) -> bool:
         """Whether zeroconf holds more than it may; it keeps something of every box it heard of."""
