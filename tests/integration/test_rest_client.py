@@ -69,13 +69,6 @@ def echoing(_path: str, headers: Any, body: bytes) -> Http:
     return 200, {"inference-header-content-length": str(size)}, content
 
 
-def eventually(true: Callable[[], bool], within_s: float = 5.0) -> bool:
-    ends = time.monotonic() + within_s
-    while not true() and time.monotonic() < ends:
-        time.sleep(0.005)
-    return true()
-
-
 # --- answers ---
 
 
@@ -306,8 +299,8 @@ def test_calls_that_wait_for_their_turn_end_when_the_host_is_closed(serve_http, 
         return echoing(*asked)
 
     host = remote(f"http://{serve_http(held).address}")
-    calls = [host.start(request(), 20) for _ in range(40)]  # more than go at a time
-    assert begun.acquire(timeout=5)
+    calls = [host.start(request(), 20) for _ in range(40)]  # 32 go at a time
+    assert all(begun.acquire(timeout=5) for _ in range(32))
     host.close()
     release.set()
     ends: set[type] = set()
