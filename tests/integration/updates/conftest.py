@@ -32,7 +32,7 @@ class StaticServer:
 
     `bend` changes the bytes of a file; `budget` is how many bytes of bodies it sends before every
     connection breaks; `stall` is how many bytes of a body it sends before it sends no more; what
-    is asked for a path that `endless` is part of has no end.
+    is asked for a path that `endless` is part of has no end; `moved_to` is another server.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -42,6 +42,7 @@ class StaticServer:
         self.stall: int | None = None
         self.endless = ""
         self.header = ""
+        self.moved_to = ""
         self.sent = 0
         self.asked: list[str] = []
         self.released = threading.Event()
@@ -66,12 +67,18 @@ class StaticServer:
     def heal(self) -> None:
         """Serve what is there, from now on."""
         self.bend, self.budget, self.stall = (lambda _, data: data), None, None
-        self.endless = self.header = ""
+        self.endless = self.header = self.moved_to = ""
         self.released.set()
         self.released = threading.Event()
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         self.asked.append(handler.path)
+        if self.moved_to:
+            handler.send_response(302)
+            handler.send_header("Location", self.moved_to + handler.path)
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+            return
         path = self.directory / handler.path.lstrip("/")
         if not path.is_file():
             handler.send_error(404)
@@ -183,6 +190,14 @@ def proven_scales(
         return build_with_golden(plain.root, described, [np.array([3, 1, 2], "f4")]).root
 
     return build
+
+
+@pytest.fixture
+def second_server(fleet: Fleet) -> Iterator[StaticServer]:
+    """Another server of the same registry."""
+    server = StaticServer(fleet.root / "repo")
+    yield server
+    server.close()
 
 
 @pytest.fixture

@@ -260,6 +260,27 @@ def test_update_tells_people_and_programs(wherever, fleet, capsys):
     assert (code, said["stale"], said["kind"]) == (0, True, "unreachable")
 
 
+def test_a_new_device_is_set_up_by_one_command(wherever, fleet, tmp_path):
+    fleet.publish("2.0.0", "canary")
+    fleet.publish("1.0.0", name="weights")
+    code, said = wherever(
+        *("update", "--all", "--registry", fleet.server.url, "--root", fleet.first_root),
+        *("--channel", "canary", "--place", "nearby", "--home", tmp_path / "box"),
+    )
+    assert code == 0
+    assert {m["name"]: (m["version"], m["outcome"]) for m in said["models"]} == {
+        "scales": ("2.0.0", "updated"),
+        "weights": ("1.0.0", "updated"),
+    }
+    assert wherever("update", "--home", tmp_path / "box")[1]["models"][0]["outcome"] == "current"
+
+
+def test_a_home_that_cannot_be_made_is_said(wherever, fleet, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    code, said = wherever("update", "--home", tmp_path / "file")
+    assert (code, said["error"]["kind"]) == (1, "disk")
+
+
 def test_a_device_without_anything_is_told_what_to_give(wherever, tmp_path):
     code, said = wherever("update", "--home", tmp_path)
     assert (code, said["error"]["kind"]) == (1, "no_registry")

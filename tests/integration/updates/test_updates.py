@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 import threading
 import time
 
@@ -259,6 +261,22 @@ def test_an_interrupted_download_goes_on_where_it_stopped(fleet):
     assert fleet.server.sent - sent < result.bytes
 
 
+def test_a_registry_may_have_moved(fleet, second_server):
+    fleet.publish("1.1.0")
+    fleet.server.moved_to = second_server.url
+    assert fleet.update().models[0].outcome == "updated"
+    fleet.server.moved_to = fleet.server.url
+    assert fleet.refusal() == "unreachable"
+    assert fleet.serves() == "1.1.0"
+
+
+def test_another_address_of_the_same_registry_is_remembered(fleet, second_server):
+    UpdateAgent(fleet.home, second_server.url).update()
+    fleet.server.close()
+    assert UpdateAgent(fleet.home).update().models[0].outcome == "current"
+    assert update_state(fleet.home).registry == second_server.url
+
+
 def test_one_update_at_a_time(fleet):
     with (
         locked(fleet.home / "signed" / "lock", "an update"),
@@ -330,6 +348,21 @@ def test_a_watcher_hears_nothing_when_nothing_new_serves(fleet):
         fleet.update()
     assert read_state(fleet.home / "signed").generation == before + 1
     assert len(heard) <= 1
+
+
+def test_a_forked_process_closes_a_watcher_that_it_inherited(fleet):
+    script = """
+import os, pathlib, sys
+from wherever_edge.updates.watching import Watcher
+watcher = Watcher(pathlib.Path(sys.argv[1]), print, every_s=0.001)
+child = os.fork()
+watcher.close()
+if not child:
+    os._exit(7)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    command = [sys.executable, "-W", "ignore", "-c", script, str(fleet.home)]
+    assert subprocess.run(command, timeout=30, check=False).returncode == 7
 
 
 def test_a_watcher_outlives_a_callback_that_fails(fleet, caplog):
