@@ -23,7 +23,7 @@ _PUBLISHED = re.compile(r"([a-z0-9][a-z0-9._-]*)@([0-9][0-9A-Za-z.+-]*)")
 Directory = Annotated[Path, typer.Argument(help="The directory that a web server serves.")]
 Keys = Annotated[
     Path | None,
-    typer.Option("--keys", help="The directory of the keys.  [default: DIR-keys, beside DIR]"),
+    typer.Option("--keys", help="The directory of the keys; by default DIR-keys, beside DIR."),
 ]
 
 
