@@ -63,6 +63,14 @@ def remote() -> Iterator[Callable[..., RemoteHost]]:
         yield make
 
 
+@pytest.fixture
+def refusing() -> Iterator[str]:
+    """An address that refuses connections, and that nobody else can take meanwhile."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{bound.getsockname()[1]}"
+
+
 def never_asked(*_: Any) -> tuple[int, dict[str, str], bytes]:
     """The answer of a server that must get no call."""
     return 500, {}, b""
@@ -78,17 +86,17 @@ def eventually(true: Callable[[], bool], within_s: float = 5.0) -> bool:
 # --- instead of gRPC ---
 
 
-def test_rest_answers_where_grpc_is_refused_and_is_kept(gateway, remote, unused_address):
+def test_rest_answers_where_grpc_is_refused_and_is_kept(gateway, remote, refusing):
     rest = gateway.http.rpartition(":")[2]
-    host = remote(f"grpc://{unused_address}?rest={rest}")
+    host = remote(f"grpc://{refusing}?rest={rest}")
     assert [host.infer(request(), 5).protocol for _ in range(3)] == ["rest"] * 3
     assert host.start(request(), 5).result().protocol == "rest"
     host.probe(5)
 
 
-def test_a_started_call_goes_over_rest_too_when_it_is_the_first(gateway, remote, unused_address):
+def test_a_started_call_goes_over_rest_too_when_it_is_the_first(gateway, remote, refusing):
     rest = gateway.http.rpartition(":")[2]
-    host = remote(f"grpc://{unused_address}?rest={rest}")
+    host = remote(f"grpc://{refusing}?rest={rest}")
     assert host.start(request(), 5).result().protocol == "rest"
 
 
@@ -110,17 +118,17 @@ def test_http_1_1_at_the_port_of_grpc_is_spoken_there(gateway, remote):
     assert host.infer(request(), 5).protocol == "rest"
 
 
-def test_when_nothing_answers_the_error_names_both(remote, unused_address):
-    port = int(unused_address.rpartition(":")[2])
+def test_when_nothing_answers_the_error_names_both(remote, refusing):
+    port = int(refusing.rpartition(":")[2])
     with pytest.raises(UnreachableError) as caught:
-        remote(unused_address).infer(request(), 5)
-    for words in (f"{unused_address} could not", f"over REST: http://127.0.0.1:{port - 1}"):
+        remote(refusing).infer(request(), 5)
+    for words in (f"{refusing} could not", f"over REST: http://127.0.0.1:{port - 1}"):
         assert words in str(caught.value)
 
 
-def test_without_rest_in_the_address_it_is_not_asked(serve_http, remote, unused_address):
+def test_without_rest_in_the_address_it_is_not_asked(serve_http, remote, refusing):
     with pytest.raises(UnreachableError) as caught:
-        remote(f"grpc://{unused_address}?rest=off").infer(request(), 5)
+        remote(f"grpc://{refusing}?rest=off").infer(request(), 5)
     assert "REST" not in str(caught.value)
 
 
@@ -133,9 +141,9 @@ def test_without_rest_in_the_address_it_is_not_asked(serve_http, remote, unused_
         (404, {}, b"not here"),
     ],
 )
-def test_a_program_that_merely_listens_there_gets_no_call(serve_http, remote, unused_address, said):
+def test_a_program_that_merely_listens_there_gets_no_call(serve_http, remote, refusing, said):
     server = serve_http(never_asked, said=said)
-    host = remote(f"grpc://{unused_address}?rest={server.server_port}")
+    host = remote(f"grpc://{refusing}?rest={server.server_port}")
     with pytest.raises(UnreachableError, match="over REST"):
         host.infer(request(), 5)
     assert server.asked == ["/v2"]
@@ -183,11 +191,11 @@ def test_a_host_that_spoke_grpc_goes_over_to_rest_when_its_probes_keep_failing(
     assert host.infer(request(), 5).protocol == "rest"
 
 
-def test_a_host_that_went_away_is_looked_for_again(gateway, remote, unused_address):
+def test_a_host_that_went_away_is_looked_for_again(gateway, remote, refusing):
     packages = gateway.options.packages
     other = Gateway(GatewayOptions(packages, grpc_port=0, http_port=0))
     other.start()
-    host = remote(f"grpc://{unused_address}?rest={other.http.rpartition(':')[2]}")
+    host = remote(f"grpc://{refusing}?rest={other.http.rpartition(':')[2]}")
     assert host.infer(request(), 5).protocol == "rest"
     other.drain()
     for _ in range(2):
@@ -225,11 +233,11 @@ def test_rest_is_encrypted_and_the_certificate_is_checked(secured, remote):
             remote(address, security=security).infer(request(), 5)
 
 
-def test_a_wrong_key_is_not_allowed_over_rest_too(secured, remote, unused_address):
+def test_a_wrong_key_is_not_allowed_over_rest_too(secured, remote, refusing):
     rest = secured.http.rpartition(":")[2]
     for key in (None, "wrong"):
         security = trusting(secured, api_key=key)
-        for address in (f"https://{secured.http}", f"grpcs://{unused_address}?rest={rest}"):
+        for address in (f"https://{secured.http}", f"grpcs://{refusing}?rest={rest}"):
             with pytest.raises(NotAllowedError, match="api_key"):
                 remote(address, security=security).infer(request(), 5)
 
@@ -245,12 +253,12 @@ def test_a_host_that_is_not_trusted_is_not_tried_another_way(secured, serve_http
     assert not server.asked
 
 
-def test_rest_instead_of_grpc_is_as_secure_as_grpc(secured, serve_http, remote, unused_address):
+def test_rest_instead_of_grpc_is_as_secure_as_grpc(secured, serve_http, remote, refusing):
     rest = secured.http.rpartition(":")[2]
-    host = remote(f"grpcs://{unused_address}?rest={rest}", security=trusting(secured))
+    host = remote(f"grpcs://{refusing}?rest={rest}", security=trusting(secured))
     assert host.infer(request(), 5).protocol == "rest"
     plain = serve_http(never_asked)
-    host = remote(f"grpcs://{unused_address}?rest={plain.server_port}", security=trusting(secured))
+    host = remote(f"grpcs://{refusing}?rest={plain.server_port}", security=trusting(secured))
     with pytest.raises(UnreachableError):
         host.infer(request(), 5)
     assert not plain.asked
