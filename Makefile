@@ -71,5 +71,5 @@ $(VENV)/dev: pyproject.toml | $(BIN)/python
 
 $(VENV)/train/.ready: examples/digits/requirements.txt tests/full/torch-requirements.txt pyproject.toml | $(BIN)/python
 	$(BIN)/python -m venv $(VENV)/train
-	$(VENV)/train/bin/python -m pip --disable-pip-version-check --quiet install -r examples/digits/requirements.txt -r tests/full/torch-requirements.txt --editable .
+	$(VENV)/train/bin/python -m pip --disable-pip-version-check --quiet install -r examples/digits/requirements.txt -r tests/full/torch-requirements.txt --editable '.[convert,image]'
 	@touch $@

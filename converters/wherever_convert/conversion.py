@@ -39,7 +39,7 @@ Advance: TypeAlias = Callable[[], None]
 _SHORT: dict[Precision, str] = {"float32": "fp32", "int8": "int8"}
 _EXAMPLES = 256
 _GOLDEN_SAMPLES = 3
-# What making ONNX of a model may change, when no limit was given.
+# What making ONNX of a model may change: rounding turns an answer over now and then.
 _LEAST_AGREEMENT = 0.99
 
 _Choice = TypeVar("_Choice", bound=str)
@@ -119,7 +119,7 @@ def convert(
     data = read_samples(samples, reading or SampleOptions())
     parts = split(data.items)
     pixels = pixels or Pixels()
-    model = _as_onnx(plugin, source, _example(data, parts, pixels), asked)
+    model = _as_onnx(plugin, source, _example(data, parts, pixels))
     usual = model.labels or data.labels
     wanted = Wanted(
         task, None if labels is None else tuple(labels), usual, pixels, like_variant, steps
@@ -221,7 +221,8 @@ class _Conversion:
         """Inputs that both variants are most at one about, from all over the test part."""
         pairs = zip(*(each.kept for each in measured.values()), strict=True)
         likeness = [judge.agreement([pair[-1]], [pair[0]]) for pair in pairs]
-        sure = [n for n, share in enumerate(likeness) if share >= max(likeness)]
+        most = max(likeness)
+        sure = [n for n, share in enumerate(likeness) if share >= most]
         count = min(_GOLDEN_SAMPLES, len(sure))
         return [self.parts.test[sure[n * len(sure) // count]].value for n in range(count)]
 
@@ -276,14 +277,13 @@ class _Conversion:
         }
 
 
-def _as_onnx(plugin: Source, source: object, example: Array | None, asked: _Asked) -> OnnxModel:
+def _as_onnx(plugin: Source, source: object, example: Array | None) -> OnnxModel:
     """The model as ONNX; refused when it answers otherwise than the source does."""
     model = plugin.to_onnx(source, example)
-    least = _LEAST_AGREEMENT if asked.max_drop is None else 1 - asked.max_drop
-    if model.agreement is not None and model.agreement < least:
+    if model.agreement is not None and not model.agreement >= _LEAST_AGREEMENT:
         raise ConversionError(
             f"the ONNX file answers as the source does on {model.agreement:.1%} of the samples, "
-            f"at least {least:.1%} are needed"
+            f"at least {_LEAST_AGREEMENT:.0%} are needed"
         )
     return model
 
@@ -303,7 +303,7 @@ def _draft(asked: _Asked, wanted: Wanted, model: OnnxModel, data: Samples, scrat
 def _example(data: Samples, parts: Split, pixels: Pixels) -> Array | None:
     """Rows as the model takes them, for sources that do not describe their inputs."""
     if data.form == "images":
-        return None if pixels.size is None else _noise(pixels.size)
+        return None if pixels.size is None else _noise(pixels.size, pixels.colour)
     values = [sample.value for sample in parts.calibration[:_EXAMPLES]]
     arrays = [value for value in values if isinstance(value, np.ndarray)]
     if len(arrays) != len(values) or len({array.shape for array in arrays}) != 1:
@@ -312,9 +312,10 @@ def _example(data: Samples, parts: Split, pixels: Pixels) -> Array | None:
     return rows.astype(np.float32) if rows.dtype.kind == "f" else rows
 
 
-def _noise(size: tuple[int, int]) -> Array:
-    """Four images of noise, 0 to 1, always the same."""
-    images: Array = np.random.default_rng(0).random((4, 3, *size), np.float32)
+def _noise(size: tuple[int, int], colour: str | None) -> Array:
+    """Four images of noise, 0 to 1, always the same; the channels come first."""
+    channels = 1 if colour == "grey" else 3
+    images: Array = np.random.default_rng(0).random((4, channels, *size), np.float32)
     return images
 
 

@@ -74,7 +74,7 @@ def convert(
         float | None, typer.Option(help="What 0-255 is multiplied by before; 1/255 by default.")
     ] = None,
     channels: Annotated[
-        Literal["rgb", "bgr"] | None, typer.Option(help="Their order; rgb by default.")
+        Literal["rgb", "bgr", "grey"] | None, typer.Option(help="Their order; rgb by default.")
     ] = None,
     fit: Annotated[
         Literal["stretch", "letterbox", "letterbox_top_left"] | None,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as pillow
 
 import wherever
 from wherever_edge.builtin import digits_test_split
@@ -126,6 +127,24 @@ def test_a_module_becomes_a_package_on_the_shell(torch_python, folder):
 
 
 @pytest.mark.timeout(300)
+def test_a_module_on_images_is_exported_for_the_size_that_is_said(torch_python, folder):
+    images, labels = digits_test_split()
+    for number, (image, label) in enumerate(zip(images[300:420], labels[300:], strict=False)):
+        path = folder / "photos" / str(label) / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pillow.fromarray((image * 15).astype(np.uint8)).save(path)
+    arguments = ["network.py:model", "--samples", "photos", "--task", "classify", "-o", "out"]
+    code, refused = run(torch_python, folder, *arguments)
+    assert code == 1
+    assert "--input-size HEIGHTxWIDTH" in refused["error"]["message"]
+    arguments += ["--input-size", "8x8", "--channels", "grey", "--scale", str(1 / 15 / 16)]
+    code, report = run(torch_python, folder, *arguments, "--precision", "float32")
+    assert code == 0, report
+    assert report["rows"][0]["value"] > 0.9
+    assert report["pipeline"]["pre"][0]["order"] == "grey"
+
+
+@pytest.mark.timeout(300)
 def test_a_module_that_takes_one_row_keeps_to_one_row(torch_python, folder):
     arguments = ["network.py:stubborn", "--samples", "rows.npz", "--task", "tensors"]
     code, report = run(torch_python, folder, *arguments, "-o", "out")
@@ -165,3 +184,14 @@ def test_a_pickle_of_a_module_is_refused(torch_python, folder):
     code, refused = run(torch_python, folder, *arguments)
     assert code == 1
     assert "pickles can run code" in refused["error"]["message"]
+
+
+@pytest.mark.timeout(300)
+def test_what_the_export_needs_is_named_with_its_command(torch_python, folder):
+    text = "import sys\nsys.modules['onnxscript'] = None\nfrom network import stubborn\n"
+    (folder / "without.py").write_text(text)
+    arguments = ["without.py:stubborn", "--samples", "rows.npz", "--task", "tensors"]
+    code, refused = run(torch_python, folder, *arguments, "-o", "out")
+    assert code == 1
+    assert refused["error"]["code"] == "missing_extra"
+    assert "pip install onnx onnxscript" in refused["error"]["message"]
