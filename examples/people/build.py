@@ -166,7 +166,7 @@ def fastestdet() -> dict[str, Any]:
         "files": [{"path": "fastestdet.onnx"}],
         "tensors": tensors,
         "pipeline": {"pre": [image], "post": [boxes, *AFTER_DECODING]},
-        "needs": {"engines": ["onnxruntime"], "memory_bytes": 40 * MIB},
+        "needs": {"engines": ["onnxruntime", "openvino"], "memory_bytes": 40 * MIB},
         "escalate_below": 0.74,
     }
 
@@ -201,7 +201,7 @@ def yolox_nano() -> dict[str, Any]:
         "files": [{"path": "yolox_nano.onnx"}],
         "tensors": tensors,
         "pipeline": {"pre": [image], "post": [boxes, *AFTER_DECODING]},
-        "needs": {"engines": ["onnxruntime"], "memory_bytes": 50 * MIB},
+        "needs": {"engines": ["onnxruntime", "openvino"], "memory_bytes": 50 * MIB},
     }
 
 

@@ -167,8 +167,6 @@ def _detect(
         known = "the outputs of YOLOX, YOLOv8, FastestDet or TFLite's detection post-processing"
         raise _misfit("detect", known, file.outputs)
     entry, pre = _input(file, pixels, head.image)
-    if entry["kind"] != "image":
-        raise _misfit("detect", "an input that is an image", file.inputs)
     if head.labels is None and labels is None:
         raise _wrong("labels", "the names of the classes (this model does not count them)", "none")
     names = _labels(labels, head.labels or len(labels or ()))

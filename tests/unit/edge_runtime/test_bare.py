@@ -166,3 +166,75 @@ def test_labels_are_refused_where_nothing_has_a_label(task):
 )
 def test_a_name_is_made_of_the_files(stem, name):
     assert model_name(stem) == name
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        [("out", "float32", (1, 5, 4, 4))],  # FastestDet without a label
+        [("out", "float32", (1, 84, 5))],  # YOLOX without a label
+        [("out", "float32", (1, 4, 84))],  # YOLOv8 without a label
+        [("out", "float32", (1, 7, 9, 9))],  # a grid of another size
+    ],
+)
+def test_a_detector_without_labels_is_none(outputs):
+    with pytest.raises(InputError, match="YOLOX"):
+        made(bare(image(1, 3, 64, 64), outputs), "detect")
+
+
+def test_a_detector_takes_an_image():
+    with pytest.raises(InputError, match="'detect'"):
+        made(bare([("x", "float32", (1, 64))], scores()), "detect")
+
+
+def test_what_does_not_count_its_labels_must_be_told_them():
+    ssd = [
+        ("b", "float32", (1, 9, 4)),
+        *((n, "float32", (1, 9)) for n in "cs"),
+        ("n", "float32", (1,)),
+    ]
+    with pytest.raises(InputError, match="labels"):
+        made(bare(image(1, 3, 64, 64), ssd), "detect")
+
+
+@pytest.mark.parametrize(
+    ("outputs", "match"),
+    [
+        ([("a", "float32", (1, 2)), ("b", "float32", (1, 2))], "one output"),
+        ([("a", "int64", (1, 2))], "float32"),
+        ([("a", "float32", (1, 1))], "float32"),
+        ([("a", "float32", (3, 2))], "float32"),
+        ([("a", "float32", ())], "one output"),
+    ],
+)
+def test_a_classifier_gives_one_row_of_scores(outputs, match):
+    with pytest.raises(InputError, match=match):
+        made(bare(image(1, 3, 8, 8), outputs), "classify")
+
+
+def test_an_embedding_is_made_of_floats_and_may_be_of_any_length():
+    with pytest.raises(InputError, match="float32"):
+        made(bare(image(1, 3, 8, 8), [("v", "int64", (1, 8))]), "embed")
+    manifest = made(bare(image(1, 3, 8, 8), [("v", "float32", (1, -1))]), "embed")
+    assert manifest.signature.outputs[0].shape == (-1,)
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 4), (1, -1, -1)])
+def test_numbers_come_as_one_row_with_one_open_length_at_most(shape):
+    with pytest.raises(InputError, match="input"):
+        made(bare([("x", "float32", shape)], scores()), "classify")
+
+
+def test_pixels_are_said_of_images_alone():
+    with pytest.raises(InputError, match="image input"):
+        made(bare([("x", "float32", (1, 4))], scores()), "classify", mean=(1.0,))
+
+
+def test_a_picture_of_one_channel_is_grey():
+    step = first_step(made(bare(image(1, 1, 8, 8), scores()), "classify"))
+    assert step["order"] == "grey"
+
+
+def test_four_lengths_without_channels_are_numbers():
+    manifest = made(bare([("x", "float32", (1, 5, 8, 8))], scores()), "classify")
+    assert manifest.signature.inputs[0].kind == "tensor"
