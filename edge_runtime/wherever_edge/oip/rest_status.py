@@ -76,7 +76,7 @@ def failure_error(
     advice = ""
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
         kind, advice = errors.UntrustedPeerError, _TRUST_ADVICE
-    words = " ".join(str(error).split())[:300] or "no details"
+    words = " ".join(str(error).split())[:300] or ("nothing came" if timed_out else "no details")
     cause = f"{type(error).__name__}: {words}"
     return worded(kind, cause, advice, host, elapsed_s=elapsed_s, timeout_s=timeout_s)
 
