@@ -55,8 +55,8 @@ class Client:
 
     Args:
         gateways: gateways, as "host:port", "grpc://host:port" or "grpcs://host:port"; for REST
-            alone "http://host:port" or "https://host:port". REST is asked at the port before gRPC's when
-            gRPC does not pass; "?rest=PORT" names another one, "?rest=off" none.
+            alone "http://host:port" or "https://host:port". Where gRPC does not pass, REST is
+            asked at the port before gRPC's; "?rest=PORT" names another one, "?rest=off" none.
         packages: directories that are model packages or hold some.
         settings: all settings at once; arguments given beside it win.
         arguments: any other setting by its name, for example `remote_timeout_s=1.0`.
