@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wherever_contracts.errors import DigestError, DownloadError, UpdateError
 from wherever_edge.downloads import download
@@ -202,7 +202,9 @@ class Registry:
         if pinned is not None and given is not None and pinned != given:
             message = f"this device trusts another root already ({self._pinned})"
             raise UpdateError(f"{message}; remove {self._folder} to begin anew", "wrong_key")
-        return pinned or given or b""
+        if pinned is not None:
+            return pinned
+        return _root(given or b"")
 
     def _timestamp(self) -> bytes:
         path = self._metadata / "timestamp.json"
@@ -230,6 +232,21 @@ def _in_our_words(url: str) -> Generator[None]:
         raise UpdateError(f"{shown(url)}: {words} ({error})", kind) from error
     except OSError as error:
         raise UpdateError(f"what the registry says cannot be kept: {error}", "disk") from error
+
+
+def _root(data: bytes) -> bytes:
+    """What a person gave as the root, when it is one."""
+    from tuf.api import exceptions, metadata  # noqa: PLC0415 (loaded by now)
+
+    try:
+        found = metadata.Metadata[Any].from_bytes(data).signed.type
+    except exceptions.RepositoryError as error:
+        raise UpdateError(
+            f"what was given as the root is no metadata: {error}", "no_root"
+        ) from error
+    if found != "root":
+        raise UpdateError(f"what was given as the root is the metadata of {found}", "no_root")
+    return data
 
 
 def _with_digest(root: bytes, sha256: str) -> bytes:

@@ -129,6 +129,22 @@ def test_an_older_snapshot_signed_with_a_stolen_timestamp_key(device):
     assert device.refusal() == "rolled_back"
 
 
+def test_a_stolen_timestamp_key_that_runs_ahead_is_overcome_by_exchanging_it(device):
+    chain = device.repository.load()
+    chain.timestamp.signed.version += 1000
+    for signer in signers(device, chain)["timestamp"]:
+        chain.timestamp.sign(signer)
+    forged = chain.timestamp.to_bytes()
+    device.server.bend = lambda path, data: (
+        forged if "timestamp" in path else flipped(data) if ".wherever" in path else data
+    )
+    assert device.refusal() == "tampered"
+    device.server.heal()
+    device.publish("1.1.1")
+    assert device.refusal() == "rolled_back"
+    device.repository.rotate("timestamp")
+
+
 def test_old_targets_under_a_new_name(device):
     old = (device.root / "repo" / "metadata" / "1.targets.json").read_bytes()
     device.server.bend = replace("targets.json", lambda _: old)

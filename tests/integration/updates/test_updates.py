@@ -196,6 +196,17 @@ def test_the_first_root_is_kept_and_no_other_taken(fleet, tmp_path):
     assert caught.value.kind == "wrong_key"
 
 
+@pytest.mark.parametrize("file", ["timestamp.json", "root.txt"])
+def test_a_root_that_is_none_is_refused_and_not_kept(fleet, tmp_path, file):
+    given = fleet.root / "repo" / "metadata" / file
+    data = given.read_bytes() if given.exists() else b"the root"
+    agent = UpdateAgent(tmp_path / "other", fleet.server.url, root=data)
+    with pytest.raises(UpdateError, match="given as the root") as caught:
+        agent.update(["scales"])
+    assert caught.value.kind == "no_root"
+    assert not (tmp_path / "other" / "signed" / "root.json").exists()
+
+
 def test_a_root_can_be_taken_from_the_registry_when_its_digest_is_known(fleet, tmp_path):
     right = hashlib.sha256(fleet.first_root.read_bytes()).hexdigest()
     with pytest.raises(UpdateError) as caught:
