@@ -193,6 +193,17 @@ def test_status_shows_a_paired_box(paired_box):
     assert ("nearby", "back-office") in [(p["place"], p["host"]) for p in status["places"]]
 
 
+def test_a_device_whose_key_was_taken_back_gets_no_answer(paired_box, connect, tmp_path):
+    client = connect()
+    assert ask(client)[0].place == "nearby"
+    home = ("--home", str(tmp_path / "box"))
+    (device,) = wherever_says("serve", "devices", *home)["devices"]
+    assert device["name"].startswith("till ")
+    wherever_says("serve", "devices", "--revoke", device["id"], *home)
+    attempts = ask_until(client, "device").receipt.attempts
+    assert attempts[0].host == "back-office"
+
+
 def test_the_commands_discover_pair_list_and_forget(start_box):
     box = start_box(name="cellar")
     here = ("--interface", "lo")

@@ -41,13 +41,13 @@ class Beacon:
         with _as_os_errors():
             self._zeroconf.register_service(self._info(), cooperating_responders=True)
 
-    def update(self, load: float) -> None:
-        """Say how busy the box is, if that has changed by a step.
+    def update(self, load: float, models: tuple[str, ...]) -> None:
+        """Say how busy the box is and what it serves, if that has changed (the load by a step).
 
         Raises:
             OSError: it could not be said; the next change will be.
         """
-        changed = self._advert._replace(load=coarse(load))
+        changed = self._advert._replace(load=coarse(load), models=models)
         if changed != self._advert and self._zeroconf is not None:
             self._advert = changed
             with _as_os_errors():

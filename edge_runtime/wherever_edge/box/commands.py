@@ -1,4 +1,4 @@
-"""`wherever serve`, `wherever discover` and `wherever pair`."""
+"""`wherever serve`, `wherever serve devices`, `wherever discover` and `wherever pair`."""
 
 from __future__ import annotations
 
@@ -86,6 +86,33 @@ def serve(
         _warn(f"some calls did not end within {options.grace_s:g} s and were given up")
         sys.stdout.flush()
         os._exit(FAILED)  # their threads cannot be ended in any other way
+
+
+@run
+def devices(
+    *,
+    revoke: Annotated[
+        str, typer.Option("--revoke", help="Take a device's key back, by its name or id.")
+    ] = "",
+    home: HomeOption = None,
+    json: JsonFlag = False,
+) -> None:
+    """List the devices that were paired with this machine's box."""
+    from wherever_edge.box.pairing import keys_directory  # noqa: PLC0415 (protobuf: 30 ms)
+    from wherever_edge.oip.keys import KeyStore  # noqa: PLC0415
+
+    store = KeyStore(keys_directory(home or _default_home()))
+    output = Output(json=json)
+    if revoke:
+        gone = store.revoke(revoke)
+        output.emit({"revoked": gone._asdict()}, f"the key of {gone.name} counts no more")
+        return
+    keys = store.list()
+    rows = [(key.name, key.id, key.revoked and f"revoked {key.revoked}") for key in keys]
+    none = "no device was paired with this machine's box"
+    output.emit(
+        {"devices": [key._asdict() for key in keys]}, printable(_aligned(rows)) if rows else none
+    )
 
 
 @run

@@ -27,6 +27,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,11 @@ METHOD = "Pair"
 _MAX_BYTES = 64 * 1024
 # a checker looks at its file twice a second
 _KEY_KNOWN_WITHIN_S = 2.0
+
+
+def keys_directory(home: Path) -> Path:
+    """Where a box keeps its certificate and the keys of its devices."""
+    return home / "keys" / "box"
 
 
 class PairingDesk:

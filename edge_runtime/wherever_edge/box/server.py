@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,7 +16,7 @@ from wherever_edge.box.advertising import Beacon
 from wherever_edge.box.adverts import ID_CHARS, Advert
 from wherever_edge.box.codes import Code
 from wherever_edge.box.interfaces import Reach, reach_of
-from wherever_edge.box.pairing import METHOD, PairingDesk
+from wherever_edge.box.pairing import METHOD, PairingDesk, keys_directory
 from wherever_edge.host import LocalHost
 from wherever_edge.oip.client import MAX_BYTES
 from wherever_edge.oip.keys import KeyChecker, KeyStore
@@ -23,9 +24,12 @@ from wherever_edge.oip.security import ServerIdentity, fingerprint
 from wherever_edge.oip.server import InferenceServer
 from wherever_edge.oip.serving import joined, load_models, serve_until_told
 from wherever_edge.packages.store import Store
+from wherever_edge.updates.watching import Watcher
 
 if TYPE_CHECKING:
     from wherever_edge.host import LoadedVariant
+
+_LOG = logging.getLogger(__name__)
 
 DEFAULT_PORT = 8011
 
@@ -76,6 +80,7 @@ class Box:
 
     Attributes:
         fingerprint: the SHA-256 of its certificate.
+        code: the pairing code that was shown last.
         models: what is served, loaded.
         refused: what is not served, and why.
         advertising: why the site is not told of the box; "" while it is.
@@ -84,12 +89,13 @@ class Box:
     def __init__(self, options: BoxOptions, show: Callable[[Code], None]) -> None:
         self.options = options
         self._show = show
-        keys_directory = options.home / "keys" / "box"
-        identity = ServerIdentity.self_made(keys_directory)
-        keys = KeyStore(keys_directory)
+        directory = keys_directory(options.home)
+        identity = ServerIdentity.self_made(directory)
+        keys = KeyStore(directory)
         checker = KeyChecker(keys)
         self.fingerprint = fingerprint(identity.certificate_pem)
         self._desk = PairingDesk(options.name, self.fingerprint, keys, checker)
+        self.code = self._desk.code
         self.host = LocalHost(_store(options), distance="nearby")
         self.models: list[LoadedVariant] = []
         self.refused: list[tuple[str, WhereverError]] = []
@@ -107,6 +113,7 @@ class Box:
         )
         self._reach = reach_of(options.address, options.interface)
         self._beacon: Beacon | None = None
+        self._watcher: Watcher | None = None
         self._stopping = threading.Event()
         self._ticker = threading.Thread(target=self._tick, name="wherever-box", daemon=True)
 
@@ -118,9 +125,10 @@ class Box:
         """
         self.models, self.refused = load_models(self.host)
         self.server.start()
-        self.code = self._desk.code
         if self.options.advertise:
             self._advertise()
+        seen = self.host.store.generation
+        self._watcher = Watcher(self.options.home, self._updated, seen=seen)
         self._ticker.start()
 
     @property
@@ -135,13 +143,15 @@ class Box:
 
     @property
     def reach(self) -> Reach:
-        """Where devices reach it."""
+        """Where devices reach it, and where it says so."""
         return self._reach
 
     def drain(self) -> bool:
         """Say goodbye, let the calls that run end, and stop; True when all ended in time."""
         self._stopping.set()
         self._ticker.join()
+        if self._watcher is not None:
+            self._watcher.close()
         if self._beacon is not None:
             with suppress(OSError):
                 self._beacon.close()
@@ -152,8 +162,9 @@ class Box:
 
     def _advertise(self) -> None:
         """Tell the site; a network that takes no multicast is no reason not to serve."""
-        models = tuple(f"{loaded.ran.model}@{loaded.ran.version}" for loaded in self.models)
-        advert = Advert(self.id, self.options.name, self._reach.addresses, self.server.port, models)
+        advert = Advert(
+            self.id, self.options.name, self._reach.addresses, self.server.port, self._served()
+        )
         beacon = Beacon(advert, self._reach)
         try:
             beacon.start()
@@ -161,6 +172,15 @@ class Box:
             self.advertising = str(error)
             return
         self._beacon, self.advertising = beacon, ""
+
+    def _served(self) -> tuple[str, ...]:
+        return tuple(f"{loaded.ran.model}@{loaded.ran.version}" for loaded in self.models)
+
+    def _updated(self) -> None:
+        """Go over to the packages of a signed update; calls that run are not disturbed."""
+        for name, error in self.host.refresh():
+            _LOG.warning("%s goes on with the version that it has: %s", name, error)
+        self.models, self.refused = load_models(self.host)
 
     def _tick(self) -> None:
         """Keep the advert's load and the code on the screen up to date."""
@@ -170,7 +190,7 @@ class Box:
             load += _NEWEST * (min(1.0, (gate.working + gate.waiting) / gate.workers) - load)
             if self._beacon is not None:
                 with suppress(OSError):
-                    self._beacon.update(load)
+                    self._beacon.update(load, self._served())
             code = self._desk.code
             if code != self.code:
                 self.code = code
