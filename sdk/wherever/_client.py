@@ -379,9 +379,10 @@ class Client:
         if self._watcher is None and (self.settings.registry or (home / "signed").is_dir()):
             from wherever_edge.updates.watching import Watcher  # noqa: PLC0415 (seldom needed)
 
+            seen = self.store.generation
             with self._lock:
                 if self._watcher is None and not self._closed:
-                    self._watcher = Watcher(home, self._updated)
+                    self._watcher = Watcher(home, self._updated, seen=seen)
 
     def _updated(self) -> None:
         for name, error in self.refresh():

@@ -14,6 +14,7 @@ import pytest
 
 from wherever import Client
 from wherever_contracts.errors import ModelNotFoundError, UpdateError
+from wherever_edge.box.server import Box, BoxOptions
 from wherever_edge.host import LocalHost
 from wherever_edge.packages.store import Store
 from wherever_edge.updates.agent import UpdateAgent
@@ -339,6 +340,23 @@ def test_a_watcher_hears_of_an_update_and_a_host_goes_over_to_it(fleet):
     assert (before.ran.version, after.ran.version, after.ran.trust) == ("1.0.0", "1.1.0", "signed")
     assert before.ran.package_digest != after.ran.package_digest
     host.close()
+
+
+def test_a_box_goes_over_to_an_update_while_it_serves(fleet):
+    options = BoxOptions(home=fleet.home, name="box", port=0, advertise=False)
+    box = Box(options, show=lambda _: None)
+    box.start()
+    try:
+        assert "1.0.0" in [m.ran.version for m in box.models if m.ran.model == "scales"]
+        fleet.publish("1.1.0")
+        fleet.update()
+        until = time.monotonic() + 10
+        while "1.1.0" not in [m.ran.version for m in box.models if m.ran.model == "scales"]:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert box.host.resolve("scales").ran.version == "1.1.0"
+    finally:
+        assert box.drain()
 
 
 def test_a_watcher_hears_of_what_came_before_it(fleet):
