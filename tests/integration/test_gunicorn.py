@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -79,10 +80,13 @@ def start_site(tmp_path: Path, scales_package) -> Iterator[Callable[..., Site]]:
     (tmp_path / "shop.py").write_text(APPLICATION)
     with ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        # gunicorn's control socket goes there, and its path must be short
+        home = stack.enter_context(TemporaryDirectory(prefix="gu"))
 
         def start(gateway: str, *arguments: str, at_import: bool = False) -> Site:
             environment = {
                 **os.environ,
+                "HOME": home,
                 "WHEREVER_GATEWAYS": gateway,
                 "WHEREVER_PACKAGES": str(scales_package.root),
                 "WHEREVER_REMOTE_TIMEOUT_S": "10",
