@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -87,6 +88,24 @@ def paired_box(start_box, own_home):
     """A box that this test's home is paired with."""
     box = start_box()
     Pins.load(own_home).add(pair(box.endpoint, read_code(box.ready["code"]), device="till"))
+    return box
+
+
+@pytest.fixture(scope="module")
+def shared_box(tmp_path_factory, scales_package):
+    """A box for tests that leave it well, and the file of a home that is paired with it."""
+    home = tmp_path_factory.mktemp("shared")
+    box = BoxProcess(home / "box", scales_package.root, name="back-office")
+    Pins.load(home).add(pair(box.endpoint, read_code(box.ready["code"]), device="till"))
+    yield box, home / "boxes.json"
+    box.kill()
+
+
+@pytest.fixture
+def well_box(shared_box, own_home):
+    """The shared box, paired with this test's home."""
+    box, pins = shared_box
+    shutil.copy(pins, own_home)
     return box
 
 
@@ -188,7 +207,7 @@ def wherever_says(*arguments, code=0):
     return json.loads(done.stdout)
 
 
-def test_status_shows_a_paired_box(paired_box):
+def test_status_shows_a_paired_box(well_box):
     status = wherever_says("status")
     assert ("nearby", "back-office") in [(p["place"], p["host"]) for p in status["places"]]
 
@@ -207,8 +226,8 @@ def test_a_device_whose_key_was_taken_back_gets_no_answer(paired_box, connect, t
 def test_the_commands_discover_pair_list_and_forget(start_box):
     box = start_box(name="cellar")
     here = ("--interface", "lo")
-    (found,) = wherever_says("discover", *here)["boxes"]
-    assert (found["id"], found["state"]) == (box.ready["id"], "not paired")
+    found = {each["id"]: each["state"] for each in wherever_says("discover", *here)["boxes"]}
+    assert found[box.ready["id"]] == "not paired"
     paired = wherever_says("pair", "cellar", "--code", box.ready["code"], *here)["paired"]
     assert paired == {"name": "cellar", "id": box.ready["id"], "address": box.ready["grpc"]}
     assert wherever_says("pair", "--list")["boxes"] == [paired]
@@ -230,17 +249,17 @@ def test_a_box_that_ends_says_goodbye(start_box):
         assert left.wait(PATIENCE_S)
 
 
-def test_a_paired_box_answers(paired_box, connect):
+def test_a_paired_box_answers(well_box, connect):
     prediction, _ = ask(connect())
     assert (prediction.place, prediction.receipt.host) == ("nearby", "back-office")
 
 
-def test_an_unsure_answer_is_escalated_to_the_box(paired_box, connect):
+def test_an_unsure_answer_is_escalated_to_the_box(well_box, connect):
     prediction = connect().predict("scales", UNSURE)
     assert (prediction.place, prediction.receipt.variant) == ("nearby", "large")
 
 
-def test_data_of_the_site_may_go_to_a_box_and_data_of_the_device_may_not(paired_box, connect):
+def test_data_of_the_site_may_go_to_a_box_and_data_of_the_device_may_not(well_box, connect):
     client = connect()
     assert ask(client, boundary="site")[0].place == "nearby"
     assert ask(client, boundary="device")[0].place == "device"
@@ -256,11 +275,11 @@ def test_the_box_is_found_by_its_name_and_code(start_box):
         locate("cellar", code, timeout_s=0.2, interface="lo")
 
 
-def test_what_pairing_leaves_can_be_read_by_its_owner_alone(paired_box, own_home):
+def test_what_pairing_leaves_can_be_read_by_its_owner_alone(well_box, own_home):
     file = own_home / "boxes.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     (box,) = Pins.load(own_home).boxes
-    assert box.id == paired_box.ready["id"]
+    assert box.id == well_box.ready["id"]
     assert box.api_key not in repr(box)
 
 
@@ -313,18 +332,18 @@ def test_a_changed_box_gets_no_byte_of_a_call(paired_box, connect, tmp_path):
 
 
 def test_a_box_under_a_paired_name_with_another_certificate_is_shown_as_changed(
-    paired_box, start_box, own_home
+    well_box, start_box, own_home
 ):
     other = start_box("other-home")
     boxes = Pins.load(own_home).boxes
-    adverts = adverts_of(paired_box.ready["id"], other.ready["id"])
+    adverts = adverts_of(well_box.ready["id"], other.ready["id"])
     assert [judge(advert, boxes).state for advert in adverts] == ["paired", "CHANGED"]
     changed = pair(other.endpoint, read_code(other.ready["code"]), device="till")
     with pytest.raises(PairingError, match="--forget back-office"):
         Pins.load(own_home).add(changed)
 
 
-def test_an_unpaired_box_is_never_connected_to(paired_box, connect, silent_listener):
+def test_an_unpaired_box_is_never_connected_to(well_box, connect, silent_listener):
     port = int(silent_listener.address.rpartition(":")[2])
     advert = Advert("0" * 16, "free-cookies", (LOOPBACK,), port, ("scales@1.0.0",))
     with closing(Beacon(advert, reach_of(LOOPBACK, ""))) as beacon:
