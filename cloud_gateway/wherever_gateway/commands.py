@@ -95,7 +95,7 @@ def gateway(
         workers=threads,
         max_waiting=max_waiting,
         grace_s=grace_s,
-        unpack_into=home_or_default(home) / "unpacked",
+        home=home_or_default(home),
         security=SecurityOptions(
             directory=home_or_default(home) / "keys",
             tls=tls,

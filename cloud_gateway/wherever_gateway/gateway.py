@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -18,11 +19,15 @@ from wherever_edge.oip.client import MAX_BYTES
 from wherever_edge.oip.server import InferenceServer
 from wherever_edge.oip.serving import joined, load_models, serve_until_told
 from wherever_edge.packages.store import Store
+from wherever_edge.updates.watching import Watcher
 from wherever_gateway.securing import SecurityOptions, secure
 
 if TYPE_CHECKING:
     from wherever_edge.host import LoadedVariant
     from wherever_gateway.rest import RestFront
+
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,8 @@ class GatewayOptions:
         max_waiting: calls that may wait behind them.
         grace_s: how long calls that run may take when the gateway stops.
         max_bytes: the largest message.
-        unpack_into: where archives are unpacked.
+        home: where archives are unpacked, and where signed updates put their packages, which are
+            served too, and followed while it runs; None for neither.
         security: how it is to protect itself.
     """
 
@@ -50,7 +56,7 @@ class GatewayOptions:
     max_waiting: int = 64
     grace_s: float = 10.0
     max_bytes: int = MAX_BYTES
-    unpack_into: Path | None = None
+    home: Path | None = None
     security: SecurityOptions = field(default_factory=SecurityOptions)
 
 
@@ -69,10 +75,7 @@ class Gateway:
     def __init__(self, options: GatewayOptions) -> None:
         self.options = options
         self.secured = secure([options.address], options.security)
-        store = Store(
-            options.packages, builtin=not options.packages, unpack_into=options.unpack_into
-        )
-        self.host = LocalHost(store, distance="cloud")
+        self.host = LocalHost(_store(options), distance="cloud")
         self.models: list[LoadedVariant] = []
         self.refused: list[tuple[str, WhereverError]] = []
         self.server = InferenceServer(
@@ -86,6 +89,7 @@ class Gateway:
             keys=self.secured.needed_keys,
         )
         self._reloading = threading.Lock()
+        self._watcher: Watcher | None = None
         self._http: RestFront | None = None
 
     def start(self) -> None:
@@ -96,6 +100,9 @@ class Gateway:
         """
         self.models, self.refused = load_models(self.host)
         self.server.start()
+        if self.options.home is not None:
+            seen = self.host.store.generation
+            self._watcher = Watcher(self.options.home, self.reload, seen=seen)
         if self.options.http_port is not None:
             self._http = self._start_http(self.options.http_port)
 
@@ -135,7 +142,8 @@ class Gateway:
             ModelNotFoundError: there is nothing to serve any more.
         """
         with self._reloading:
-            self.host.refresh()
+            for name, error in self.host.refresh():
+                _LOG.warning("%s goes on with the version that it has: %s", name, error)
             self.models, self.refused = load_models(self.host)
         return self.served()
 
@@ -150,6 +158,8 @@ class Gateway:
 
     def drain(self) -> bool:
         """Take no more calls, let those that run end, and stop; True when all ended in time."""
+        if self._watcher is not None:
+            self._watcher.close()
         grace_s = self.options.grace_s
         with ThreadPoolExecutor(1) as pool:
             if self._http is not None:
@@ -177,6 +187,16 @@ class Gateway:
         )
         http.start()
         return http
+
+
+def _store(options: GatewayOptions) -> Store:
+    home = options.home
+    return Store(
+        options.packages,
+        builtin=not options.packages,
+        unpack_into=None if home is None else home / "unpacked",
+        signed=None if home is None else home / "signed",
+    )
 
 
 def has_http() -> bool:

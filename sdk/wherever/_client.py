@@ -32,6 +32,7 @@ from wherever_edge.forking import loading
 from wherever_edge.host import LoadedVariant, LocalHost
 from wherever_edge.oip.client import RemoteHost
 from wherever_edge.oip.endpoints import Endpoint
+from wherever_edge.updates.state import CHANNELS
 
 if TYPE_CHECKING:
     from wherever._cache import ResultCache
@@ -290,7 +291,7 @@ class Client:
             signature=manifest.signature,
             signature_digest=signature_digest(manifest.signature),
             wire_name=manifest.name,
-            wire_version=name.partition("@")[2],
+            wire_version=_wire_version(name, package),
             device=device,
             remotes=self._remotes,
             remote_timeout_s=self.settings.remote_timeout_s,
@@ -405,6 +406,15 @@ class Client:
         for name, model in handles.items():
             model.forget()
             self._models[name] = model
+
+
+def _wire_version(name: str, package: Package) -> str:
+    """The version to ask a box or gateway for: none when the name has none.
+
+    They know no channels: what a channel means is said by its version.
+    """
+    wanted = name.partition("@")[2]
+    return package.version if wanted in CHANNELS else wanted
 
 
 def _thresholds(package: Package) -> dict[str, float]:

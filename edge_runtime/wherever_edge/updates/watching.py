@@ -74,7 +74,7 @@ class Watcher:
     def __init__(
         self,
         home: Path,
-        callback: Callable[[], None],
+        callback: Callable[[], object],
         *,
         seen: int | None = None,
         every_s: float = 1.0,

@@ -20,6 +20,7 @@ from wherever_edge.packages.store import Store
 from wherever_edge.updates.agent import UpdateAgent
 from wherever_edge.updates.disk import locked, read_state
 from wherever_edge.updates.watching import Watcher, update_state
+from wherever_gateway.gateway import Gateway, GatewayOptions
 
 
 def flip(path, position=-1):
@@ -357,6 +358,25 @@ def test_a_box_goes_over_to_an_update_while_it_serves(fleet):
         assert box.host.resolve("scales").ran.version == "1.1.0"
     finally:
         assert box.drain()
+
+
+def test_a_gateway_goes_over_to_an_update_and_a_channel_asks_it_for_its_version(fleet):
+    gateway = Gateway(GatewayOptions(home=fleet.home, grpc_port=0, http_port=None))
+    gateway.start()
+    try:
+        fleet.publish("1.1.0")
+        fleet.publish("1.2.0", "canary")
+        fleet.update("scales", "scales@canary")
+        until = time.monotonic() + 10
+        while "1.2.0" not in [model["version"] for model in gateway.served()["models"]]:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        with Client([gateway.grpc], home=fleet.home) as client:
+            for name, version in (("scales", "1.1.0"), ("scales@canary", "1.2.0")):
+                answer = client.predict(name, np.array([3, 1, 2], "f4"), mode="only_in_cloud")
+                assert (answer.place, answer.receipt.version) == ("cloud", version)
+    finally:
+        assert gateway.drain()
 
 
 def test_a_watcher_hears_of_what_came_before_it(fleet):
