@@ -39,7 +39,7 @@ check: $(VENV)/dev  ## lint, types, architecture, packaging
 	$(BIN)/python -m pytest tests/packaging -m 'not full'
 
 bench: $(VENV)/test  ## measure, and write benchmarks/RESULTS.md
-	$(BIN)/python benchmarks/run.py --write benchmarks/RESULTS.md
+	ORT_DISABLE_TELEMETRY=1 $(BIN)/python benchmarks/run.py --write benchmarks/RESULTS.md
 
 coverage: $(VENV)/test  ## the pure cores must be covered, every branch
 	$(BIN)/python -m pytest tests/unit -q --cov --cov-report= && $(BIN)/python -m coverage report \

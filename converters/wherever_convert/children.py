@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,7 @@ def run_child(script: str, job: dict[str, Any], folder: Path, what: str) -> dict
                 stdout=printed,
                 stderr=subprocess.STDOUT,
                 timeout=_TIMEOUT_S,
+                env={"ORT_DISABLE_TELEMETRY": "1", **os.environ},
                 check=False,
             ).returncode
         except subprocess.TimeoutExpired as error:

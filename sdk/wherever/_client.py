@@ -323,7 +323,7 @@ class Client:
         """
         from wherever_edge.packages.install import Installer  # noqa: PLC0415 (seldom needed)
 
-        installer = Installer(self.settings.home, progress=progress)
+        installer = Installer(self.settings.home, mirror=self.settings.mirror, progress=progress)
         fetched = installer.fetch(f"{package.name}@{package.version}")
         self.store.rescan()
         return fetched

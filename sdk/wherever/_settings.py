@@ -99,6 +99,9 @@ class Settings(BaseSettings):
     nearby: bool = True
     """Whether the boxes that this device was paired with are asked."""
 
+    mirror: Path | None = None
+    """A directory that has the catalogue's files; then nothing is fetched from the network."""
+
     interface: str | None = None
     """The address of the network interface on which boxes are looked for; all by default."""
 

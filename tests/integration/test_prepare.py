@@ -7,7 +7,6 @@ import pytest
 
 import wherever
 from wherever_contracts.errors import DigestError, NoRouteError
-from wherever_edge.packages import catalogue
 from wherever_edge.packages.install import Installer
 
 
@@ -32,19 +31,9 @@ def test_a_model_of_the_catalogue_has_its_signature_before_it_is_here():
             model(np.zeros((8, 8, 3), np.uint8))
 
 
-def test_preparing_fetches_what_is_not_here_and_uses_it(stages, test_data, monkeypatch):
+def test_preparing_fetches_what_is_not_here_and_uses_it(stages, test_data):
     told, progress = stages
-    mirror = test_data / "models"
-    # the pinned pages, as a machine without a network has them: files of the same bytes
-    real = catalogue.find
-
-    def found(model):
-        entry = real(model)
-        urls = {file: _local(mirror, addresses) for file, addresses in entry.urls.items()}
-        return catalogue.Entry(entry.page, urls, entry.manifest, entry.manifest_bytes)
-
-    monkeypatch.setattr(catalogue, "find", found)
-    with wherever.Client() as client:
+    with wherever.Client(mirror=test_data / "models") as client:
         model = client.model("fastestdet")
         model.prepare(progress)
         fetched = [(done, total) for stage, done, total in told if stage == "fetch"]
@@ -61,11 +50,6 @@ def test_preparing_fetches_what_is_not_here_and_uses_it(stages, test_data, monke
         assert "fetch" not in [stage for stage, _, _ in told]
     with wherever.Client() as another:
         assert "fastestdet" in [each.name for each in another.status().models]
-
-
-def _local(mirror, addresses):
-    names = [address.rpartition("/")[2] for address in addresses]
-    return tuple((mirror / name).as_uri() for name in names)
 
 
 def test_what_was_changed_on_the_disk_since_is_not_loaded(test_data, own_home):
