@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,7 @@ class Browser:
         self._browser: ServiceBrowser | None = None
         self._closed = False
         self._pause_s = _FIRST_PAUSE_S
-        self._resume_at = 0.0
+        self._resume_at = inf
 
     def start(self) -> None:
         """Begin to listen.
@@ -83,7 +84,8 @@ class Browser:
             self._stop()
             self._resume_at = monotonic() + self._pause_s
             self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
-        elif self._zeroconf is None and not self._closed and monotonic() >= self._resume_at:
+        elif self._zeroconf is None and monotonic() >= self._resume_at:
+            self._resume_at = inf
             self.start()
 
     def restart(self) -> None:

@@ -32,13 +32,14 @@ def reach_of(bound: str, interface: str) -> Reach:
         interface: only through this interface, by its name or address; "" for all.
 
     Raises:
-        SettingsError: there is no such interface.
+        SettingsError: there is no such interface, or `bound` is no address.
     """
     if interface:
         return Reach(*(2 * ((address_of(interface),),)))
     if bound not in EVERY:
-        address = LOOPBACK if is_loopback(bound) else bound
-        return Reach((address,) if ":" not in address else (), (address,))
+        address = LOOPBACK if bound == "localhost" else _parsed(bound)
+        through = LOOPBACK if is_loopback(address) else address
+        return Reach((through,) if ":" not in through else (), (address,))
     others = tuple(address for _, address in _interfaces() if not is_loopback(address))
     return Reach((), others) if others else Reach((LOOPBACK,), (LOOPBACK,))
 
@@ -59,6 +60,15 @@ def address_of(interface: str) -> str:
             return address
     there = ", ".join(f"{name} ({address})" for name, address in known) or "none"
     raise SettingsError(f"there is no network interface {interface!r} (there are: {there})")
+
+
+def _parsed(address: str) -> str:
+    try:
+        return str(ip_address(address))
+    except ValueError:
+        raise SettingsError(
+            f"a box listens on an address, such as 0.0.0.0 for all, and not on {address!r}"
+        ) from None
 
 
 def _interfaces() -> list[tuple[str, str]]:

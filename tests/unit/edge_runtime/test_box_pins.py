@@ -96,6 +96,9 @@ def test_an_advert_is_judged_by_its_id_and_not_by_its_name() -> None:
 def test_a_box_on_loopback_is_advertised_on_loopback_alone() -> None:
     assert reach_of("127.0.0.1", "") == reach_of("localhost", "") == reach_of("0.0.0.0", "lo")
     assert reach_of("10.0.0.7", "").addresses == ("10.0.0.7",)
+    assert reach_of("::1", "") == (("127.0.0.1",), ("::1",))
+    with pytest.raises(SettingsError, match=r"'shop\.example'"):
+        reach_of("shop.example", "")
 
 
 def test_an_interface_is_named_by_name_or_address_and_others_are_refused() -> None:
