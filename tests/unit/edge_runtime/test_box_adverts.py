@@ -26,6 +26,8 @@ def received(advert: Advert) -> dict[bytes, bytes | None]:
 
 def test_what_a_box_says_is_read_back() -> None:
     assert read_advert(GOOD.instance, received(GOOD), GOOD.addresses, GOOD.port) == GOOD
+    assert id_in(GOOD.instance) == ID
+    assert id_in("printer._ipp._tcp.local.") == ""
 
 
 @pytest.mark.parametrize(
