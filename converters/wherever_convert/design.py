@@ -68,11 +68,18 @@ def design(
         ConversionError: the file does not fit what was asked for, or it is not clear how.
     """
     made = _ready_made(wanted, inputs, outputs) or _usual(wanted, form, inputs, outputs)
-    kinds = {entry["kind"] for entry in made.signature["inputs"]}
-    if (form == "images") != ("image" in kinds):
+    if not _suits(form, made.signature["inputs"]):
         takes = ", ".join(f"{spec.name} {spec}" for spec in inputs)
         raise ConversionError(f"the samples are {form}, and the model takes {takes}")
     return made
+
+
+def _suits(form: Form, inputs: Sequence[dict[str, Any]]) -> bool:
+    """Whether inputs take such samples; an image may also be taken as bare numbers."""
+    images = [entry for entry in inputs if entry["kind"] == "image"]
+    if form == "images":
+        return bool(images)
+    return all(entry.get("numbers") for entry in images)
 
 
 def read_steps(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -390,6 +390,16 @@ def test_a_pipeline_can_be_taken_from_a_package(photos, digits):
         assert client.predict("out", x[0]).value.startswith("digit ")
 
 
+def test_rows_suit_a_package_whose_images_may_be_given_as_numbers(digits):
+    x, y = digits
+    ink = x.reshape(-1, 8, 8)
+    report = convert(CNN, samples=(ink, y), task="classify", output="out", like="digits")
+    assert [row.value > 0.98 for row in report.rows] == [True, True]
+    with wherever.Client(packages=[report.package]) as client:
+        assert client.predict("out", ink[0]).value == str(y[0])
+        assert client.model("out").signature == client.model("digits").signature
+
+
 def test_a_pipeline_can_be_given(photos, tmp_path):
     pre = [{"op": "ink_numbers", "name": "image", "to": "ink"}]
     pre += [{"op": "reshape", "name": "ink", "to": "numbers", "shape": [1, 1, 8, 8]}]
