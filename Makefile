@@ -18,7 +18,7 @@ CODE := $(SOURCES) tests examples benchmarks
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
-demo: $(VENV)/base  ## set up everything and run the demo
+demo: $(VENV)/demo  ## set up everything and run the demo
 	$(BIN)/wherever demo
 
 test: $(VENV)/test  ## the tests that need pip alone
@@ -57,17 +57,17 @@ $(BIN)/python:
 	$(PIP) install --upgrade 'pip>=25.1'
 
 # Stamps are newer than pyproject.toml when what it asks for is installed.
-$(VENV)/base: pyproject.toml | $(BIN)/python
-	$(PIP) install --editable .
+$(VENV)/demo: pyproject.toml | $(BIN)/python
+	$(PIP) install --editable '.[convert]'
 	@touch $@
 
 $(VENV)/test: pyproject.toml | $(BIN)/python
 	$(PIP) install --editable '.[all]' --group test
-	@touch $@ $(VENV)/base
+	@touch $@ $(VENV)/demo
 
 $(VENV)/dev: pyproject.toml | $(BIN)/python
 	$(PIP) install --editable '.[all]' --group dev
-	@touch $@ $(VENV)/test $(VENV)/base
+	@touch $@ $(VENV)/test $(VENV)/demo
 
 $(VENV)/train/.ready: examples/digits/requirements.txt tests/full/torch-requirements.txt pyproject.toml | $(BIN)/python
 	$(BIN)/python -m venv $(VENV)/train

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -13,25 +14,62 @@ import sys
 import time
 
 import pytest
+from rich.console import Console
 
+from wherever.cli._demo_box import SLOW_S
+from wherever.cli._demo_convert import show_conversion
 from wherever.cli._demo_gateway import DemoGateway
+from wherever.cli._demo_modes import held_out_digits
+from wherever.cli._demo_update import show_updates
+from wherever.cli._demo_view import View
 from wherever_contracts.errors import WhereverError
 from wherever_contracts.manifest import parse_manifest
 from wherever_edge.builtin import PACKAGES
+from wherever_edge.packages.store import Store
 
 DEMO = [sys.executable, "-m", "wherever", "demo"]
+# The same without most of the second act, for those who look at later ones.
+WITHOUT_STREAM = """
+import wherever.cli._demo_stream as stream
+stream.PHASES = stream.PHASES[:1]
+from wherever.cli import main
+main(["demo"])
+"""
 WITHIN_S = 60
 COUNTED = ["gateway up", "killed", "back", "frozen", "back again"]
 ALL = ["gateway up", "killed", "restarting", "back", "frozen", "waking", "back again"]
 
 
 @pytest.fixture(scope="module")
-def shown(tmp_path_factory):
+def runs(tmp_path_factory):
+    """Two runs at the same time: what one shows on a terminal, and the figures of the other."""
+    folder = tmp_path_factory.mktemp("json")
+    with started([*DEMO, "--json", "--save", "timeline.png"], folder) as process:
+        text = on_a_terminal(tmp_path_factory.mktemp("terminal"))
+        printed, errors = process.communicate(timeout=WITHIN_S)
+    assert process.returncode == 0, printed + errors
+    assert errors == ""
+    assert [path.name for path in folder.iterdir()] == ["timeline.png"]
+    return text, {**json.loads(printed), "folder": folder}
+
+
+@pytest.fixture(scope="module")
+def shown(runs):
     """One run on a terminal, in words."""
-    home = tmp_path_factory.mktemp("terminal")
+    return runs[0]
+
+
+@pytest.fixture(scope="module")
+def figures(runs):
+    """One run as JSON, with a picture."""
+    return runs[1]
+
+
+def on_a_terminal(folder):
     leader, follower = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "40"}
-    with subprocess.Popen(DEMO, stdout=follower, env=environment, cwd=home) as process:
+    terminal = {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "40", "TMPDIR": str(folder)}
+    environment = {**os.environ, **terminal}
+    with subprocess.Popen(DEMO, stdout=follower, env=environment, cwd=folder) as process:
         os.close(follower)
         parts = []
         try:
@@ -43,23 +81,20 @@ def shown(tmp_path_factory):
     os.close(leader)
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", b"".join(parts).decode())
     assert process.returncode == 0, text
+    assert list(folder.iterdir()) == []
     return text
 
 
-@pytest.fixture(scope="module")
-def figures(tmp_path_factory):
-    """One run as JSON, with a picture."""
-    folder = tmp_path_factory.mktemp("json")
-    done = subprocess.run(
-        [*DEMO, "--json", "--save", "timeline.png"],
-        capture_output=True,
-        timeout=WITHIN_S,
-        check=False,
+def started(command, folder):
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "TMPDIR": str(folder)}
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
         cwd=folder,
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == b""
-    return {**json.loads(done.stdout), "folder": folder}
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +155,62 @@ def test_a_picture_of_the_timeline_is_saved(figures):
         assert picture.width > 1000
 
 
+def test_a_box_is_found_paired_and_lost_without_a_failed_call(figures, qualities):
+    box = figures["box"]
+    assert box["found"]
+    up, killed = box["phases"]
+    assert (up["calls"], up["failed"], up["box"]) == (figures["digits"], 0, figures["digits"])
+    assert (killed["calls"], killed["failed"]) == (figures["digits"], 0)
+    assert (killed["box"], killed["device"]) == (0, figures["digits"])
+    assert killed["accuracy"] == pytest.approx(qualities["mlp-int8"].value, abs=1e-6)
+    assert killed["measured"]["slow"] <= 1, SLOW_S
+
+
+def test_a_converted_network_keeps_its_accuracy_in_a_third_of_its_bytes(figures):
+    conversion = figures["conversion"]
+    int8, float32 = conversion["variants"]
+    assert (int8["precision"], float32["precision"]) == ("int8", "float32")
+    assert int8["bytes"] < float32["bytes"] / 3
+    assert int8["drop"] <= 0.01
+    assert conversion["accuracy"] > 0.99
+    assert "int8 loses too much" in conversion["refusal"]
+
+
+def test_signed_updates_arrive_without_a_failed_or_mixed_answer(figures, qualities):
+    updates = figures["updates"]
+    assert figures["mixed_answers"] == updates["mixed"] == updates["failed"] == 0
+    versions = {version["version"]: version for version in updates["versions"]}
+    assert list(versions) == ["1.0.0", "1.1.0", "1.2.0"]
+    assert [version["trust"] for version in updates["versions"]] == ["wheel", "signed", "signed"]
+    assert all(version["digits"] == figures["digits"] for version in updates["versions"])
+    assert versions["1.0.0"]["accuracy"] == pytest.approx(qualities["mlp-int8"].value, abs=1e-6)
+    assert versions["1.1.0"]["accuracy"] == figures["conversion"]["accuracy"]
+
+
+def test_an_update_that_was_tampered_with_is_refused_for_its_digest(figures):
+    refused = figures["updates"]["refused"]
+    assert refused["kind"] == "tampered"
+    assert re.search(r"sha256: expected \w{12}, found \w{12}", refused["measured"]["why"])
+
+
+def test_without_what_conversion_needs_the_update_is_another_one(tmp_path, monkeypatch):
+    (tmp_path / "onnx.py").write_text("raise ModuleNotFoundError('none here', name='onnx')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    said = io.StringIO()
+    view = View(Console(file=said, width=80))
+    digits = held_out_digits()
+    package = Store().get("digits")
+    settings = {"home": tmp_path / "device", "mode": "only_on_device"}
+    settings["home"].mkdir()
+    arguments = (view, digits, tmp_path, settings, package)
+    assert show_conversion(*arguments, "1.1.0") is None
+    assert "left out; it takes pip install 'wherever[convert]'" in said.getvalue()
+    updates = show_updates(*arguments, None)
+    assert (updates.failed, updates.mixed) == (0, 0)
+    assert [version.version for version in updates.versions] == ["1.0.0", "1.1.0", "1.2.0"]
+    assert {version.right for version in updates.versions} == {564}
+
+
 def without_measurements(value):
     if isinstance(value, dict):
         return {k: without_measurements(v) for k, v in value.items() if k != "measured"}
@@ -138,6 +229,12 @@ def test_on_a_terminal_the_same_figures_are_shown(figures, shown):
             assert re.search(row, shown), row
     example = figures["example"]
     assert f"digit {example['position']} is a {example['truth']}" in shown
+    for phase in figures["box"]["phases"]:
+        counts = [phase["calls"], 0, f"{phase['accuracy']:.1%}", phase["box"], phase["device"]]
+        assert re.search(" +".join(map(str, [phase["name"], *counts])), shown)
+    for version in figures["updates"]["versions"]:
+        row = [version["version"], version["trust"], version["variant"], "[0-9]+", 0]
+        assert re.search(" +".join(map(str, [*row, f"{version['accuracy']:.1%}"])), shown)
     assert re.search(r"0 of [0-9,]+ calls failed", shown)
 
 
@@ -179,14 +276,7 @@ def test_no_gateway_is_left_after_a_run(shown):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_the_gateway_ends_with_a_demo_that_is_ended(number, code, tmp_path):
-    with subprocess.Popen(
-        DEMO,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        cwd=tmp_path,
-    ) as process:
+    with started(DEMO, tmp_path) as process:
         address = first_address(process.stdout)
         assert address, process.stderr.read()
         assert is_served(address)
@@ -196,10 +286,30 @@ def test_the_gateway_ends_with_a_demo_that_is_ended(number, code, tmp_path):
     wait_until_gone(address)
 
 
-def test_a_frozen_gateway_ends_with_the_process_that_froze_it():
+@pytest.mark.parametrize(
+    ("number", "line"), [(signal.SIGINT, "wherever discover"), (signal.SIGTERM, "wherever publish")]
+)
+def test_a_demo_that_is_ended_leaves_neither_box_nor_files(number, line, tmp_path):
+    addresses = []
+    with started([sys.executable, "-c", WITHOUT_STREAM], tmp_path) as process:
+        for shown_line in process.stdout:
+            addresses += re.findall(r" (?:at|http://) ?(127\.0\.0\.1:[0-9]+)", shown_line)
+            if line in shown_line:
+                break
+        process.send_signal(number)
+        assert process.wait(WITHIN_S) == 130
+        assert "Traceback" not in process.stderr.read()
+    assert len(addresses) >= 2
+    for address in addresses:
+        wait_until_gone(address)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_frozen_gateway_ends_with_the_process_that_froze_it(tmp_path):
     program = (
+        "from pathlib import Path\n"
         "from wherever.cli._demo_gateway import DemoGateway\n"
-        "gateway = DemoGateway()\n"
+        "gateway = DemoGateway(Path('gateway'))\n"
         "gateway.start()\n"
         "gateway.wait_ready()\n"
         "gateway.freeze()\n"
@@ -212,6 +322,7 @@ def test_a_frozen_gateway_ends_with_the_process_that_froze_it():
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        cwd=tmp_path,
     ) as process:
         address = process.stdout.readline().strip()
         assert is_served(address)
@@ -220,16 +331,16 @@ def test_a_frozen_gateway_ends_with_the_process_that_froze_it():
     wait_until_gone(address)
 
 
-def test_a_gateway_that_cannot_start_says_why():
-    with socket.create_server(("127.0.0.1", 0)) as taken, DemoGateway() as gateway:
+def test_a_gateway_that_cannot_start_says_why(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken, DemoGateway(tmp_path) as gateway:
         gateway.address = f"127.0.0.1:{taken.getsockname()[1]}"
         gateway.start()
         with pytest.raises(WhereverError, match=r"gateway ended with exit code 1: .+"):
             gateway.wait_ready()
 
 
-def test_a_gateway_does_not_outlive_an_error_in_its_block():
-    gateway = DemoGateway()
+def test_a_gateway_does_not_outlive_an_error_in_its_block(tmp_path):
+    gateway = DemoGateway(tmp_path)
 
     def fail_inside():
         with gateway:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+import textwrap
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -18,7 +19,10 @@ from wherever.cli._recording import Recording, quantile
 from wherever.cli._timeline import COLOURS, timeline
 
 if TYPE_CHECKING:
+    from wherever.cli._demo_box import BoxPhase
+    from wherever.cli._demo_calls import VersionResult
     from wherever.cli._demo_modes import Example, ModeResult
+    from wherever.cli._demo_story import Story
     from wherever.cli._demo_stream import PhaseResult
     from wherever_contracts.tensors import Array
     from wherever_edge.packages.store import Package
@@ -31,6 +35,10 @@ _PHASES = (
     f"   {'phase':<12}{'calls':>7}{'failed':>8}{'right':>9}"
     f"{'device':>9}{'cloud':>7}{'kept':>7}{'slowest':>13}"
 )
+_BOX = f"   {'':<12}{'calls':>7}{'failed':>8}{'right':>9}{'box':>9}{'device':>9}{'slowest':>14}"
+_CONVERTED = f"   {'variant':<12}{'size':>10}{'right':>9}{'lost':>16}{'engine':>13}"
+_VERSIONS = f"   {'version':<12}{'trust':<9}{'variant':<15}{'calls':>7}{'mixed':>8}{'right':>9}"
+_COMMAND = 19
 _INK_FULL = 16
 
 
@@ -47,32 +55,50 @@ class View:
 
     def opening(self, package: Package, digits: int, address: str, pid: int) -> None:
         """What is going to happen, and with what."""
-        self._title("wherever demo")
-        self._line(f"{digits} handwritten digits that no model here has seen; one predict():")
+        self.title("wherever demo")
+        self.line(f"{digits} handwritten digits that no model here has seen; one predict():")
         small, large = (_variant(package, place) for place in ("device", "cloud"))
-        self._line(f"  device  {small}, in this process", COLOURS["device"])
-        self._line(f"  cloud   {large}, in gateway process {pid} at {address}", COLOURS["cloud"])
+        self.line(f"  device  {small}, in this process", COLOURS["device"])
+        self.line(f"  cloud   {large}, in gateway process {pid} at {address}", COLOURS["cloud"])
 
     def waiting(self, text: str) -> AbstractContextManager[object]:
         """A spinner on a terminal."""
         return self._console.status(text)
 
+    def title(self, text: str) -> None:
+        """An act begins."""
+        self._console.print()
+        self.line(text, "bold")
+
+    def line(self, text: str, style: str = "") -> None:
+        """A line of its own, however long."""
+        self._console.print(Text(f"   {text}", style=style), soft_wrap=True)
+
+    def did(self, command: str, text: str) -> None:
+        """What a command of ours did; "" goes on with what happened after it."""
+        name = f"wherever {command}" if command else ""
+        line = Text.assemble("   ", (f"{name:<{_COMMAND}}", "cyan"), text)
+        self._console.print(line, soft_wrap=True)
+
+    def quote(self, text: str) -> None:
+        """What a command said, in as many lines as it takes."""
+        for line in textwrap.wrap(text, self._width - _COMMAND - 3):
+            self.line(f"{'':<{_COMMAND}}{line}", "italic")
+
     def modes(self, results: Sequence[ModeResult], threshold: float) -> None:
         """One line for each mode."""
-        self._title("1  three modes, the same call")
-        self._line(_MODES.removeprefix("   "), "dim")
+        self.title("1  three modes, the same call")
+        self.line(_MODES.removeprefix("   "), "dim")
         for result in results:
-            self._line(_mode_row(result))
-        self._line(
-            f"auto asks the gateway only where the device is less than {threshold:.0%} sure."
-        )
+            self.line(_mode_row(result))
+        self.line(f"auto asks the gateway only where the device is less than {threshold:.0%} sure.")
 
     @contextmanager
     def streaming(self, rate: float, acts: str) -> Generator[Callable[[Recording], None]]:
         """Around the stream; the function that it gives is to be called after every call."""
-        self._title(f"2  {rate:.0f} calls a second; the gateway is {acts}")
+        self.title(f"2  {rate:.0f} calls a second; the gateway is {acts}")
         if not self._console.is_terminal:
-            self._line(_PHASES.removeprefix("   "), "dim")
+            self.line(_PHASES.removeprefix("   "), "dim")
             yield lambda _: None
             return
         with Live(console=self._console, auto_refresh=False) as live:
@@ -81,15 +107,15 @@ class View:
     def phase(self, result: PhaseResult) -> None:
         """A phase ended."""
         if not self._console.is_terminal:
-            self._line(_phase_row(result))
+            self.line(_phase_row(result))
 
     def streamed(self, recording: Recording, results: Sequence[PhaseResult]) -> None:
         """The stream ended."""
         if self._console.is_terminal:
             self._console.print()
-            self._line(_PHASES.removeprefix("   "), "dim")
+            self.line(_PHASES.removeprefix("   "), "dim")
             for result in results:
-                self._line(_phase_row(result))
+                self.line(_phase_row(result))
         elif not self._console.options.ascii_only:
             self._console.print()
             self._console.print(timeline(recording, self._width))
@@ -98,8 +124,8 @@ class View:
         """One escalated call in full."""
         if example is None or ink is None:
             return
-        self._title("3  one escalated call, explained")
-        self._line(
+        self.title("3  one escalated call, explained")
+        self.line(
             f"digit {example.position} is a {example.truth}; "
             f"the device alone said {example.device_said}, the gateway {example.prediction.value}"
         )
@@ -109,33 +135,58 @@ class View:
             self._console.print(Padding(_beside(_drawn(ink), explained), (0, 0, 0, 3)))
         else:
             for line in explained:
-                self._line(line)
+                self.line(line)
 
-    def closing(self, calls: int, failed: int, error: str, results: Sequence[PhaseResult]) -> None:
+    def box_phase(self, phase: BoxPhase, *, head: bool = False) -> None:
+        """The calls before or after the box was lost, perhaps with the head of the table."""
+        if head:
+            self.line(_BOX.removeprefix("   "), "dim")
+        self.line(
+            f"{phase.name:<12}{phase.calls:>7}{phase.failed:>8}{phase.right / phase.calls:>9.1%}"
+            f"{phase.box:>9}{phase.device:>9}{phase.slowest_s * 1000:>11.1f} ms"
+        )
+
+    def converted(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """What the converter measured, the float network first."""
+        self.line(_CONVERTED.removeprefix("   "), "dim")
+        for row in reversed(rows):
+            self.line(
+                f"{row['precision']:<12}{row['bytes'] / 1000:>7.0f} KB{row['value']:>9.1%}"
+                f"{row['drop'] * 100:>9.1f} points{row['latency_s'] * 1000:>10.3f} ms"
+            )
+
+    def versions(self, results: Sequence[VersionResult], failed: int) -> None:
+        """What each version answered."""
+        self.line(_VERSIONS.removeprefix("   "), "dim")
+        for result in results:
+            self.line(
+                f"{result.version:<12}{result.trust:<9}{result.variant:<15}{result.calls:>7}"
+                f"{result.mixed:>8}{result.right / result.digits:>9.1%}"
+            )
+        self.line(f"{failed} calls failed while versions changed.")
+
+    def closing(self, story: Story) -> None:
         """What to remember."""
         self._console.print()
-        style = "bold " + (COLOURS["failed"] if failed else COLOURS["device"])
-        self._line(f"{failed} of {calls:,} calls failed.", style)
-        if error:
-            self._line(f"The first one said: {error}")
-        with_it, without = (result.right / result.calls for result in results[:2])
-        self._line(
+        bad = story.failed or story.mixed
+        self.line(
+            f"{story.failed} of {story.calls:,} calls failed.",
+            "bold " + (COLOURS["failed"] if bad else COLOURS["device"]),
+        )
+        if story.error:
+            self.line(f"The first one said: {story.error}")
+        phases = story.phases
+        with_it, without = (result.right / result.calls for result in phases[:2])
+        self.line(
             f"With the gateway {with_it:.1%} of answers were right, without it {without:.1%}."
         )
-        times = [f"{r.took_s:.1f} s after it was {r.mark}" for r in results if r.waited]
-        self._line(f"Asked again {' and '.join(times)}.")
-        self._line(_on_freezing(results))
+        times = [f"{r.took_s:.1f} s after it was {r.mark}" for r in phases if r.waited]
+        self.line(f"Asked again {' and '.join(times)}.")
+        self.line(_on_freezing(phases))
 
     def saved(self, path: str) -> None:
         """The picture was written."""
-        self._line(f"The timeline is in {path}.")
-
-    def _title(self, text: str) -> None:
-        self._console.print()
-        self._line(text, "bold")
-
-    def _line(self, text: str, style: str = "") -> None:
-        self._console.print(Text(f"   {text}", style=style), soft_wrap=True)
+        self.line(f"The timeline is in {path}.")
 
 
 class _Painter:

@@ -1,11 +1,13 @@
-"""`wherever demo`: one model on this device and on a gateway, and what happens when that dies."""
+"""`wherever demo`: one model on a device, a gateway and a box, and all that may happen to it."""
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,9 +18,11 @@ from wherever_edge.cli import FAILED, JsonFlag, Output, run
 if TYPE_CHECKING:
     from wherever._client import Client
     from wherever.cli._demo_gateway import DemoGateway
-    from wherever.cli._demo_modes import Digit, Escalations, Example, ModeResult
+    from wherever.cli._demo_modes import Digit, Escalations, ModeResult
+    from wherever.cli._demo_story import Story
     from wherever.cli._demo_stream import PhaseResult, Stream
     from wherever.cli._demo_view import View
+    from wherever_edge.packages.store import Package
 
 MODEL = "digits"
 # All that could change the figures; the user's own settings are not asked.
@@ -29,6 +33,9 @@ SETTINGS: dict[str, Any] = {
     "deadline_s": 2.0,
     "remote_timeout_s": 2.0,
     "probe_timeout_s": 0.5,
+    "channel": "stable",
+    "cache": False,
+    "nearby": False,
 }
 PICTURES = (".png", ".svg", ".pdf")
 
@@ -42,9 +49,9 @@ def command(
     ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Show what it does: a gateway is started, killed, restarted and frozen under steady calls.
+    """Show what it does, with gateways, boxes and updates that come, go and are tampered with.
 
-    Takes about 15 seconds, and uses nothing but this machine.
+    Takes about half a minute, uses nothing but this machine, and leaves nothing on it.
     """
     if save is not None:
         _check_save(save)
@@ -52,6 +59,7 @@ def command(
 
     from wherever.cli._demo_view import View  # noqa: PLC0415
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that all is tidied up
     view = View(Console(quiet=json, highlight=False))
     data, stream = _demo(view)
     if save is not None:
@@ -62,31 +70,64 @@ def command(
         data["saved"] = str(save)
     if json:
         Output(json=True).emit(data, "")
-    if data["failed_calls"]:
+    if data["failed_calls"] or data["mixed_answers"]:
         sys.exit(FAILED)
 
 
 def _demo(view: View) -> tuple[dict[str, Any], Stream]:
-    from wherever._client import Client  # noqa: PLC0415
-    from wherever.cli._demo_gateway import DemoGateway  # noqa: PLC0415
     from wherever.cli._demo_modes import held_out_digits  # noqa: PLC0415
 
     digits = held_out_digits()
-    with DemoGateway() as gateway:
+    # what a process that is being ended still writes is no reason to fail
+    with TemporaryDirectory(prefix="wherever-demo-", ignore_cleanup_errors=True) as directory:
+        root = Path(directory)
+        settings = {**SETTINGS, "home": root / "device"}
+        story, package, stream = _with_gateway(view, digits, root, settings)
+        _with_box_and_updates(view, story, digits, root, settings, package)
+    view.closing(story)
+    return story.to_dict(), stream
+
+
+def _with_gateway(
+    view: View, digits: Sequence[Digit], root: Path, settings: dict[str, Any]
+) -> tuple[Story, Package, Stream]:
+    from wherever._client import Client  # noqa: PLC0415
+    from wherever.cli._demo_gateway import DemoGateway  # noqa: PLC0415
+    from wherever.cli._demo_story import Story  # noqa: PLC0415
+
+    with DemoGateway(root / "gateway") as gateway:
         with view.waiting("starting a gateway on this machine ..."):
             gateway.start()
             gateway.wait_ready()
-        with Client([gateway.address], **SETTINGS) as client:
-            view.opening(client.store.get(MODEL), len(digits), gateway.address, gateway.pids[-1])
+        with Client([gateway.address], **settings) as client:
+            package = client.store.get(MODEL)
+            view.opening(package, len(digits), gateway.address, gateway.pids[-1])
             modes, escalations = _measure_modes(view, client, digits)
             stream, phases = _stream(view, client, digits, gateway)
     example = escalations.example
     view.example(example, None if example is None else digits[example.position].ink)
-    data = _figures(len(digits), modes, phases, example)
-    data["measured"]["gateway_pids"] = gateway.pids
-    error = next((result.error for result in modes if result.error), stream.error)
-    view.closing(data["measured"]["calls"], data["failed_calls"], error, phases)
-    return data, stream
+    story = Story(MODEL, len(digits), modes, phases, stream.error, example, gateway.pids)
+    return story, package, stream
+
+
+def _with_box_and_updates(
+    view: View,
+    story: Story,
+    digits: Sequence[Digit],
+    root: Path,
+    settings: dict[str, Any],
+    package: Package,
+) -> None:
+    from wherever.cli._demo_box import show_box  # noqa: PLC0415
+    from wherever.cli._demo_convert import show_conversion  # noqa: PLC0415
+    from wherever.cli._demo_update import next_minor, show_updates  # noqa: PLC0415
+
+    story.box = show_box(view, digits, root, settings, MODEL)
+    alone = {**settings, "mode": "only_on_device"}
+    version = next_minor(package.version)
+    story.conversion = show_conversion(view, digits, root, alone, package, version)
+    made = story.conversion.package if story.conversion else None
+    story.updates = show_updates(view, digits, root, alone, package, made)
 
 
 def _measure_modes(
@@ -122,26 +163,6 @@ def _stream(
             results.append(result)
     view.streamed(stream.recording, results)
     return stream, results
-
-
-def _figures(
-    digits: int,
-    modes: Sequence[ModeResult],
-    phases: Sequence[PhaseResult],
-    example: Example | None,
-) -> dict[str, Any]:
-    """Everything as plain data; only what is `measured` differs from run to run."""
-    failed = sum(mode.failed for mode in modes) + sum(phase.failed for phase in phases)
-    calls = sum(len(mode.answers) for mode in modes) + sum(phase.calls for phase in phases)
-    return {
-        "model": MODEL,
-        "digits": digits,
-        "failed_calls": failed,
-        "modes": [result.to_dict() for result in modes],
-        "phases": [result.to_dict() for result in phases],
-        "example": None if example is None else example.to_dict(),
-        "measured": {"calls": calls},
-    }
 
 
 def _check_save(path: Path) -> None:

@@ -1,0 +1,81 @@
+"""Everything that the demo measured, as plain data. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wherever.cli._demo_box import BoxResult
+    from wherever.cli._demo_convert import Conversion
+    from wherever.cli._demo_modes import Example, ModeResult
+    from wherever.cli._demo_stream import PhaseResult
+    from wherever.cli._demo_update import UpdateResult
+
+
+@dataclass(slots=True)
+class Story:
+    """What came of each act.
+
+    Attributes:
+        digits: how many digits there are.
+        stream_error: what the first failed call of the stream said.
+        box: None before that act; `updates` too.
+        conversion: None also when what conversion needs is not installed.
+    """
+
+    model: str
+    digits: int
+    modes: Sequence[ModeResult]
+    phases: Sequence[PhaseResult]
+    stream_error: str
+    example: Example | None
+    gateway_pids: Sequence[int]
+    box: BoxResult | None = None
+    conversion: Conversion | None = None
+    updates: UpdateResult | None = None
+
+    @property
+    def failed(self) -> int:
+        """How many calls got no answer, in all acts."""
+        acts = [*self.modes, *self.phases, *(self.box.phases if self.box else ())]
+        return sum(act.failed for act in acts) + (self.updates.failed if self.updates else 0)
+
+    @property
+    def calls(self) -> int:
+        """How many calls there were, in all acts."""
+        asked = sum(len(mode.answers) for mode in self.modes)
+        phases = [*self.phases, *(self.box.phases if self.box else ())]
+        asked += sum(phase.calls for phase in phases)
+        asked += self.conversion.calls if self.conversion else 0
+        return asked + (self.updates.calls if self.updates else 0)
+
+    @property
+    def mixed(self) -> int:
+        """How many answers were not of the version that their receipt names."""
+        return self.updates.mixed if self.updates else 0
+
+    @property
+    def error(self) -> str:
+        """What the first failed call said; "" when none failed."""
+        said = [mode.error for mode in self.modes] + [self.stream_error]
+        said += [phase.error for phase in self.box.phases] if self.box else []
+        said += [self.updates.error] if self.updates else []
+        return next(filter(None, said), "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain data; only what is `measured` differs from run to run."""
+        return {
+            "model": self.model,
+            "digits": self.digits,
+            "failed_calls": self.failed,
+            "mixed_answers": self.mixed,
+            "modes": [result.to_dict() for result in self.modes],
+            "phases": [result.to_dict() for result in self.phases],
+            "example": None if self.example is None else self.example.to_dict(),
+            "box": None if self.box is None else self.box.to_dict(),
+            "conversion": None if self.conversion is None else self.conversion.to_dict(),
+            "updates": None if self.updates is None else self.updates.to_dict(),
+            "measured": {"calls": self.calls, "gateway_pids": [*self.gateway_pids]},
+        }
