@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wherever_edge.cli import FAILED, JsonFlag, printable, run
-from wherever_gateway.homes import HomeOption, home_or_default
+from wherever_edge.configured import HomeOption, home_or_configured
 
 if TYPE_CHECKING:
     from wherever_gateway.gateway import Gateway
@@ -95,9 +95,9 @@ def gateway(
         workers=threads,
         max_waiting=max_waiting,
         grace_s=grace_s,
-        home=home_or_default(home),
+        home=home_or_configured(home),
         security=SecurityOptions(
-            directory=home_or_default(home) / "keys",
+            directory=home_or_configured(home) / "keys",
             tls=tls,
             keys=keys,
             insecure=insecure,

@@ -10,7 +10,7 @@ import typer
 
 from wherever_contracts.errors import SettingsError
 from wherever_edge.cli import JsonFlag, Output, printable, run
-from wherever_gateway.homes import HomeOption, home_or_default
+from wherever_edge.configured import HomeOption, home_or_configured
 
 if TYPE_CHECKING:
     from wherever_edge.oip.keys import KeyInfo, KeyStore
@@ -53,7 +53,7 @@ def keys(
     """
     from wherever_edge.oip.keys import KeyStore  # noqa: PLC0415 (not for --help)
 
-    store = KeyStore(home_or_default(home) / "keys")
+    store = KeyStore(home_or_configured(home) / "keys")
     output = Output(json=json)
     if action is Action.LIST:
         _list(store, output)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from platformdirs import user_config_path, user_data_path
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
@@ -25,8 +24,7 @@ from pydantic_settings import (
 
 from wherever_contracts.errors import SettingsError
 from wherever_contracts.places import Boundary, Mode
-
-SETTINGS_FILE = "wherever.toml"
+from wherever_edge.configured import default_home, settings_files
 
 
 def _listed(value: object) -> object:
@@ -63,7 +61,7 @@ class Settings(BaseSettings):
     packages: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_listed)] = ()
     """Directories that are model packages or hold some; they win over those that came along."""
 
-    home: Path = Field(default_factory=lambda: user_data_path("wherever", appauthor=False))
+    home: Path = Field(default_factory=default_home)
     """Where wherever keeps its state."""
 
     mode: Mode = "auto"
@@ -118,8 +116,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Keyword, environment, `./wherever.toml`, the user's `wherever.toml`."""
-        files = (Path(SETTINGS_FILE), user_config_path("wherever", appauthor=False) / SETTINGS_FILE)
-        tomls = tuple(TomlConfigSettingsSource(settings_cls, path) for path in files)
+        tomls = tuple(TomlConfigSettingsSource(settings_cls, path) for path in settings_files())
         return (init_settings, env_settings, *tomls)
 
 

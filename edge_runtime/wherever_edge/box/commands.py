@@ -15,6 +15,12 @@ import typer
 
 from wherever_contracts.errors import PairingError, SettingsError
 from wherever_edge.cli import FAILED, JsonFlag, Output, error_data, printable, run
+from wherever_edge.configured import (
+    HomeOption,
+    InterfaceOption,
+    configured,
+    home_or_configured,
+)
 
 if TYPE_CHECKING:
     from wherever_edge.box.codes import Code
@@ -28,12 +34,6 @@ NOT_FOUND = (
     "not), and that no firewall keeps UDP port 5353 closed on either side"
 )
 
-HomeOption = Annotated[
-    Path | None, typer.Option("--home", envvar="WHEREVER_HOME", help="Where state is kept.")
-]
-InterfaceOption = Annotated[
-    str, typer.Option("--interface", help="Only this network interface (name or address).")
-]
 TimeoutOption = Annotated[
     float, typer.Option("--timeout-s", min=0.1, help="How long to listen for boxes.")
 ]
@@ -55,7 +55,7 @@ def serve(
     name: Annotated[
         str, typer.Option("--name", help="What to call this box; by default the machine's name.")
     ] = "",
-    interface: InterfaceOption = "",
+    interface: InterfaceOption = None,
     advertise: Annotated[
         bool, typer.Option("--advertise/--no-advertise", help="Tell the network by mDNS.")
     ] = True,
@@ -69,12 +69,12 @@ def serve(
 
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     options = BoxOptions(
-        home=home or _default_home(),
+        home=home_or_configured(home),
         name=_checked(name) or name_from(socket.gethostname()),
         packages=tuple(packages or ()),
         address=host,
         port=port,
-        interface=interface,
+        interface=_interface(interface),
         advertise=advertise,
     )
     done = run_box(
@@ -101,7 +101,7 @@ def devices(
     from wherever_edge.box.pairing import keys_directory  # noqa: PLC0415 (protobuf: 30 ms)
     from wherever_edge.oip.keys import KeyStore  # noqa: PLC0415
 
-    store = KeyStore(keys_directory(home or _default_home()))
+    store = KeyStore(keys_directory(home_or_configured(home)))
     output = Output(json=json)
     if revoke:
         gone = store.revoke(revoke)
@@ -119,7 +119,7 @@ def devices(
 def discover(
     *,
     timeout_s: TimeoutOption = 2.0,
-    interface: InterfaceOption = "",
+    interface: InterfaceOption = None,
     home: HomeOption = None,
     json: JsonFlag = False,
 ) -> None:
@@ -127,8 +127,10 @@ def discover(
     from wherever_edge.box.finding import find, judge  # noqa: PLC0415 (zeroconf, 77 ms)
     from wherever_edge.box.pins import Pins  # noqa: PLC0415
 
-    pins = Pins.load(home or _default_home())
-    sightings = find(timeout_s, interface=interface, paired=[box.id for box in pins.boxes])
+    pins = Pins.load(home_or_configured(home))
+    sightings = find(
+        timeout_s, interface=_interface(interface), paired=[box.id for box in pins.boxes]
+    )
     found = [judge(sighting.advert, pins.boxes) for sighting in sightings]
     Output(json=json).emit({"boxes": [each.to_dict() for each in found]}, lambda: _listed(found))
 
@@ -145,7 +147,7 @@ def pair(
     listed: Annotated[bool, typer.Option("--list", help="List the paired boxes.")] = False,
     forget: Annotated[str, typer.Option("--forget", help="Drop a paired box, by name.")] = "",
     timeout_s: TimeoutOption = 5.0,
-    interface: InterfaceOption = "",
+    interface: InterfaceOption = None,
     home: HomeOption = None,
     json: JsonFlag = False,
 ) -> None:
@@ -153,7 +155,7 @@ def pair(
     from wherever_edge.box.pins import Pins  # noqa: PLC0415 (with what follows: 100 ms)
 
     output = Output(json=json)
-    pins = Pins.load(home or _default_home())
+    pins = Pins.load(home_or_configured(home))
     if listed:
         rows = [_public(each) for each in pins.boxes]
         output.emit({"boxes": rows}, _paired_text(pins.boxes))
@@ -163,7 +165,7 @@ def pair(
     elif not box:
         raise SettingsError("name a box to pair with; `wherever discover` lists them")
     else:
-        paired = _pair(pins, box, code or _asked_for(), timeout_s, interface)
+        paired = _pair(pins, box, code or _asked_for(), timeout_s, _interface(interface))
         output.emit({"paired": _public(paired)}, f"paired with {paired.name} at {paired.address}")
 
 
@@ -275,10 +277,8 @@ def _public(box: PinnedBox) -> dict[str, str]:
     return {"name": box.name, "id": box.id, "address": box.address}
 
 
-def _default_home() -> Path:
-    from platformdirs import user_data_path  # noqa: PLC0415
-
-    return user_data_path("wherever", appauthor=False)
+def _interface(given: str | None) -> str:
+    return given or configured("interface") or ""
 
 
 def _warn(text: str) -> None:

@@ -16,6 +16,7 @@ import typer
 from wherever_contracts.errors import UpdateError
 from wherever_contracts.places import Place
 from wherever_edge.cli import FAILED, JsonFlag, Output, error_data, printable, progress, run
+from wherever_edge.configured import HomeOption, configured, home_or_configured
 
 if TYPE_CHECKING:
     from wherever_edge.downloads import Progress
@@ -65,25 +66,23 @@ def update(
     place: Annotated[
         str, typer.Option(help="What this machine is to its callers: device, nearby or cloud.")
     ] = "device",
-    home: Annotated[
-        Path | None, typer.Option(envvar="WHEREVER_HOME", help="Where wherever keeps its state.")
-    ] = None,
+    home: HomeOption = None,
     json: JsonFlag = False,
 ) -> None:
     """Bring signed models up to date; what serves goes on serving until the next one passed."""
     from wherever_edge.updates.agent import UpdateAgent  # noqa: PLC0415 (pydantic: 40 ms)
 
-    where = home or _default_home()
+    where = home_or_configured(home)
     output = Output(json=json)
     if status:
         _show_status(where, output)
         return
     agent = UpdateAgent(
         where,
-        registry,
+        registry or configured("registry"),
         root=root.read_bytes() if root else None,
         root_sha256=root_sha256,
-        channel=_channel(channel),
+        channel=_channel(channel or configured("channel")),
         distance=_place(place),
     )
     if rollback is not None:
@@ -191,9 +190,3 @@ def _place(word: str) -> Place:
     if word not in get_args(Place):
         raise typer.BadParameter(f"{word!r} is none of {', '.join(get_args(Place))}")
     return cast("Place", word)
-
-
-def _default_home() -> Path:
-    from platformdirs import user_data_path  # noqa: PLC0415
-
-    return user_data_path("wherever", appauthor=False)

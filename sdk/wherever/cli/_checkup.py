@@ -14,14 +14,13 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
-from platformdirs import user_config_path
-
 from wherever._access import box_targets, gateway_targets
-from wherever._settings import SETTINGS_FILE, Settings
+from wherever._settings import Settings
 from wherever_contracts.errors import WhereverError
 from wherever_devices.machine import default_threads, probe
 from wherever_edge import plugins
 from wherever_edge.builtin import digits_test_split
+from wherever_edge.configured import settings_files
 from wherever_edge.engines.installed import GROUP
 from wherever_edge.host import LoadedVariant, LocalHost
 from wherever_edge.inputs import InputChecker
@@ -183,11 +182,6 @@ def _reached(
             text = f"{found.address} does not serve {', '.join(found.lacks)}: calls stay here"
             mend = "give it the packages: wherever gateway --packages DIR"
             yield Finding("gateways", "warn", text, mend)
-
-
-def settings_files() -> tuple[Path, ...]:
-    """Where settings are read from, the winner first."""
-    return Path(SETTINGS_FILE), user_config_path("wherever", appauthor=False) / SETTINGS_FILE
 
 
 def _extra(extra: str, modules: Mapping[str, str]) -> Finding:

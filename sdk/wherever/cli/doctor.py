@@ -54,6 +54,7 @@ def _findings(
     from wherever._access import open_store  # noqa: PLC0415 (pydantic)
     from wherever._settings import Settings, load_settings  # noqa: PLC0415 (pydantic)
     from wherever.cli import _checkup  # noqa: PLC0415
+    from wherever_edge.configured import settings_files  # noqa: PLC0415
 
     yield from _checkup.look_at_machine()
     yield from _checkup.look_at_installation()
@@ -62,7 +63,7 @@ def _findings(
     try:
         settings = load_settings(**given)
     except SettingsError as error:
-        mend = f"correct it: the environment, or {' or '.join(map(str, _checkup.settings_files()))}"
+        mend = f"correct it: the environment, or {' or '.join(map(str, settings_files()))}"
         yield _checkup.Finding("settings", "fail", str(error), mend)
         settings = Settings.model_construct()
     else:
