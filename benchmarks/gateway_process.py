@@ -8,28 +8,30 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 
 class Gateway:
     """`wherever gateway` on loopback; keeps its port when it is started again."""
 
-    def __init__(self, arguments: Sequence[str] = ()) -> None:
-        self._arguments = tuple(arguments)
+    def __init__(self, arguments: Sequence[str] = (), *, http: bool = False) -> None:
+        self._arguments = (*arguments, *(() if http else ("--no-http",)))
+        self.ready: dict[str, Any] = {}
         self._port = "0"
         self._process: subprocess.Popen[str] | None = None
         self.address = ""
 
     def start(self) -> None:
         """Start it, and wait until it says that it is ready."""
-        command = [sys.executable, "-m", "wherever", "gateway", "--json", "--no-http"]
+        command = [sys.executable, "-m", "wherever", "gateway", "--json"]
         self._process = subprocess.Popen(
             [*command, "--grpc-port", self._port, *self._arguments],
             stdout=subprocess.PIPE,
             text=True,
         )
         assert self._process.stdout is not None
-        self.address = json.loads(self._process.stdout.readline())["grpc"]
+        self.ready = json.loads(self._process.stdout.readline())
+        self.address = self.ready["grpc"]
         self._port = self.address.rpartition(":")[2]
 
     def signal(self, number: int) -> None:

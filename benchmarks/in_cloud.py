@@ -28,7 +28,7 @@ SIZES = ((12, 60, 100, 1.5), (150_528, 40, 15, 1.4))
 def rows() -> list[Row]:
     """`only_in_cloud` on a model that gives back what it gets, and an echo of bytes."""
     with tempfile.TemporaryDirectory() as directory, _echo_server() as bare:
-        package = _echo_package(Path(directory) / "echo")
+        package = echo_package(Path(directory) / "echo")
         with Gateway(["--packages", str(package.root)]) as gateway:
             client = wherever.Client(gateways=[gateway.address], packages=[package.root])
             with client, grpc.insecure_channel(bare, options=_OPTIONS) as channel:
@@ -63,7 +63,8 @@ def _row(
     )
 
 
-def _echo_package(root: Path) -> Package:
+def echo_package(root: Path) -> Package:
+    """A model that gives back what it gets."""
     graph = helper.make_graph(
         [helper.make_node("Identity", ["x"], ["y"])],
         "echo",

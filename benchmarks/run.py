@@ -11,15 +11,19 @@ from importlib.metadata import version
 from pathlib import Path
 
 import in_cloud
+import kept
 import on_device
 import quality
 import start_up
+import transports
 from harness import Row, table
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "start-up": start_up.rows,
     "on-device": on_device.rows,
     "in-cloud": in_cloud.rows,
+    "transports": transports.rows,
+    "kept": kept.rows,
     "quality": quality.rows,
 }
 HEAD = """# Measured
