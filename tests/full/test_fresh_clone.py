@@ -34,6 +34,7 @@ def test_make_demo_sets_up_everything_and_runs(clone):
     done = in_clean_environment(["make", "demo"], clone)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "only_on_device" in done.stdout
+    assert "left out" not in done.stdout, "what conversion needs is installed as well"
 
 
 def test_make_test_sets_up_everything_and_passes(clone):

@@ -30,10 +30,22 @@ from wherever_edge.packages.store import Store
 DEMO = [sys.executable, "-m", "wherever", "demo"]
 # The same without most of the second act, for those who look at later ones.
 WITHOUT_STREAM = """
+import sys
+import wherever.cli._demo_box as box
 import wherever.cli._demo_stream as stream
+box.NAME = sys.argv[1]
 stream.PHASES = stream.PHASES[:1]
 from wherever.cli import main
 main(["demo"])
+"""
+# Settings of a user's, which are not the demo's.
+SETTINGS = """
+proxy = "http://127.0.0.1:9"
+interface = "192.0.2.1"
+registry = "http://127.0.0.1:9"
+channel = "canary"
+home = "elsewhere"
+mode = "only_in_cloud"
 """
 WITHIN_S = 60
 COUNTED = ["gateway up", "killed", "back", "frozen", "back again"]
@@ -44,12 +56,13 @@ ALL = ["gateway up", "killed", "restarting", "back", "frozen", "waking", "back a
 def runs(tmp_path_factory):
     """Two runs at the same time: what one shows on a terminal, and the figures of the other."""
     folder = tmp_path_factory.mktemp("json")
+    (folder / "wherever.toml").write_text(SETTINGS)
     with started([*DEMO, "--json", "--save", "timeline.png"], folder) as process:
         text = on_a_terminal(tmp_path_factory.mktemp("terminal"))
         printed, errors = process.communicate(timeout=WITHIN_S)
     assert process.returncode == 0, printed + errors
     assert errors == ""
-    assert [path.name for path in folder.iterdir()] == ["timeline.png"]
+    assert {path.name for path in folder.iterdir()} == {"timeline.png", "wherever.toml"}
     return text, {**json.loads(printed), "folder": folder}
 
 
@@ -291,7 +304,7 @@ def test_the_gateway_ends_with_a_demo_that_is_ended(number, code, tmp_path):
 )
 def test_a_demo_that_is_ended_leaves_neither_box_nor_files(number, line, tmp_path):
     addresses = []
-    with started([sys.executable, "-c", WITHOUT_STREAM], tmp_path) as process:
+    with started([sys.executable, "-c", WITHOUT_STREAM, "demo-box"], tmp_path) as process:
         for shown_line in process.stdout:
             addresses += re.findall(r" (?:at|http://) ?(127\.0\.0\.1:[0-9]+)", shown_line)
             if line in shown_line:
@@ -302,6 +315,15 @@ def test_a_demo_that_is_ended_leaves_neither_box_nor_files(number, line, tmp_pat
     assert len(addresses) >= 2
     for address in addresses:
         wait_until_gone(address)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_act_that_fails_ends_the_demo_with_a_sentence(tmp_path):
+    with started([sys.executable, "-c", WITHOUT_STREAM, "no such name"], tmp_path) as process:
+        _, errors = process.communicate(timeout=WITHIN_S)
+    assert process.returncode == 1
+    sentence = r"error: the demo's box ended with exit code 1: 'no such name' is no name .*\n"
+    assert re.fullmatch(sentence, errors)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -335,7 +357,7 @@ def test_a_gateway_that_cannot_start_says_why(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken, DemoGateway(tmp_path) as gateway:
         gateway.address = f"127.0.0.1:{taken.getsockname()[1]}"
         gateway.start()
-        with pytest.raises(WhereverError, match=r"gateway ended with exit code 1: .+"):
+        with pytest.raises(WhereverError, match=r"gateway ended with exit code 1: .*in use"):
             gateway.wait_ready()
 
 

@@ -107,7 +107,7 @@ def show_box(
     view.title("4  a box appears on the network, is paired, and is lost")
     with DemoServer("box", root / "box") as server:
         with view.waiting("starting a box on this machine ..."):
-            server.launch("serve", "--port", "0", "--name", NAME)
+            server.launch("serve", "--port", "0", "--name", NAME, "--interface", LOOPBACK)
             server.wait_ready()
         view.did("serve", f"{NAME} is process {server.pids[-1]}, and shows a pairing code")
         found_s = _discover(view, server.said)

@@ -25,9 +25,9 @@ _LOOK_EVERY_S = 0.02
 
 
 class Heard(NamedTuple):
-    """One answer: of which digit, by what, and when."""
+    """One answer: about which digit, what, by what, and when."""
 
-    index: int
+    digit: int
     value: str
     ran: Ran
     at_s: float
@@ -63,6 +63,35 @@ class VersionResult:
             "accuracy": self.right / self.digits,
             "measured": {"calls": self.calls},
         }
+
+
+def version_result(
+    version: str, heard: Sequence[Heard], alone: Sequence[str], truths: Sequence[str]
+) -> VersionResult:
+    """What one version answered among others.
+
+    Args:
+        version: one that answered.
+        heard: all answers, in their order.
+        alone: what the version answers for each digit when it is asked alone; empty when there is
+            no such version, so that all its answers are wrong ones.
+        truths: what each digit is.
+    """
+    own = [each for each in heard if each.ran.version == version]
+    first = heard.index(own[0])
+    late = sum(each.ran.version == version for each in heard[first + len(own) :])
+    wrong = sum(not alone or each.value != alone[each.digit] for each in own)
+    other = sum(each.ran != own[0].ran for each in own)
+    told = {each.digit: each.value == truths[each.digit] for each in own}
+    return VersionResult(
+        version,
+        own[0].ran.trust,
+        own[0].ran.variant,
+        calls=len(own),
+        mixed=late + wrong + other,
+        digits=len(told),
+        right=sum(told.values()),
+    )
 
 
 class Caller:
@@ -147,31 +176,15 @@ class Caller:
         alone: dict[str, list[str]] = {}
         for root in (self._package.root, *later):
             alone |= self._alone(root)
-        return [self._result(version, heard, alone.get(version, [])) for version in order]
-
-    def _result(self, version: str, heard: Sequence[Heard], alone: Sequence[str]) -> VersionResult:
-        own = [each for each in heard if each.ran.version == version]
-        last = next(n for n, each in enumerate(heard) if each is own[0]) + len(own)
-        strays = sum(each.ran.version == version for each in heard[last:])
-        wrong = sum(not alone or each.value != alone[each.index] for each in own)
-        others = len({each.ran for each in own}) - 1
-        told = {each.index: each.value == self._digits[each.index].truth for each in own}
-        ran = own[0].ran
-        return VersionResult(
-            version,
-            ran.trust,
-            ran.variant,
-            calls=len(own),
-            mixed=strays + wrong + others,
-            digits=len(told),
-            right=sum(told.values()),
-        )
+        truths = [digit.truth for digit in self._digits]
+        return [version_result(each, heard, alone.get(each, ()), truths) for each in order]
 
     def _alone(self, root: Path) -> dict[str, list[str]]:
         """Version of a package -> what it answers for every digit."""
         from wherever._client import Client  # noqa: PLC0415 (the client comes with the demo)
 
-        with Client([], **{**self._settings, "packages": (root,)}) as client:
+        settings: dict[str, Any] = {**self._settings, "packages": (root,)}
+        with Client([], **settings) as client:
             model = client.model(self._package.name)
             return {model.version: [str(model(digit.ink).value) for digit in self._digits]}
 

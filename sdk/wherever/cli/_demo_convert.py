@@ -129,7 +129,8 @@ def _save(digits: Sequence[Digit], path: Path, *, blank: bool) -> Path:
 def _right(made: Path, digits: Sequence[Digit], settings: dict[str, Any], model: str) -> int:
     from wherever._client import Client  # noqa: PLC0415 (the client comes with the demo)
 
-    with Client([], **{**settings, "packages": (made,)}) as client:
+    options: dict[str, Any] = {**settings, "packages": (made,)}
+    with Client([], **options) as client:
         handle = client.model(model)
         return sum(
             handle(digit.ink, mode="only_on_device").value == digit.truth for digit in digits

@@ -8,6 +8,9 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import deque
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -17,6 +20,8 @@ from wherever_contracts.errors import WhereverError
 
 READY_WITHIN_S = 20.0
 DONE_WITHIN_S = 30.0
+
+_LAST_LINES = 50
 
 
 class Reply(NamedTuple):
@@ -84,7 +89,31 @@ def environment(home: Path) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.upper().startswith("WHEREVER_") and name.upper() != "NO_PROXY"
     }
-    return {**kept, "WHEREVER_HOME": str(home), "NO_PROXY": "*", "no_proxy": "*"}
+    here = str(home)
+    return {
+        **kept,
+        "WHEREVER_HOME": here,
+        "XDG_CONFIG_HOME": here,
+        "NO_PROXY": "*",
+        "no_proxy": "*",
+    }
+
+
+@contextmanager
+def apart(root: Path) -> Generator[None]:
+    """Keep this process, too, from the user's settings: environment and files."""
+    before = dict(os.environ)
+    try:
+        _replace_environment(environment(root))
+        with chdir(root):
+            yield
+    finally:
+        _replace_environment(before)
+
+
+def _replace_environment(values: Mapping[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(values)
 
 
 class DemoServer:
@@ -204,7 +233,7 @@ class _Listener(threading.Thread):
     Attributes:
         ready: set once it serves.
         said: what that line says.
-        words: its last line, ready to be appended to a message.
+        words: its last words, ready to be appended to a message.
     """
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
@@ -212,8 +241,13 @@ class _Listener(threading.Thread):
         self._lines = process.stdout
         self.ready = threading.Event()
         self.said: dict[str, Any] = {}
-        self.words = ""
+        self._said_last: deque[str] = deque(maxlen=_LAST_LINES)
         self.start()
+
+    @property
+    def words(self) -> str:
+        said = last_words(list(self._said_last))
+        return f": {said}" if said else ""
 
     def run(self) -> None:
         """Read until the process has ended."""
@@ -224,7 +258,16 @@ class _Listener(threading.Thread):
                 self.said = said
                 self.ready.set()
             elif text:
-                self.words = f": {text}"
+                self._said_last.append(text)
+
+
+def last_words(lines: Sequence[str]) -> str:
+    """What a command said at last: the message of an error in JSON, or else its last line."""
+    text = "\n".join(lines)
+    try:
+        return str(json.loads(text[text.index("{\n") :])["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return lines[-1] if lines else ""
 
 
 def _ready(line: str) -> dict[str, Any]:

@@ -39,17 +39,19 @@ class Story:
     @property
     def failed(self) -> int:
         """How many calls got no answer, in all acts."""
-        acts = [*self.modes, *self.phases, *(self.box.phases if self.box else ())]
-        return sum(act.failed for act in acts) + (self.updates.failed if self.updates else 0)
+        failed = sum(mode.failed for mode in self.modes)
+        failed += sum(phase.failed for phase in self.phases)
+        failed += sum(phase.failed for phase in self.box.phases) if self.box else 0
+        return failed + (self.updates.failed if self.updates else 0)
 
     @property
     def calls(self) -> int:
         """How many calls there were, in all acts."""
-        asked = sum(len(mode.answers) for mode in self.modes)
-        phases = [*self.phases, *(self.box.phases if self.box else ())]
-        asked += sum(phase.calls for phase in phases)
-        asked += self.conversion.calls if self.conversion else 0
-        return asked + (self.updates.calls if self.updates else 0)
+        calls = sum(len(mode.answers) for mode in self.modes)
+        calls += sum(phase.calls for phase in self.phases)
+        calls += sum(phase.calls for phase in self.box.phases) if self.box else 0
+        calls += self.conversion.calls if self.conversion else 0
+        return calls + (self.updates.calls if self.updates else 0)
 
     @property
     def mixed(self) -> int:

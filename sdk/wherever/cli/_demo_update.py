@@ -140,7 +140,7 @@ class _Device(NamedTuple):
     def update(self) -> dict[str, Any]:
         """What `wherever update` says of the model."""
         trust = ("--registry", self.url, "--root-sha256", self.root_sha256)
-        said = attempt(self.home, "update", self.model, *trust)
+        said = attempt(self.home, "update", self.model, *trust, "--channel", "stable")
         if not said.data.get("models"):
             raise WhereverError(f"`wherever update` failed: {said.error.get('message')}")
         model: dict[str, Any] = said.data["models"][0]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -76,16 +77,23 @@ def command(
 
 def _demo(view: View) -> tuple[dict[str, Any], Stream]:
     from wherever.cli._demo_modes import held_out_digits  # noqa: PLC0415
+    from wherever.cli._demo_process import apart  # noqa: PLC0415
 
     digits = held_out_digits()
-    # what a process that is being ended still writes is no reason to fail
-    with TemporaryDirectory(prefix="wherever-demo-", ignore_cleanup_errors=True) as directory:
-        root = Path(directory)
+    with _scratch() as root, apart(root):
         settings = {**SETTINGS, "home": root / "device"}
         story, package, stream = _with_gateway(view, digits, root, settings)
         _with_box_and_updates(view, story, digits, root, settings, package)
     view.closing(story)
     return story.to_dict(), stream
+
+
+@contextmanager
+def _scratch() -> Generator[Path]:
+    """A directory for everything that the demo writes."""
+    # what a process that is being ended still writes is no reason to fail
+    with TemporaryDirectory(prefix="wherever-demo-", ignore_cleanup_errors=True) as directory:
+        yield Path(directory).resolve()
 
 
 def _with_gateway(
