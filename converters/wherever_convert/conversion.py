@@ -19,7 +19,7 @@ from wherever_convert.frameworks import versions
 from wherever_convert.judges import Judge, judge_for, measuring_options
 from wherever_convert.measuring import Measured, engine_inputs, measure, rows_are_independent
 from wherever_convert.quantizing import METHODS, NOTHING, Method, quantized
-from wherever_convert.report import ConversionReport, Row
+from wherever_convert.report import ConversionReport, Row, doubts
 from wherever_convert.running import open_onnx
 from wherever_convert.samples import SampleOptions, read_samples
 from wherever_convert.samples.sample import Samples
@@ -230,6 +230,7 @@ class _Conversion:
         self, rows: list[Row], left_out: dict[str, str], golden: list[Any]
     ) -> ConversionReport:
         asked, draft = self.asked, self.draft
+        warnings = doubts(rows, len(draft.design.signature["value"].get("labels", ())))
         if not asked.wants("float32"):
             draft.drop(asked.variant_id("float32"))
             rows = [row for row in rows if row.precision != "float32"]
@@ -250,6 +251,7 @@ class _Conversion:
             skipped=self.data.left_out,
             pipeline=draft.design.pipeline,
             source=dict(self.model.facts),
+            warnings=warnings,
         )
 
     def _provenance(self, rows: Sequence[Row]) -> dict[str, Any]:
@@ -334,7 +336,9 @@ def _refuse_drop(rows: Sequence[Row], max_drop: float | None) -> None:
 
 def _checked_drop(max_drop: float | None) -> float | None:
     if max_drop is not None and not 0 <= max_drop <= 1:
-        raise ConversionError(f"max_drop must be from 0 to 1, not {max_drop}")
+        raise ConversionError(
+            f"max_drop must be from 0 to 1, not {max_drop}; 0.01, or 1% on the shell, is one point"
+        )
     return max_drop
 
 

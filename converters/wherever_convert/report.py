@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from wherever_convert.samples.sample import Damaged
+
+# Few samples say little, and of two classes a weak model has not much more than half right.
+_FEWEST_FOR_DOUBT = 12
+_LEAST_OVER_CHANCE = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,7 @@ class ConversionReport:
         skipped: how many were not looked at, as there are so many.
         pipeline: the steps before and after the engine.
         source: where the model came from.
+        warnings: what is odd about the figures, and what to look at.
     """
 
     package: Path
@@ -70,6 +76,7 @@ class ConversionReport:
     skipped: int
     pipeline: dict[str, Any]
     source: dict[str, Any] = field(default_factory=dict[str, Any])
+    warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain data."""
@@ -83,6 +90,7 @@ class ConversionReport:
         lines = [f"{self.name} {self.version}: {self.package}", ""]
         lines += _table(self.rows)
         lines += [f"no {each} variant: {why}" for each, why in self.left_out.items()]
+        lines += [f"warning: {each}" for each in self.warnings]
         lines += ["", self._samples_line()]
         lines += [f"left out {each.name}: {each.reason}" for each in self.damaged[:10]]
         lines += [_step_line(side, step) for side in ("pre", "post") for step in self._steps(side)]
@@ -103,6 +111,29 @@ class ConversionReport:
         if self.damaged:
             parts.append(f"{len(self.damaged)} damaged")
         return "; ".join(parts)
+
+
+def doubts(rows: Sequence[Row], classes: int) -> tuple[str, ...]:
+    """What is odd about the float variant's accuracy, so that a person looks at the samples.
+
+    Args:
+        rows: of every variant that was measured.
+        classes: how many labels the model has; 0 when it has none.
+    """
+    return tuple(
+        f"{row.variant} is right on {row.value:.1%} of {row.n} samples, which is near chance for "
+        f"{classes} classes: are the samples prepared as the model was trained (see --scale, "
+        f"--mean, --std), and the labels in its order (--labels)?"
+        for row in rows
+        if row.precision == "float32" and _is_near_chance(row, classes)
+    )
+
+
+def _is_near_chance(row: Row, classes: int) -> bool:
+    if row.metric != "top-1" or row.n < _FEWEST_FOR_DOUBT or classes < 2:
+        return False
+    chance = 1 / classes
+    return row.value < min(2 * chance, chance + _LEAST_OVER_CHANCE)
 
 
 _HEADS = ("variant", "bytes", "metric", "value", "drop", "agrees", "engine ms")
