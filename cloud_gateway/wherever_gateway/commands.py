@@ -119,7 +119,7 @@ def _http_port(wanted: int | None, *, http: bool) -> int | None:
     Raises:
         MissingExtraError: a port was asked for, and what serves HTTP is not installed.
     """
-    from wherever_contracts.errors import missing_extra  # noqa: PLC0415
+    from wherever_contracts.errors import MissingExtraError, missing_extra  # noqa: PLC0415
     from wherever_gateway.gateway import has_http  # noqa: PLC0415
 
     if not http:
@@ -128,7 +128,7 @@ def _http_port(wanted: int | None, *, http: bool) -> int | None:
         return DEFAULT_HTTP_PORT if wanted is None else wanted
     missing = missing_extra("serving HTTP", "gateway")
     if wanted is not None:
-        raise missing
+        raise MissingExtraError(f"{missing}; or serve gRPC alone with --no-http")
     _warn(f"only gRPC is served: {missing}")
     return None
 

@@ -176,7 +176,7 @@ class Client:
         unknown = sorted(pixels.keys() - Pixels.__dataclass_fields__.keys())
         if unknown:
             known = ", ".join(Pixels.__dataclass_fields__)
-            raise InputError(unknown[0], f"one of {known}", "it", kind="argument")
+            raise InputError(unknown[0], f"one of {known}", "an unknown name", kind="argument")
         package = open_file(
             path, task=task, labels=labels, name=name, pixels=Pixels(**pixels), boundary=boundary
         )

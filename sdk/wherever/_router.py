@@ -9,6 +9,8 @@ from typing import NamedTuple
 from wherever_contracts.errors import SettingsError
 from wherever_contracts.places import BOUNDARIES, PLACES, WITHIN, Boundary, Mode, Place
 
+NO_GATEWAY = "no gateway is set (gateways=[...], WHEREVER_GATEWAYS, or --gateway)"
+
 
 class ModeRule(NamedTuple):
     """What a mode means.
@@ -52,7 +54,8 @@ class Plan:
         thresholds: variant -> the confidence under which its answer is taken further.
         reference: the variant that an escalation asks for.
         degraded_from: an answer from any other place is a lesser one; None: none is.
-        ruled_out: host -> why it will not be asked.
+        ruled_out: host -> why it will not be asked; "cloud" stands for the gateway that is
+            needed where none is set.
     """
 
     model: str
@@ -103,6 +106,8 @@ def make_plan(
             ruled_out[candidate.host] = reason
         else:
             allowed.append(candidate)
+    if mode == "only_in_cloud" and all(each.place != "cloud" for each in candidates):
+        ruled_out["cloud"] = NO_GATEWAY
     allowed.sort(key=lambda candidate: rule.order.index(candidate.place))
     return Plan(
         model=model,

@@ -7,7 +7,9 @@ wins over the default.
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
+from tomllib import TOMLDecodeError
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
@@ -132,9 +134,23 @@ def load_settings(**given: Any) -> Settings:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])
         found = "" if _may_be_secret(name) else f", found {first['input']!r}"
+        if first["type"] == "extra_forbidden":
+            raise SettingsError(_unknown(name, found)) from error
         raise SettingsError(f"setting {name!r}: {first['msg']}{found}") from error
+    except TOMLDecodeError as error:
+        raise SettingsError(f"wherever.toml cannot be read as TOML: {error}") from error
     except (SourceError, OSError, ValueError) as error:
         raise SettingsError(f"the settings cannot be read: {error}") from error
+
+
+def _unknown(name: str, found: str) -> str:
+    near = get_close_matches(name, Settings.model_fields, n=1)
+    hint = (
+        f"; did you mean {near[0]!r}?"
+        if near
+        else f" (there are: {', '.join(Settings.model_fields)})"
+    )
+    return f"there is no setting {name!r}{found}{hint}"
 
 
 def _may_be_secret(name: str) -> bool:

@@ -185,6 +185,17 @@ def test_a_mirror_without_the_file_says_what_it_looked_for(
     assert "has no file" in err
     assert "small.onnx" in err
     assert standing(models) == []
+    code, _, err = wherever("add", "scales", "--from", tmp_path / "nowhere")
+    assert (code, "is no directory" in err) == (1, True)
+
+
+def test_a_network_that_does_not_answer_is_named_with_a_way_round(
+    wherever: Command, models: Path
+) -> None:
+    code, _, err = wherever("add", "http://127.0.0.1:9/scales.wherever")
+    assert code == 1
+    assert "--from DIR" in err
+    assert standing(models) == []
 
 
 def test_variants_are_added_to_those_that_are_there(
@@ -457,6 +468,13 @@ def test_what_was_not_added_is_not_removed(
         assert code == 1
         assert words in err
     package.verify()
+
+
+def test_a_narrow_terminal_still_shows_the_whole_name(
+    wherever: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    assert "person-present" in wherever("catalog")[1]
 
 
 def test_the_catalogue_says_what_is_here(

@@ -113,6 +113,11 @@ def test_what_does_not_fit_is_said_with_what_would(client, mean_of_channels, arg
         client.open(mean_of_channels, **arguments)
 
 
+def test_a_task_that_does_not_exist_is_said_before_the_file_is_read(client):
+    with pytest.raises(InputError, match="classify, detect, embed, tensors"):
+        client.open("nowhere.tflite", task="clasify")
+
+
 def test_what_is_no_model_is_refused(client, tmp_path):
     for name in ("damaged.onnx", "damaged.tflite", "damaged.xml"):
         (tmp_path / name).write_bytes(b"not a model at all")

@@ -89,6 +89,16 @@ class BareFile:
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, Any])
 
 
+def check_task(task: str) -> None:
+    """Refuse a task that does not exist.
+
+    Raises:
+        InputError: with those that do.
+    """
+    if task not in TASKS:
+        raise _wrong("task", f"one of {', '.join(TASKS)}", repr(task))
+
+
 def bare_manifest(
     file: BareFile, task: Task, labels: Sequence[str] | None, pixels: Pixels, boundary: Boundary
 ) -> dict[str, Any]:
@@ -104,9 +114,8 @@ def bare_manifest(
     Raises:
         InputError: the task does not fit the file's tensors; it says what would.
     """
+    check_task(task)
     makers = {"classify": _classify, "detect": _detect, "embed": _embed, "tensors": _tensors}
-    if task not in makers:
-        raise _wrong("task", f"one of {', '.join(TASKS)}", repr(task))
     signature, pipeline = makers[task](file, labels, pixels)
     return {
         "schema": "1.1",

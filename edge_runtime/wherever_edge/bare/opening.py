@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 from wherever_contracts.errors import EngineError, InputError
 from wherever_contracts.manifest import MANIFEST_NAME, Format, parse_manifest
 from wherever_edge import plugins
-from wherever_edge.bare.manifest import BareFile, Pixels, Task, bare_manifest, model_name
+from wherever_edge.bare.manifest import (
+    BareFile,
+    Pixels,
+    Task,
+    bare_manifest,
+    check_task,
+    model_name,
+)
 from wherever_edge.forking import loading
 from wherever_edge.packages import checks
 from wherever_edge.packages.package import Package
@@ -75,6 +82,7 @@ def open_file(
         EngineError: no engine here can read the file.
         OSError: a file cannot be read.
     """
+    check_task(task)
     path = Path(path)
     file_format = FORMATS.get(path.suffix.lower())
     if file_format is None:

@@ -175,7 +175,9 @@ def _certificates(pem: bytes, where: str) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(pem)
     except ValueError as error:
-        raise SettingsError(f"{where} holds no certificate in PEM form") from error
+        raise SettingsError(
+            f"{where} holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)"
+        ) from error
 
 
 def _as_pem(certificates: Iterable[x509.Certificate]) -> bytes:

@@ -226,8 +226,8 @@ def _key_in(header: str | None) -> tuple[str, str]:
     id_, _, secret = rest.partition("_")
     if scheme.lower() != "bearer" or prefix != _PREFIX or not secret:
         raise NotAllowedError(
-            "an API key is needed here, and the call brought none (api_key, or the header "
-            "'authorization: Bearer whv_...')"
+            "an API key is needed here, and the call brought none that reads whv_ID_SECRET "
+            "(api_key, or the header 'authorization: Bearer whv_...')"
         )
     return id_, secret
 

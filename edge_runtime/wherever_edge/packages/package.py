@@ -194,7 +194,8 @@ def _read_file(root: Path, path: str, *, at_most: int) -> bytes:
         with open(_open_plain(root, path), "rb") as file:
             return file.read(at_most + 1)
     except FileNotFoundError as error:
-        raise MissingFileError(path, "", "the file", "nothing") from error
+        found = f"nothing in {root}" if root.is_dir() else f"no directory {root}"
+        raise MissingFileError(path, "", "the file", found) from error
     except OSError as error:
         raise _unreadable(path, error) from error
 

@@ -201,6 +201,8 @@ def _complete(path: Path, wanted: Wanted) -> bool:
 
 def _in_mirror(mirror: Path, urls: Sequence[str], wanted: Wanted, name: str) -> str:
     """The address of a file of the mirror: under its digest, or under a name."""
+    if not mirror.is_dir():
+        raise final(f"the mirror {mirror} is no directory")
     in_urls = [Path(unquote(urlsplit(url).path)).name for url in urls]
     names = [each for each in dict.fromkeys([wanted.sha256, name, *in_urls]) if each]
     for each in names:

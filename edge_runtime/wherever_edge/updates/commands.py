@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import signal
 import threading
 from collections.abc import Callable, Generator
@@ -36,7 +37,10 @@ def update(
     *,
     registry: Annotated[
         str | None,
-        typer.Option(envvar="WHEREVER_REGISTRY", help="The registry's address; kept once given."),
+        typer.Option(
+            envvar="WHEREVER_REGISTRY",
+            help="The registry's address, or its directory; kept once given.",
+        ),
     ] = None,
     channel: Annotated[
         str | None,
@@ -46,7 +50,8 @@ def update(
         Path | None, typer.Option(help="The registry's root, to begin with.", exists=True)
     ] = None,
     root_sha256: Annotated[
-        str | None, typer.Option(help="The root's sha256: take it from the registry itself.")
+        str | None,
+        typer.Option(help="Its sha256, as `repo init` printed it: the root is fetched then."),
     ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Every model that the registry has.")
@@ -79,9 +84,9 @@ def update(
         return
     agent = UpdateAgent(
         where,
-        registry or configured("registry"),
+        _address(registry) or configured("registry"),
         root=root.read_bytes() if root else None,
-        root_sha256=root_sha256,
+        root_sha256=_digest(root_sha256),
         channel=_channel(channel or configured("channel")),
         distance=_place(place),
     )
@@ -184,6 +189,26 @@ def _channel(word: str | None) -> Channel | None:
     if word is None or word in {"stable", "canary"}:
         return cast("Channel | None", word)
     raise typer.BadParameter(f"{word!r} is neither stable nor canary")
+
+
+def _address(registry: str | None) -> str | None:
+    if registry is None or "://" in registry:
+        return registry
+    directory = Path(registry)
+    if directory.is_dir():
+        return directory.resolve().as_uri()
+    raise typer.BadParameter(
+        f"--registry takes http://..., https://..., file:///... or a directory, not {registry!r}"
+    )
+
+
+def _digest(text: str | None) -> str | None:
+    if text is None or re.fullmatch("[0-9a-fA-F]{64}", text):
+        return text
+    raise typer.BadParameter(
+        f"--root-sha256 takes the 64 digits and letters that `wherever repo init` printed, "
+        f"not {text!r}"
+    )
 
 
 def _place(word: str) -> Place:

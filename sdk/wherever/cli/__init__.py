@@ -94,8 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     as_json = "--json" in arguments
-    # or gRPC notes every failed handshake on standard error; our errors say what it means
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    # or gRPC notes failed handshakes and ports on standard error; our errors say what it means
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     _ready_streams()
     try:
         code = app(args=list(arguments), prog_name="wherever", standalone_mode=not as_json)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from wherever.cli.models import describe, store_of
+from wherever_contracts.errors import DownloadError
 from wherever_edge.cli import JsonFlag, Output, byte_progress, human_size, printable, run
 
 if TYPE_CHECKING:
@@ -51,7 +54,7 @@ def command(
     from wherever_edge.packages.install import Installer, is_address  # noqa: PLC0415
 
     home = load_settings().home
-    with byte_progress("fetching") as tell:
+    with byte_progress("fetching") as tell, _with_a_way_out(offline=mirror is not None):
         installer = Installer(home, mirror=mirror, progress=tell)
         package = installer.install(
             source, sha256=sha256, replace=replace, every_variant=every_variant
@@ -63,6 +66,20 @@ def command(
         )
     data: dict[str, Any] = {**describe(package), "notes": notes}
     Output(json=json).emit(data, lambda: _in_words(package, data))
+
+
+@contextmanager
+def _with_a_way_out(*, offline: bool) -> Generator[None, None, None]:
+    """Say what to do about a network that does not answer."""
+    try:
+        yield
+    except DownloadError as error:
+        if offline or not error.retryable:
+            raise
+        raise DownloadError(
+            f"{error}; what has arrived is kept. Is there a network, or a proxy to go through "
+            f"(HTTPS_PROXY)? --from DIR takes the files from a directory instead"
+        ) from error
 
 
 def _notes(package: Package) -> list[str]:

@@ -64,7 +64,12 @@ def _table(models: list[dict[str, Any]]) -> Table:
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("model", "version", "size", "licence", "", "what it does"):
-        table.add_column(column, justify="right" if column == "size" else "left")
+        table.add_column(
+            column,
+            justify="right" if column == "size" else "left",
+            no_wrap=column == "model",
+            min_width=max(len(each["name"]) for each in models) if column == "model" else None,
+        )
     for each in models:
         size, state = human_size(each["bytes"]), "here" if each["here"] else ""
         table.add_row(each["name"], each["version"], size, each["licence"], state, each["summary"])

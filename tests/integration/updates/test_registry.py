@@ -232,6 +232,20 @@ def test_a_damaged_registry_says_which_file(fleet):
         fleet.publish("1.1.0")
 
 
+def test_a_registry_may_be_a_directory_and_what_is_none_is_refused_at_once(fleet, wherever):
+    digest = hashlib.sha256(fleet.first_root.read_bytes()).hexdigest()
+    given = ("update", "scales", "--home", fleet.root / "other home")
+    directory = fleet.root / "repo"
+    assert wherever(*given, "--registry", fleet.root / "no", "--root-sha256", digest)[0] == 2
+    assert wherever(*given, "--registry", directory, "--root-sha256", digest[:-1])[0] == 2
+    code, said = wherever(*given, "--registry", directory, "--root-sha256", digest)
+    assert (code, said["models"][0]["version"], said["registry"]) == (
+        0,
+        "1.0.0",
+        directory.as_uri(),
+    )
+
+
 def test_update_tells_people_and_programs(wherever, fleet, capsys):
     fleet.publish("1.1.0")
     code, said = wherever("update", "--home", fleet.home)

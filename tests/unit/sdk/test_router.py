@@ -115,7 +115,14 @@ def test_no_plan_leaves_its_boundary_mode_or_places_and_no_host_is_forgotten(
         assert candidate.place in MODES[mode].order
         assert places is None or candidate.place in places
     asked = {candidate.host for candidate in made.attempts}
-    assert asked | set(made.ruled_out) == {candidate.host for candidate in candidates}
+    assert asked | made.ruled_out.keys() - {"cloud"} == {candidate.host for candidate in candidates}
     assert not asked & set(made.ruled_out)
     order = [MODES[mode].order.index(candidate.place) for candidate in made.attempts]
     assert order == sorted(order)
+
+
+def test_a_cloud_without_gateways_is_said_to_need_one():
+    made = plan("only_in_cloud", candidates=[DEVICE, BOX])
+    assert made.attempts == ()
+    assert "WHEREVER_GATEWAYS" in made.ruled_out["cloud"]
+    assert "cloud" not in plan("only_in_cloud").ruled_out

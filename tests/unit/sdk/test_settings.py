@@ -68,7 +68,8 @@ def test_no_key_shows_wherever_settings_show(monkeypatch, tmp_path):
         ({"deadline_s": 0}, "greater than 0"),
         ({"remote_timeout_s": -1}, "greater than 0"),
         ({"threads": 0}, "'threads'"),
-        ({"gateway": ["typo:8001"]}, "'gateway'"),
+        ({"gateway": ["typo:8001"]}, "no setting 'gateway'.*did you mean 'gateways'"),
+        ({"frobnicate": 1}, "no setting 'frobnicate'.*there are: gateways, "),
     ],
 )
 def test_a_wrong_setting_is_named(given, words):
