@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, Protocol, TypeAlias
 
 import typer
@@ -198,8 +199,21 @@ def _fail(error: WhereverError | OSError, *, as_json: bool) -> NoReturn:
 
 def _words(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror and not isinstance(error, WhereverError):
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        if not error.filename:
+            return error.strerror
+        return f"{error.filename}: {error.strerror}{_home_advice(str(error.filename))}"
     return str(error) or type(error).__name__
+
+
+def _home_advice(path: str) -> str:
+    """What to do when state cannot be kept; nothing for files of other places."""
+    from wherever_edge.configured import home_or_configured  # noqa: PLC0415 (only for an error)
+
+    said = os.environ.get("WHEREVER_HOME")
+    home = home_or_configured(Path(said) if said else None)
+    if not Path(path).is_relative_to(home):
+        return ""
+    return f"; state is kept in {home}, and WHEREVER_HOME names another directory for it"
 
 
 def _leave_broken_pipe() -> NoReturn:

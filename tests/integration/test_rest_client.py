@@ -283,6 +283,12 @@ def test_nobody_listening_is_said_at_once(remote, unused_address):
         remote(f"http://{unused_address}").probe(5)
 
 
+def test_a_server_without_tls_is_told_from_one_that_is_down(gateway, remote):
+    host = remote(f"https://{gateway.http}")
+    with pytest.raises(UnreachableError, match=r"does not speak TLS there.*http://"):
+        host.infer(request(), 10)
+
+
 def test_a_connection_that_the_server_gave_up_is_made_anew(serve_http, remote):
     server = serve_http(echoing, hangs_up=True)
     host = remote(f"http://{server.address}")

@@ -21,6 +21,7 @@ _KINDS: dict[int, type[AttemptError]] = {
 }
 
 _PROXY_ADVICE = "the proxy on the way wants a name and a password: http://name:password@host:port"
+_PLAIN_ADVICE = "it does not speak TLS there; is it another port, or http://?"
 _TRUST_ADVICE = (
     "its certificate is not one that is trusted here; if it is the right server, give its "
     "certificate (ca_file), or pair with it again"
@@ -76,6 +77,8 @@ def failure_error(
     advice = ""
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
         kind, advice = errors.UntrustedPeerError, _TRUST_ADVICE
+    elif "WRONG_VERSION_NUMBER" in str(error):
+        advice = _PLAIN_ADVICE
     words = " ".join(str(error).split())[:300] or ("nothing came" if timed_out else "no details")
     cause = f"{type(error).__name__}: {words}"
     return worded(kind, cause, advice, host, elapsed_s=elapsed_s, timeout_s=timeout_s)

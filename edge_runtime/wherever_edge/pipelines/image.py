@@ -143,7 +143,7 @@ def opencv() -> ModuleType:
     try:
         import cv2  # noqa: PLC0415 (0.2 s, and an extra)
     except ImportError as error:
-        raise missing_extra("image pipelines", "image") from error
+        raise missing_extra("preparing images", "image") from error
     return cv2
 
 
@@ -198,7 +198,7 @@ def _pillow() -> ModuleType:
     try:
         from PIL import Image  # noqa: PLC0415 (60 ms, and an extra)
     except ImportError as error:
-        raise missing_extra("image pipelines", "image") from error
+        raise missing_extra("preparing images", "image") from error
     return Image
 
 

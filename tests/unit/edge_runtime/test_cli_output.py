@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from wherever_edge.cli import Output, byte_progress, human_size
+from wherever_edge.cli import Output, byte_progress, human_size, run
 
 
 def test_numbers_that_json_cannot_say_are_null(capsys):
@@ -47,3 +47,18 @@ def test_bytes_are_shown_on_a_terminal(monkeypatch):
         tell(2_000_000, 2_000_000)
     assert "fetching" in shown.getvalue()
     assert "2.0/2.0 MB" in shown.getvalue()
+
+
+def test_a_home_that_cannot_be_used_is_named_with_the_setting(monkeypatch, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    home = tmp_path / "file" / "home"
+    monkeypatch.setenv("WHEREVER_HOME", str(home))
+    with pytest.raises(SystemExit):
+        run(lambda: (home / "models").mkdir(parents=True))()
+    assert "WHEREVER_HOME names another directory" in capsys.readouterr().err
+
+
+def test_a_file_elsewhere_is_no_matter_of_the_home(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run((tmp_path / "nothing").read_bytes)()
+    assert capsys.readouterr().err == f"error: {tmp_path / 'nothing'}: No such file or directory\n"
