@@ -217,7 +217,7 @@ def test_a_device_whose_key_was_taken_back_gets_no_answer(paired_box, connect, t
     assert ask(client)[0].place == "nearby"
     home = ("--home", str(tmp_path / "box"))
     (device,) = wherever_says("serve", "devices", *home)["devices"]
-    assert device["name"].startswith("till ")
+    assert device["name"].startswith("till-")
     wherever_says("serve", "devices", "--revoke", device["id"], *home)
     attempts = ask_until(client, "device").receipt.attempts
     assert attempts[0].host == "back-office"

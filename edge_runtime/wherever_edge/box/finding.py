@@ -157,8 +157,8 @@ def _first_true(box: str, heard: queue.Queue[Advert], code: Code, until: float) 
         strangers += 1
     if strangers:
         raise PairingError(
-            f"{strangers} adverts name a box {box!r}, and none has the certificate that the code "
-            "stands for; was the code typed as the box shows it? Nothing was sent"
+            f"none of the boxes called {box!r} has the certificate that the code stands for ("
+            f"adverts heard: {strangers}); was the code typed as the box shows it? Nothing was sent"
         )
     raise PairingError(
         f"no box {box!r} was found; `wherever discover` lists those of this network, and "

@@ -111,7 +111,7 @@ class PairingDesk:
             good = self._pins.take(asked.pin, self._clock())
         if not good:
             raise PairingError("the last eight characters of the code are not good, or not now")
-        key = self._keys.add(f"{name_from(asked.device)} {secrets.token_hex(4)}")
+        key = self._keys.add(f"{name_from(asked.device)}-{secrets.token_hex(4)}")
         self._await(key)
         return encode_pair_response(PairResponse(self._name, key))
 
