@@ -11,8 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wherever_edge.cli import FAILED, JsonFlag, printable, run
-from wherever_edge.configured import HomeOption, home_or_configured
+from wherever_edge.cli import (
+    FAILED,
+    HomeOption,
+    JsonFlag,
+    printable,
+    run,
+)
+from wherever_edge.configured import home_or_configured
 
 if TYPE_CHECKING:
     from wherever_gateway.gateway import Gateway

@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wherever_contracts.errors import SettingsError
-from wherever_edge.cli import JsonFlag, Output, printable, run
-from wherever_edge.configured import HomeOption, home_or_configured
+from wherever_edge.cli import (
+    HomeOption,
+    JsonFlag,
+    Output,
+    printable,
+    run,
+)
+from wherever_edge.configured import home_or_configured
 
 if TYPE_CHECKING:
     from wherever_edge.oip.keys import KeyInfo, KeyStore

@@ -33,6 +33,19 @@ JsonFlag: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Print one JSON object instead of text.")
 ]
 
+HomeOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--home", envvar="WHEREVER_HOME", help="Where wherever keeps its state."),
+]
+InterfaceOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--interface",
+        envvar="WHEREVER_INTERFACE",
+        help="Only this network interface (name or address).",
+    ),
+]
+
 FAILED = 1
 INTERRUPTED = 130
 

@@ -7,26 +7,11 @@ over `wherever.toml` in the user's configuration directory.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
-
-import typer
+from typing import Any
 
 from wherever_contracts.errors import SettingsError
 
 SETTINGS_FILE = "wherever.toml"
-
-HomeOption: TypeAlias = Annotated[
-    Path | None,
-    typer.Option("--home", envvar="WHEREVER_HOME", help="Where wherever keeps its state."),
-]
-InterfaceOption: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--interface",
-        envvar="WHEREVER_INTERFACE",
-        help="Only this network interface (name or address).",
-    ),
-]
 
 
 def settings_files() -> tuple[Path, Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -61,7 +62,10 @@ def test_the_sdist_can_be_tested_and_leaves_caches_out(built):
         names = archive.getnames()
     inner = {name.split("/", 1)[1] for name in names if "/" in name}
     assert {"Makefile", "LICENSE", "tests/conftest.py", "docs/promises.md"} <= inner
-    assert not [name for name in inner if "cache" in name or name.startswith((".venv", ".git/"))]
+    caches = re.compile(r"(^|/)(__pycache__|\.[a-z_]+_cache|\.hypothesis)/")
+    assert not [
+        name for name in inner if caches.search(name) or name.startswith((".venv", ".git/"))
+    ]
 
 
 @pytest.mark.full

@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wherever_contracts.errors import PairingError, SettingsError
-from wherever_edge.cli import FAILED, JsonFlag, Output, error_data, printable, run
-from wherever_edge.configured import (
+from wherever_edge.cli import (
+    FAILED,
     HomeOption,
     InterfaceOption,
-    configured,
-    home_or_configured,
+    JsonFlag,
+    Output,
+    error_data,
+    printable,
+    run,
 )
+from wherever_edge.configured import configured, home_or_configured
 
 if TYPE_CHECKING:
     from wherever_edge.box.codes import Code

@@ -16,8 +16,17 @@ import typer
 
 from wherever_contracts.errors import UpdateError
 from wherever_contracts.places import Place
-from wherever_edge.cli import FAILED, JsonFlag, Output, error_data, printable, progress, run
-from wherever_edge.configured import HomeOption, configured, home_or_configured
+from wherever_edge.cli import (
+    FAILED,
+    HomeOption,
+    JsonFlag,
+    Output,
+    error_data,
+    printable,
+    progress,
+    run,
+)
+from wherever_edge.configured import configured, home_or_configured
 
 if TYPE_CHECKING:
     from wherever_edge.downloads import Progress
