@@ -353,7 +353,11 @@ def _split(name: str) -> tuple[str, Channel | None]:
         if channel == word:
             return model, channel
     known = " or ".join(f"{model}@{channel}" for channel in CHANNELS)
-    raise UpdateError(f"{name!r} names no channel; say {model}, {known}", "usage")
+    raise UpdateError(
+        f"{name!r} names no channel; say {model}, {known} (a version is named where it is used, as "
+        f"in `wherever predict {name}`)",
+        "usage",
+    )
 
 
 def _kind(error: WhereverError | OSError) -> str:
