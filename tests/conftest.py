@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from wherever_convert.builder import build_package
 from wherever_edge.packages.store import Package
 
 IN_CI = os.environ.get("CI") == "true"
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # as in a shell's background job; the processes that tests start and interrupt would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 NO_DATA = (
     "WHEREVER_TEST_DATA is not set: this test needs the labelled images and models "
     "of the project's test data"
