@@ -39,6 +39,8 @@ def note_use() -> None:
     """
     global _used  # noqa: PLW0603 (a fact about the process)
     refuse_in_child()
+    # or gRPC would start threads in a child, on the sockets of its parent; read when it is imported
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     _used = True
 
 
@@ -68,14 +70,27 @@ def in_child() -> bool:
 
 
 _forkables: weakref.WeakSet[Forkable] = weakref.WeakSet()
-# what children inherited: freeing it would end what the parent still uses
-_inherited: list[object] = []
 
 
 def _after_fork() -> None:
     global _forked_after_use  # noqa: PLW0603 (a fact about the process)
     _forked_after_use = _forked_after_use or _used
-    _inherited.extend([one.after_fork() for one in list(_forkables)])
+    inherited = [one.after_fork() for one in list(_forkables)]
+    if _forked_after_use:
+        _never_free(inherited)
+
+
+def _never_free(inherited: list[object]) -> None:
+    """Keep what a child inherited of gRPC to the end of the process, and through it.
+
+    Whatever of it is freed, by the collector or when the interpreter ends, makes gRPC shut down
+    in a child that has none of its threads, and abort now and then.
+    """
+    import ctypes  # noqa: PLC0415 (only in such a child)
+    import gc  # noqa: PLC0415
+
+    gc.freeze()
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
 
 
 if hasattr(os, "register_at_fork"):
