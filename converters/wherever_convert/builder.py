@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from wherever_contracts.manifest import (
     Manifest,
     parse_manifest,
 )
+from wherever_edge.durable import write_durably
 from wherever_edge.packages import checks
 from wherever_edge.packages.package import Package, listing
 
@@ -52,7 +52,7 @@ def build_package(root: Path, manifest: dict[str, Any]) -> Package:
     package = Package(root.resolve(), parsed, digest, "local", present)
     for entry in package.files():
         package.read(entry)
-    _write(root / MANIFEST_NAME, data)
+    write_durably(root / MANIFEST_NAME, data)
     return package
 
 
@@ -155,16 +155,3 @@ def _fill(root: Path, field: str, entry: dict[str, Any]) -> None:
     with (root / path).open("rb") as file:
         entry.setdefault("sha256", hashlib.file_digest(file, "sha256").hexdigest())
         entry.setdefault("bytes", file.tell())
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write all of it or nothing."""
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

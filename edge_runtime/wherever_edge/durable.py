@@ -21,28 +21,51 @@ def write_durably(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, mode)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        write_synced(fresh, [data], mode=mode)
         fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)
     sync_directory(path.parent)
 
 
-def write_synced(path: Path, chunks: Iterable[bytes]) -> None:
+def write_synced(path: Path, chunks: Iterable[bytes], *, mode: int = 0o644) -> None:
     """Write a new file through to the disk; its directory is the caller's to sync.
+
+    Args:
+        path: the file, which must not be there.
+        chunks: what it shall hold.
+        mode: its permissions.
 
     Raises:
         FileExistsError: there is one already.
         OSError: it cannot be written.
     """
-    with path.open("xb") as file:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, mode)
+    with os.fdopen(descriptor, "wb") as file:
         file.writelines(chunks)
         file.flush()
         os.fsync(file.fileno())
+
+
+def lock(descriptor: int, *, wait: bool) -> None:
+    """Lock an open file until it is closed, or until this process ends, however it ends.
+
+    Args:
+        descriptor: the file.
+        wait: until nobody else holds it.
+
+    Raises:
+        OSError: somebody else holds it.
+    """
+    if os.name == "nt":
+        import msvcrt  # noqa: PLC0415 (Windows alone has it)
+
+        how = msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK  # type: ignore[attr-defined,unused-ignore]
+        msvcrt.locking(descriptor, how, 1)  # type: ignore[attr-defined,unused-ignore]
+    else:
+        import fcntl  # noqa: PLC0415 (Windows has none)
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
 def sync_directory(path: Path) -> None:

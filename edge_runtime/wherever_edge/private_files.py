@@ -7,7 +7,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from wherever_edge.durable import lock, write_durably, write_synced
+
 _LOCK_NAME = ".lock"
+_OWNER_ALONE = 0o600
 
 
 @contextmanager
@@ -22,7 +25,7 @@ def locked(directory: Path) -> Generator[None]:
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     handle = os.open(directory / _LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        _wait_for(handle)
+        lock(handle, wait=True)
         yield
     finally:
         os.close(handle)  # which gives the lock back
@@ -34,13 +37,7 @@ def write_private(file: Path, content: bytes) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    draft = file.with_name(f".{file.name}.{os.urandom(4).hex()}")
-    try:
-        create_private(draft, content)
-        draft.replace(file)
-        _sync_directory(file.parent)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_durably(file, content, mode=_OWNER_ALONE)
 
 
 def create_private(file: Path, content: bytes) -> None:
@@ -50,28 +47,4 @@ def create_private(file: Path, content: bytes) -> None:
         FileExistsError: there is one already.
         OSError: it cannot be written.
     """
-    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as opened:
-        opened.write(content)
-        opened.flush()
-        os.fsync(opened.fileno())
-
-
-def _wait_for(handle: int) -> None:
-    try:
-        import fcntl  # noqa: PLC0415 (not on Windows)
-    except ImportError:
-        import msvcrt  # noqa: PLC0415 (only on Windows)
-
-        msvcrt.locking(handle, msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined]
-    else:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-
-
-def _sync_directory(directory: Path) -> None:
-    if os.name == "posix":  # elsewhere directories cannot be opened
-        handle = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    write_synced(file, [content], mode=_OWNER_ALONE)

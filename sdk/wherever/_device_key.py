@@ -10,6 +10,7 @@ from pathlib import Path
 
 from wherever_contracts.errors import SettingsError
 from wherever_edge.durable import sync_directory
+from wherever_edge.private_files import create_private
 
 _NAME = "device.key"
 _SIZE = 32
@@ -50,12 +51,8 @@ def _read(path: Path) -> bytes:
 def _create(path: Path) -> None:
     """Make the file appear whole, unless another process was faster."""
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
-        with os.fdopen(os.open(fresh, flags, 0o600), "wb") as file:
-            file.write(secrets.token_bytes(_SIZE))
-            file.flush()
-            os.fsync(file.fileno())
+        create_private(fresh, secrets.token_bytes(_SIZE))
         with suppress(FileExistsError):
             os.link(fresh, path)
     finally:

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 from wherever_contracts.errors import UpdateError
 from wherever_edge.durable import sync_directory
+from wherever_edge.private_files import create_private
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner
@@ -42,11 +42,7 @@ class KeyFolder:
         signer = CryptoSigner.generate_ed25519()
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self.path(role, signer.public_key.keyid)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(signer.private_bytes)
-            file.flush()
-            os.fsync(file.fileno())
+        create_private(path, signer.private_bytes)
         sync_directory(self.folder)
         return signer
 

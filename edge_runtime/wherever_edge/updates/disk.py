@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 from wherever_contracts.errors import UpdateError
-from wherever_edge.durable import write_durably
+from wherever_edge.durable import lock, write_durably
 from wherever_edge.updates.state import MAX_STATE_BYTES, State, parse_state
 
 STATE_NAME = "state.json"
@@ -69,21 +68,10 @@ def locked(path: Path, what: str) -> Generator[None]:
         raise UpdateError(f"{path} cannot be made: {error.strerror or error}", "disk") from error
     with held as file:
         try:
-            _lock(file.fileno())
+            lock(file.fileno(), wait=False)
         except OSError as error:
             raise UpdateError(f"{what} is under way already (it holds {path})", "busy") from error
         yield
-
-
-def _lock(descriptor: int) -> None:
-    if os.name == "nt":
-        import msvcrt  # noqa: PLC0415 (Windows alone has it)
-
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-    else:
-        import fcntl  # noqa: PLC0415 (Windows has none)
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _read(path: Path) -> State | None:
