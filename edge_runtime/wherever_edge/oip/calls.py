@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from wherever_edge.oip.deferred import StartedCall
 from wherever_edge.oip.link import INFER
 
 if TYPE_CHECKING:
-    from wherever_contracts.wire.tensors import InferResponse
     from wherever_edge.oip.allotted import Allotted
     from wherever_edge.oip.connection import Connection
     from wherever_edge.oip.link import Link
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 _Sent: TypeAlias = Any
 
 
-class RemoteCall:
+class RemoteCall(StartedCall):
     """A call that was sent; any event loop or thread may wait for it.
 
     Args:
@@ -28,31 +27,13 @@ class RemoteCall:
     """
 
     def __init__(self, connection: Connection, data: bytes, time: Allotted) -> None:
+        super().__init__()
         self._connection = connection
         self._data = data
         self._time = time
-        self._outcome: Future[InferResponse] = Future()
         self._cancelled = False
         self._tries = 0
         self._send()
-
-    def add_done_callback(self, function: Callable[[RemoteCall], object]) -> None:
-        """Call `function` with this call when it has ended, at once when it has."""
-        self._outcome.add_done_callback(lambda _: function(self))
-
-    def result(self) -> InferResponse:
-        """Wait for the answer.
-
-        Raises:
-            AttemptError: the server could not be reached, refused, failed, or was too slow.
-            ClosedError: the host was closed.
-            CancelledError: `cancel` was called before the answer came.
-        """
-        return self._outcome.result()
-
-    def done(self) -> bool:
-        """True when the call has ended."""
-        return self._outcome.done()
 
     def cancel(self) -> None:
         """Give the call up, and tell the server so; nothing happens when it has ended."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor, Future, InvalidStateError
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Self
 
 from wherever_contracts.errors import ClosedError
 
@@ -13,40 +14,13 @@ if TYPE_CHECKING:
     from wherever_contracts.wire.tensors import InferResponse
 
 
-class StartedCall(Protocol):
+class StartedCall(ABC):
     """A call that was begun; any event loop or thread may wait for it."""
 
-    def add_done_callback(self, function: Callable[[Self], object]) -> None:
-        """Call `function` with this call when it has ended, at once when it has."""
-
-    def result(self) -> InferResponse:
-        """Wait for the answer, or raise what went wrong."""
-        ...
-
-    def done(self) -> bool:
-        """True when the call has ended."""
-        ...
-
-    def cancel(self) -> None:
-        """Give the call up; nothing happens when it has ended."""
-
-
-class DeferredCall:
-    """A started call whose beginning may block.
-
-    Args:
-        executor: where it begins.
-        begin: gives the answer, or the started call that will have it.
-    """
-
-    def __init__(
-        self, executor: Executor, begin: Callable[[], InferResponse | StartedCall]
-    ) -> None:
+    def __init__(self) -> None:
         self._outcome: Future[InferResponse] = Future()
-        self._sent: StartedCall | None = None
-        executor.submit(self._run, begin).add_done_callback(self._ended)
 
-    def add_done_callback(self, function: Callable[[DeferredCall], object]) -> None:
+    def add_done_callback(self, function: Callable[[Self], object]) -> None:
         """Call `function` with this call when it has ended, at once when it has."""
         self._outcome.add_done_callback(lambda _: function(self))
 
@@ -63,6 +37,26 @@ class DeferredCall:
     def done(self) -> bool:
         """True when the call has ended."""
         return self._outcome.done()
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """Give the call up; nothing happens when it has ended."""
+
+
+class DeferredCall(StartedCall):
+    """A started call whose beginning may block.
+
+    Args:
+        executor: where it begins.
+        begin: gives the answer, or the started call that will have it.
+    """
+
+    def __init__(
+        self, executor: Executor, begin: Callable[[], InferResponse | StartedCall]
+    ) -> None:
+        super().__init__()
+        self._sent: StartedCall | None = None
+        executor.submit(self._run, begin).add_done_callback(self._ended)
 
     def cancel(self) -> None:
         """Give the call up; what runs already for it may run to its end, and nobody hears of it."""
