@@ -19,6 +19,8 @@ from typing import Any
 import grpc
 import pytest
 
+from wherever.cli import main
+
 METHOD_SERVICE = "inference.GRPCInferenceService"
 
 
@@ -213,3 +215,17 @@ def serve_http() -> Iterator[Callable[..., HttpServer]]:
             return server
 
         yield start
+
+
+@pytest.fixture
+def answered(capsys: pytest.CaptureFixture[str]) -> Callable[..., dict]:
+    """What a command prints with --json, when it exits with this code."""
+
+    def command(*arguments, code=0):
+        with pytest.raises(SystemExit) as caught:
+            main([*map(str, arguments), "--json"])
+        printed = capsys.readouterr()
+        assert (caught.value.code or 0, printed.err) == (code, ""), printed
+        return json.loads(printed.out)
+
+    return command

@@ -15,7 +15,6 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image as pillow
 
 import wherever
-from wherever.cli import main
 from wherever_contracts.errors import ConversionError, ManifestError, MissingExtraError
 from wherever_convert import Pixels, SampleOptions, convert
 from wherever_edge.builtin import PACKAGES, digits_test_split
@@ -29,20 +28,6 @@ CNN = PACKAGES / "digits" / "cnn.onnx"
 @pytest.fixture(autouse=True)
 def quiet_place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def answered(capsys):
-    """What a command prints with --json, when it exits with this code."""
-
-    def command(*arguments, code=0):
-        with pytest.raises(SystemExit) as caught:
-            main([*map(str, arguments), "--json"])
-        printed = capsys.readouterr()
-        assert (caught.value.code or 0, printed.err) == (code, ""), printed
-        return json.loads(printed.out)
-
-    return command
 
 
 @pytest.fixture(scope="module")

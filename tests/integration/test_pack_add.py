@@ -11,7 +11,6 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import wherever
-from wherever.cli import main
 from wherever_contracts.errors import ConversionError, EngineError, PackageError
 from wherever_convert.builder import build_with_golden
 from wherever_convert.joining import add_variant
@@ -23,20 +22,6 @@ from wherever_edge.packages.store import Store, open_package
 @pytest.fixture(autouse=True)
 def quiet_place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def answered(capsys):
-    """What a command prints with --json, when it exits with this code."""
-
-    def command(*arguments, code=0):
-        with pytest.raises(SystemExit) as caught:
-            main([*map(str, arguments), "--json"])
-        printed = capsys.readouterr()
-        assert (caught.value.code or 0, printed.err) == (code, ""), printed
-        return json.loads(printed.out)
-
-    return command
 
 
 def network(path, *, takes="given", gives="found", size=3, sure=9.0):
