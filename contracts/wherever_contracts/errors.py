@@ -16,6 +16,8 @@
     │   ├── ArchiveError                  not an archive of ours, too many files, too large
     │   └── GoldenError                   a golden sample gave another answer on this machine
     ├── EngineError                       the engine could not load or run the variant
+    │   ├── EngineCrashError              the engine's process died, or hung and was ended
+    │   └── SubstitutedError              something else than planned would have run
     ├── DownloadError                     a file could not be fetched
     ├── UpdateError                       a signed update was refused, or cannot be had now
     ├── PairingError                      a box could not be paired
@@ -169,6 +171,19 @@ class EngineError(WhereverError):
     """The engine could not load or run the variant."""
 
     code = "engine"
+
+
+class EngineCrashError(EngineError):
+    """The engine's process died, or hung and was ended; another engine may answer."""
+
+    code = "engine_crash"
+    retryable = True
+
+
+class SubstitutedError(EngineError):
+    """Something else than what was planned would have run, and the call is strict."""
+
+    code = "substituted"
 
 
 class DownloadError(WhereverError):

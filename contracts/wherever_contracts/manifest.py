@@ -26,7 +26,7 @@ from wherever_contracts.places import Boundary, Place
 from wherever_contracts.tensors import DTYPES, TensorSpec
 
 SCHEMA_MAJOR = 1
-SCHEMA_MINOR = 1
+SCHEMA_MINOR = 2
 MANIFEST_NAME = "model.json"
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 

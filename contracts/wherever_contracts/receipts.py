@@ -35,6 +35,8 @@ class Answer(NamedTuple):
         engine_s: seconds inside the engine.
         cached: True when it was kept from an earlier call.
         protocol: how it travelled: "grpc" or "rest"; "" when it did not.
+        queue_s: seconds that it waited for the engine.
+        substituted: what ran in place of what was planned, and why; empty when the plan ran.
     """
 
     outputs: dict[str, Array]
@@ -43,6 +45,8 @@ class Answer(NamedTuple):
     engine_s: float
     cached: bool = False
     protocol: str = ""
+    queue_s: float = 0.0
+    substituted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,8 @@ class Receipt:
             and not there, "off" when nobody asked for it.
         protocol: how the answer travelled: "grpc" or "rest"; "" when it did not.
         passed_over: on the device, better variants and engines that could not be taken, and why.
+        substituted: what ran in place of what was planned, and why; empty when the plan ran.
+        queue_s: how long it waited for the engine.
     """
 
     id: str
@@ -90,6 +96,8 @@ class Receipt:
     cache: Literal["hit", "miss", "off"] = "off"
     protocol: str = ""
     passed_over: tuple[str, ...] = ()
+    substituted: tuple[str, ...] = ()
+    queue_s: float = 0.0
 
     def __getattr__(self, name: str) -> Any:
         """What ran, by its own name: `receipt.variant`, `receipt.engine`, `receipt.trust`, ..."""

@@ -65,7 +65,7 @@ def engine_inputs(
         ConversionError: the sample does not fit the signature.
     """
     variant = loaded.variant
-    context = StepContext(loaded.signature, variant)
+    context = StepContext(loaded.signature, variant, loaded.package.read_path)
     try:
         state: dict[str, Any] = {**InputChecker(loaded.signature).check(sample.value)}
         state["options"] = options

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wherever_contracts.errors import ConversionError, EngineError
+from wherever_devices.plans import RunPlan
 from wherever_edge import plugins
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ def open_onnx(data: bytes, what: str, precision: str = "float32") -> Session:
     """
     engine = plugins.load("wherever.engines", ENGINE)()
     try:
-        session: Session = engine.open([data], file_format="onnx", precision=precision, threads=1)
+        plan = RunPlan(ENGINE, "cpu", precision, 1)
+        session: Session = engine.open([data], file_format="onnx", plan=plan)
     except EngineError as error:
         raise ConversionError(f"{what} cannot be run: {error}") from error
     return session

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from wherever_contracts.errors import (
     EngineError,
@@ -13,19 +14,31 @@ from wherever_contracts.errors import (
     WhereverError,
 )
 from wherever_contracts.manifest import MANIFEST_NAME, Signature, Variant
-from wherever_devices.machine import Machine, default_threads, probe, unfit
+from wherever_devices.choice import Option, order_options
+from wherever_devices.machine import Machine, default_threads, probe
+from wherever_devices.plans import departures
+from wherever_edge.counters import COUNTERS
+from wherever_edge.engines.engine import Resources
 from wherever_edge.engines.installed import InstalledEngines
 from wherever_edge.forking import loading
 from wherever_edge.loaded import LoadedVariant
 from wherever_edge.packages.checks import tensor_mismatch
+from wherever_edge.resident import Resident
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from wherever_contracts.places import Place
+    from wherever_devices.plans import RunPlan
     from wherever_edge.engines.engine import Session
     from wherever_edge.packages.store import Package, Store
 
 __all__ = ["LoadedVariant", "LocalHost"]
 
+# digest of the package, id of the variant, and how it runs
+_Key: TypeAlias = "tuple[str, str, RunPlan]"
+
+_LOG = logging.getLogger(__name__)
 _RESERVED = ("options", "confidence", "placement")
 
 
@@ -53,10 +66,11 @@ class LocalHost:
         self.machine = machine or probe()
         self.threads = default_threads(self.machine) if threads is None else threads
         self._engines = InstalledEngines()
-        self._loaded: dict[tuple[str, str], LoadedVariant] = {}
+        self._resources = Resources()
+        self._residents: dict[_Key, Resident] = {}
         self._aliases: dict[tuple[str, str, str], LoadedVariant] = {}
         self._lock = threading.RLock()
-        self._loading: dict[tuple[str, str], threading.Lock] = {}
+        self._loading: dict[_Key, threading.Lock] = {}
 
     def resolve(self, model: str, version: str = "", variant: str = "") -> LoadedVariant:
         """The loaded variant that answers for `model`; loads it on first use, once.
@@ -75,7 +89,8 @@ class LocalHost:
         found = self._aliases.get(alias)
         if found is None:
             package = self.store.get(f"{model}@{version}" if version else model)
-            found = self._aliases[alias] = self.resolve_package(package, variant)
+            loaded = self.resolve_package(package, variant)
+            found = self._aliases.setdefault(alias, loaded)
         return found
 
     def resolve_package(self, package: Package, variant: str = "") -> LoadedVariant:
@@ -84,49 +99,36 @@ class LocalHost:
         What an engine cannot load after all is passed over like what does not fit, and is told
         in the answer's `passed_over`.
         """
-        passed_over: list[str] = []
-        for choice, unfit_because in self._candidates(package, variant):
-            reason = unfit_because
-            if not reason:
-                try:
-                    return self.load(package, choice, tuple(passed_over))
-                except EngineError as error:
-                    reason = str(error)
-            passed_over.append(f"{choice.id}: {reason}")
-        raise EngineError(f"no variant of {package.name!r} can run here ({'; '.join(passed_over)})")
+        return self._first(package, self._wanted(package, variant), ())
 
-    def load(
-        self, package: Package, variant: Variant, passed_over: tuple[str, ...] = ()
-    ) -> LoadedVariant:
-        """Load a variant of a package, or return the one that is loaded."""
-        key = (package.digest, variant.id)
-        with self._lock:
-            single = self._loading.setdefault(key, threading.Lock())
-        with single, loading():
-            loaded = self._loaded.get(key)
-            if loaded is None:
-                loaded = self._loaded[key] = self._load(package, variant, passed_over)
-        return loaded
+    def load(self, package: Package, variant: Variant) -> LoadedVariant:
+        """Load a variant of a package, or return the one that is loaded.
+
+        Raises:
+            PackageError: the package's files are not what it promises.
+            EngineError: no engine here can run it.
+        """
+        return self._first(package, self._wanted(package, variant.id), ())
+
+    def options(self, package: Package) -> list[Option]:
+        """Every way to answer for a package's model, the one to try first at the front."""
+        names = {name for variant in package.manifest.variants for name in variant.needs.engines}
+        return order_options(
+            package.manifest,
+            present={variant.id for variant in package.present()},
+            machine=self.machine,
+            engines=self._engines.states(sorted(names)),
+            threads=self.threads,
+            distance=self.distance,
+        )
 
     def choices(self, package: Package) -> list[tuple[Variant, str]]:
         """Every variant, best first, with the reason why it cannot run here (or "")."""
-        present = package.present()
-        choices: list[tuple[Variant, str]] = []
-        for variant in package.manifest.variants:
-            if variant not in present:
-                reason = "its files are not on this machine"
-            else:
-                engines = self._engines.states(variant.needs.engines)
-                reason = unfit(variant.needs, variant.format, self.machine, engines) or ""
-            choices.append((variant, reason))
-        reference = package.manifest.reference
-        choices.sort(
-            key=lambda choice: (
-                self.distance not in choice[0].places,
-                self.distance == "cloud" and choice[0].id != reference,
-            )
-        )
-        return choices
+        choices: dict[str, tuple[Variant, str]] = {}
+        for option in self.options(package):
+            if not option.unfit or option.variant.id not in choices:
+                choices[option.variant.id] = (option.variant, option.unfit)
+        return list(choices.values())
 
     def refresh(self) -> list[tuple[str, WhereverError]]:
         """Look for packages again, and let the names in use mean the newest ones.
@@ -155,8 +157,8 @@ class LocalHost:
         A session is freed when the last call in it has ended.
         """
         with self._lock:
-            for key in [key for key in self._loaded if key[0] not in used]:
-                self._loaded.pop(key)
+            for key in [key for key in self._residents if key[0] not in used]:
+                self._residents.pop(key)
                 self._loading.pop(key, None)
 
     def forget(self) -> None:
@@ -164,23 +166,85 @@ class LocalHost:
         self._lock = threading.RLock()
         self._engines = InstalledEngines()
         self._loading = {}
-        self._loaded = {}
+        self._residents = {}
         self._aliases = {}
 
     def close(self) -> None:
         """Close every session."""
         with self._lock:
-            loaded_now = list(self._loaded.values())
-        for loaded in loaded_now:
-            loaded.session.close()
+            sessions = [resident.session for resident in self._residents.values()]
+        for session in sessions:
+            if session is not None:
+                session.close()
         self.forget()
 
-    def _candidates(self, package: Package, variant_id: str) -> list[tuple[Variant, str]]:
-        """The choices, or of these the one that is asked for."""
-        choices = self.choices(package)
+    def _first(
+        self, package: Package, options: Sequence[Option], failed: tuple[str, ...]
+    ) -> LoadedVariant:
+        """The first option that opens; those that were to and do not are told as substituted.
+
+        Raises:
+            EngineError: none does; it tells why, for each.
+        """
+        passed_over: list[str] = []
+        for position, option in enumerate(options):
+            reason = option.unfit
+            if option.plan is not None and not reason:
+                try:
+                    resident = self._resident(package, option.variant, option.plan)
+                except EngineError as error:
+                    failed += (f"{option.variant.id}: {error}",)
+                    continue
+                rest = options[position + 1 :]
+                return self._ready(package, option.variant, resident, passed_over, failed, rest)
+            passed_over.append(f"{option.variant.id}: {reason}")
+        reasons = "; ".join((*passed_over, *failed))
+        raise EngineError(f"no variant of {package.name!r} can run here ({reasons})")
+
+    def _ready(
+        self,
+        package: Package,
+        variant: Variant,
+        resident: Resident,
+        passed_over: Sequence[str],
+        failed: tuple[str, ...],
+        rest: Sequence[Option],
+    ) -> LoadedVariant:
+        session = resident.bring_back()
+        others = departures(resident.plan, session.facts.ran)
+        substituted = (*failed, *(f"{variant.id}: {other}" for other in others))
+        for words in substituted:
+            _LOG.warning("%s: not as planned: %s", package.name, words)
+            COUNTERS.add("wherever_substitutions_total", model=package.name, variant=variant.id)
+        left = [option for option in rest if option.plan is not None and not option.unfit]
+        return LoadedVariant(
+            package,
+            variant,
+            resident,
+            tuple(passed_over),
+            substituted,
+            next_best=(lambda: self._first(package, left, ())) if left else None,
+        )
+
+    def _resident(self, package: Package, variant: Variant, plan: RunPlan) -> Resident:
+        """The session of a variant under a plan, opened once whoever asks at the same time."""
+        key = (package.digest, variant.id, plan)
+        with self._lock:
+            single = self._loading.setdefault(key, threading.Lock())
+        with single, loading():
+            resident = self._residents.get(key)
+            if resident is None:
+                session = self._open(package, variant, plan)
+                resident = Resident(plan, session, lambda: self._open(package, variant, plan))
+                self._residents[key] = resident
+        return resident
+
+    def _wanted(self, package: Package, variant_id: str) -> list[Option]:
+        """The options, or of these those of the variant that is asked for."""
+        options = self.options(package)
         if not variant_id:
-            return choices
-        named = [choice for choice in choices if choice[0].id == variant_id]
+            return options
+        named = [option for option in options if option.variant.id == variant_id]
         if not named:
             known = ", ".join(variant.id for variant in package.manifest.variants)
             raise ModelNotFoundError(
@@ -188,26 +252,14 @@ class LocalHost:
             )
         return named
 
-    def _load(
-        self, package: Package, variant: Variant, passed_over: tuple[str, ...]
-    ) -> LoadedVariant:
+    def _open(self, package: Package, variant: Variant, plan: RunPlan) -> Session:
         _refuse_reserved_names(package.manifest.signature, variant)
         files = [package.read(entry) for entry in variant.files]
-        session, skipped = self._engines.open(variant, files, threads=self.threads)
+        session = self._engines.open(plan, variant, files, self._resources)
         mismatch = tensor_mismatch(variant, session.inputs, session.outputs)
         if mismatch is not None:
             raise mismatch
-        own = (
-            f"{variant.id}: {reason}" for reason in (*skipped, *_other_precision(variant, session))
-        )
-        return LoadedVariant(package, variant, session, (*passed_over, *own))
-
-
-def _other_precision(variant: Variant, session: Session) -> tuple[str, ...]:
-    used = session.facts.precision
-    if used == variant.precision:
-        return ()
-    return (f"{session.facts.engine} computes in {used} here, not in {variant.precision}",)
+        return session
 
 
 def _refuse_reserved_names(signature: Signature, variant: Variant) -> None:

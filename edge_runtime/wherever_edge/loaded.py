@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from time import perf_counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wherever_contracts.errors import EngineError, WhereverError
+from wherever_contracts.errors import EngineCrashError, EngineError, WhereverError
 from wherever_contracts.receipts import Answer, Ran
 from wherever_contracts.tensors import describe
+from wherever_contracts.urgency import CALM, Urgency
 from wherever_edge.pipelines.pipeline import State, Step, StepContext, compile_steps
 from wherever_edge.wire_inputs import WireInputs
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
     from wherever_edge.engines.engine import Session
     from wherever_edge.packages.store import Package
+    from wherever_edge.resident import Resident
 
 # What the longest recent answer counts for, one answer later.
 _FADING = 0.95
@@ -28,11 +29,15 @@ class LoadedVariant:
     """A variant in an engine, with its pipeline. Safe to use from many threads.
 
     Attributes:
-        passed_over: why each better variant, each engine that this one prefers, and the precision
-            that it states, were not what runs: "variant: reason".
+        resident: the session, or the way to it.
+        passed_over: why each better variant and each engine that this one prefers cannot be used
+            on this machine, as was known before: "variant: reason".
+        substituted: what was to run by the plan and did not, and what runs otherwise than planned:
+            "variant: reason".
     """
 
     __slots__ = (
+        "_next",
         "_outputs",
         "_post",
         "_pre",
@@ -40,7 +45,8 @@ class LoadedVariant:
         "package",
         "passed_over",
         "ran",
-        "session",
+        "resident",
+        "substituted",
         "usual_s",
         "variant",
         "wire_inputs",
@@ -50,14 +56,20 @@ class LoadedVariant:
         self,
         package: Package,
         variant: Variant,
-        session: Session,
+        resident: Resident,
         passed_over: tuple[str, ...] = (),
+        substituted: tuple[str, ...] = (),
+        *,
+        next_best: Callable[[], LoadedVariant] | None = None,
     ) -> None:
         self.package: Package = package
         self.passed_over: tuple[str, ...] = passed_over
+        self.substituted: tuple[str, ...] = substituted
         self.variant: Variant = variant
-        self.session: Session = session
-        context = StepContext(package.manifest.signature, variant)
+        self.resident: Resident = resident
+        self._next: Callable[[], LoadedVariant] | None = next_best
+        session = resident.bring_back()
+        context = StepContext(package.manifest.signature, variant, package.read_path)
         where = f"variants.{variant.id}.pipeline"
         self._pre = compile_steps(variant.pipeline.pre, context, f"{where}.pre")
         self._post = compile_steps(variant.pipeline.post, context, f"{where}.post")
@@ -75,8 +87,17 @@ class LoadedVariant:
         """The signature of the model."""
         return self.package.manifest.signature
 
-    def answer(self, inputs: Mapping[str, Any], options: Mapping[str, float]) -> Answer:
+    @property
+    def session(self) -> Session:
+        """The session; it comes back into memory if it had left it."""
+        return self.resident.bring_back()
+
+    def answer(
+        self, inputs: Mapping[str, Any], options: Mapping[str, float], urgency: Urgency = CALM
+    ) -> Answer:
         """Run the whole pipeline for checked inputs.
+
+        When the engine's process dies of it, the next best option answers.
 
         Raises:
             InputError: an image turned out to be damaged.
@@ -86,16 +107,17 @@ class LoadedVariant:
         try:
             for step in self._pre:
                 step(state)
-            started = perf_counter()
-            state.update(self.session.run(state))
-            engine_s = perf_counter() - started
+            ran = self.resident.run(state, urgency)
+            state.update(ran.outputs)
             for step in self._post:
                 step(state)
+        except EngineCrashError as crash:
+            return self._answered_instead(crash, inputs, options, urgency)
         except WhereverError:
             raise
         except Exception as error:
             raise self._step_failed(error) from error
-        return self._collect(state, engine_s)
+        return self._collect(state, ran.engine_s, ran.queue_s)
 
     def warm(self) -> None:
         """Run the engine once on zeros, so that the first call does not pay for its first run.
@@ -138,9 +160,8 @@ class LoadedVariant:
         names = [spec.name for spec in self.session.inputs]
         feed = {name: np.concatenate([state[name] for state in states]) for name in names}
         sizes = [len(state[names[0]]) for state in states]
-        started = perf_counter()
-        outputs = self.session.run(feed)
-        engine_s = (perf_counter() - started) / len(states)
+        outputs, together_s, _ = self.resident.run(feed)
+        engine_s = together_s / len(states)
         ends = np.cumsum(sizes).tolist()
         if any(array.shape[:1] != (ends[-1],) for array in outputs.values()):
             raise EngineError(f"variant {self.variant.id!r} did not give one row for each it got")
@@ -182,7 +203,19 @@ class LoadedVariant:
         except WhereverError as error:
             return error
 
-    def _collect(self, state: State, engine_s: float) -> Answer:
+    def _answered_instead(
+        self,
+        crash: EngineCrashError,
+        inputs: Mapping[str, Any],
+        options: Mapping[str, float],
+        urgency: Urgency,
+    ) -> Answer:
+        if self._next is None:
+            raise crash
+        answer = self._next().answer(inputs, options, urgency)
+        return answer._replace(substituted=(f"{self.variant.id}: {crash}", *answer.substituted))
+
+    def _collect(self, state: State, engine_s: float, queue_s: float = 0.0) -> Answer:
         """The signature's outputs out of the state, checked."""
         outputs: dict[str, Array] = {}
         for name, admits, spec in self._outputs:
@@ -194,7 +227,14 @@ class LoadedVariant:
                     f"the signature says {spec}"
                 )
             outputs[name] = array
-        return Answer(outputs, state.get("confidence"), self.ran, engine_s)
+        return Answer(
+            outputs,
+            state.get("confidence"),
+            self.ran,
+            engine_s,
+            queue_s=queue_s,
+            substituted=self.substituted,
+        )
 
     def _run_steps(self, steps: Sequence[Step], state: State) -> None:
         try:

@@ -28,6 +28,7 @@ from sklearn.model_selection import train_test_split
 from torch import nn  # type: ignore[import-not-found, unused-ignore]
 
 from wherever_convert.builder import build_with_golden
+from wherever_devices.plans import RunPlan
 from wherever_edge.engines.engine import Engine
 from wherever_edge.engines.litert import LiteRtEngine
 from wherever_edge.engines.onnxruntime import OnnxRuntimeEngine
@@ -179,11 +180,11 @@ ENGINES: dict[str, type[Engine]] = {
 
 def answers(form: Form, split: Split) -> Floats:
     """The probabilities [n, 10] that a form gives in its engine."""
-    session = ENGINES[form.file_format]().open(
+    engine = ENGINES[form.file_format]()
+    session = engine.open(
         list(form.files.values()),
         file_format=form.file_format,
-        precision=form.precision,
-        threads=1,
+        plan=RunPlan(engine.name, "cpu", form.precision, 1),
     )
     shape = [-1, *session.inputs[0].shape[1:]]
     scores: Floats = session.run({"numbers": split.images.reshape(shape)})["scores"]

@@ -21,13 +21,14 @@ def explain(prediction: Prediction) -> str:
         ("ran", _what_ran(receipt)),
         ("took", _times(receipt)),
         *(("tried", _attempt(record)) for record in receipt.attempts),
+        *(("not as planned", why) for why in receipt.substituted),
         *(("passed over", why) for why in receipt.passed_over),
         *(("not asked", f"{host}: {why}") for host, why in receipt.alternatives.items()),
         ("asked for", _wish(receipt)),
         ("package", f"sha256 {receipt.ran.package_digest[:12]}, trust: {receipt.ran.trust}"),
         ("id", receipt.id),
     ]
-    return "\n".join(f"{name:>11}  {text}" for name, text in lines)
+    return "\n".join(f"{name:>14}  {text}" for name, text in lines)
 
 
 def milliseconds(seconds: float) -> str:

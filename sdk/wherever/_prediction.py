@@ -125,6 +125,8 @@ class Prediction:
             cache=_cache_word(verdict.answer, caches=context.caches),
             protocol=verdict.answer.protocol,
             passed_over=context.passed_over if self.place == "device" else (),
+            substituted=verdict.answer.substituted,
+            queue_s=verdict.answer.queue_s,
         )
 
     def explain(self) -> str:

@@ -88,7 +88,7 @@ def test_every_pipeline_of_an_entry_can_be_compiled(name: str) -> None:
     entry = catalogue.find(name)
     assert entry is not None
     for variant in entry.manifest.variants:
-        context = StepContext(entry.manifest.signature, variant)
+        context = StepContext(entry.manifest.signature, variant, bytes)
         assert compile_steps(variant.pipeline.pre, context, "pre")
         assert compile_steps(variant.pipeline.post, context, "post")
 

@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from operator import attrgetter
 
 import numpy as np
 import pytest
@@ -226,11 +227,7 @@ def test_a_prediction_survives_pickling(client):
     again = pickle.loads(pickle.dumps(prediction))
     assert (again.value, again.receipt) == (prediction.value, prediction.receipt)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        assert pool.apply(id_of, (prediction,)) == prediction.id
-
-
-def id_of(prediction: wherever.Prediction) -> str:
-    return prediction.id
+        assert pool.apply(attrgetter("id"), (prediction,)) == prediction.id
 
 
 def test_a_closed_client_says_so(scales_package):

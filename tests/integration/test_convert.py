@@ -17,6 +17,7 @@ from PIL import Image as pillow
 import wherever
 from wherever_contracts.errors import ConversionError, ManifestError, MissingExtraError
 from wherever_convert import Pixels, SampleOptions, convert
+from wherever_devices.plans import RunPlan
 from wherever_edge.builtin import PACKAGES, digits_test_split
 from wherever_edge.host import LocalHost
 from wherever_edge.packages.golden import check_golden
@@ -319,7 +320,8 @@ def test_openvino_gives_the_same_answers(photos, digits):
 
     report = convert(CNN, samples=photos, task="classify", output="out", pixels=INK)
     data = (report.package / "out-int8.onnx").read_bytes()
-    session = OpenVinoEngine().open([data], file_format="onnx", precision="int8", threads=1)
+    plan = RunPlan("openvino", "cpu", "int8", 1)
+    session = OpenVinoEngine().open([data], file_format="onnx", plan=plan)
     x, y = digits
     rows = x[300:350].reshape(-1, 1, 8, 8)
     best = [int(session.run({"numbers": row[None]})["scores"].argmax()) for row in rows]

@@ -18,6 +18,7 @@ import pytest
 from wherever_contracts.errors import EngineError
 from wherever_contracts.tensors import TensorSpec
 from wherever_devices.machine import probe
+from wherever_devices.plans import RunPlan
 from wherever_edge import plugins
 from wherever_edge.builtin import digits_test_split
 from wherever_edge.engines.litert import LiteRtEngine
@@ -36,7 +37,7 @@ INT8 = 0.05
 def opened(engine, content, file_format, *, precision="float32", threads=1):
     files = [content] if isinstance(content, bytes) else content
     return ENGINES[engine].open(
-        files, file_format=file_format, precision=precision, threads=threads
+        files, file_format=file_format, plan=RunPlan(engine, "cpu", precision, threads)
     )
 
 

@@ -25,6 +25,7 @@ from wherever_contracts.errors import (
     PackageError,
 )
 from wherever_convert.builder import build_package
+from wherever_devices.plans import RunPlan
 from wherever_edge import plugins
 from wherever_edge.engines import openvino
 from wherever_edge.engines.onnxruntime import OnnxRuntimeEngine
@@ -291,8 +292,9 @@ def test_a_variant_that_does_not_load_is_passed_over_for_the_next_and_the_reason
     package = with_nonsense(build_scales(tmp_path / "scales"), "small")
     loaded = host_for(package).resolve("scales")
     assert loaded.variant.id == "large"
-    (reason,) = loaded.passed_over
+    (reason,) = loaded.substituted
     assert reason.startswith("small: onnxruntime cannot load the model: ")
+    assert loaded.answer(numbers(1, 2, 3), {}).substituted == (reason,)
 
 
 def test_a_variant_that_is_asked_for_by_name_is_never_replaced(build_scales, tmp_path):
@@ -330,7 +332,7 @@ def test_another_precision_than_the_variants_is_told(build_scales, tmp_path, mon
     monkeypatch.setattr(openvino, "_precision_asked", lambda *_: "f32")
     loaded = host_for(package).resolve("scales")
     assert loaded.ran.precision == "float32"
-    assert loaded.passed_over == ("small: openvino computes in float32 here, not in float16",)
+    assert loaded.substituted == ("small: openvino computes in float32 here, not in float16",)
 
 
 def test_an_engine_that_is_not_installed_is_passed_over(build_scales, tmp_path, monkeypatch):
@@ -365,7 +367,7 @@ def test_an_engine_whose_native_library_is_broken_is_passed_over(build_scales, t
         "from wherever_edge.packages.store import Store\n"
         "host = LocalHost(Store([Path(sys.argv[1])], builtin=False), distance='device')\n"
         "loaded = host.resolve('scales')\n"
-        "print(loaded.ran.engine, *loaded.passed_over)\n"
+        "print(loaded.ran.engine, *loaded.substituted)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(package.root)],
@@ -409,9 +411,10 @@ def test_an_input_named_like_a_reserved_key_is_refused(build_scales, tmp_path):
 
 def test_the_engine_lets_only_engine_errors_out(scales_package):
     engine = OnnxRuntimeEngine()
+    plan = RunPlan(engine.name, "cpu", "float32", 1)
     for nonsense in (b"", b"not a model", b"\x08" * 1000):
         with pytest.raises(EngineError, match="onnxruntime"):
-            engine.open([nonsense], file_format="onnx", precision="float32", threads=1)
+            engine.open([nonsense], file_format="onnx", plan=plan)
     session = host_for(scales_package).resolve("scales").session
     for wrong in ({}, {"x": np.zeros((1, 3))}, {"x": np.zeros((1, 4), np.float32)}):
         with pytest.raises(EngineError, match="'x'"):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from wherever_contracts.errors import EngineError, InputError
 from wherever_contracts.manifest import MANIFEST_NAME, Format, parse_manifest
+from wherever_devices.plans import RunPlan
 from wherever_edge import plugins
 from wherever_edge.bare.manifest import (
     BareFile,
@@ -160,7 +161,8 @@ def _session(path: Path, file_format: Format, files: Sequence[bytes]) -> Session
             reasons.append(f"{name}: {why}")
             continue
         try:
-            return engine.open(files, file_format=file_format, precision="float32", threads=1)
+            plan = RunPlan(name, "cpu", "float32", 1)
+            return engine.open(files, file_format=file_format, plan=plan)
         except EngineError as error:
             reasons.append(f"{name}: {error}")
     raise EngineError(f"{path} cannot be read here ({'; '.join(reasons)})")

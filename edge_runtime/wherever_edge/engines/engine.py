@@ -6,10 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 from wherever_contracts.errors import EngineError
 from wherever_contracts.tensors import DTYPES, describe
+from wherever_devices.plans import RunPlan
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array, TensorSpec
@@ -29,8 +31,10 @@ class EngineFacts:
     """What the runtime itself says it is and does.
 
     Attributes:
-        precision: what it computes in; another one than the variant's where it says so.
+        provider: the part of the runtime that computes, in the runtime's own word.
+        precision: what it computes in; another one than the plan's where it says so.
         threads: threads of one run; 0 when the runtime chooses them run by run.
+        device: the hardware that `provider` stands for, in the words of `RunPlan`.
     """
 
     engine: str
@@ -38,6 +42,27 @@ class EngineFacts:
     provider: str
     precision: str
     threads: int
+    device: str = "cpu"
+
+    @property
+    def ran(self) -> RunPlan:
+        """The same in the words of a plan."""
+        return RunPlan(self.engine, self.device, self.precision, self.threads)
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a session may use, apart from what its plan says.
+
+    Attributes:
+        runs: runs that are expected at once.
+        cache_dir: where the engine may keep what it compiled; None for nowhere.
+        frugal: memory matters more than the last microseconds.
+    """
+
+    runs: int = 1
+    cache_dir: Path | None = None
+    frugal: bool = False
 
 
 class Session(ABC):
@@ -130,6 +155,10 @@ class Engine(ABC):
     name: str
     formats: tuple[str, ...]
 
+    def devices(self) -> tuple[str, ...]:
+        """The hardware that it can use here, in the words of `RunPlan`; may import the runtime."""
+        return ("cpu",)
+
     def missing(self) -> str:
         """Why the runtime cannot be used, and what to do; "" when it can. Imports nothing.
 
@@ -139,7 +168,12 @@ class Engine(ABC):
 
     @final
     def open(
-        self, files: Sequence[bytes], *, file_format: str, precision: str, threads: int
+        self,
+        files: Sequence[bytes],
+        *,
+        file_format: str,
+        plan: RunPlan,
+        resources: Resources | None = None,
     ) -> Session:
         """Load a variant.
 
@@ -147,14 +181,16 @@ class Engine(ABC):
             files: the verified bytes of the variant's files, in the manifest's order; the model
                 comes first (of OpenVINO's IR the second is the weights).
             file_format: what the files are, one of `formats`.
-            precision: what the manifest says the variant computes in.
-            threads: threads for one run; 0 leaves the choice to the runtime.
+            plan: how it is to run; what it does in fact is in the session's `facts`.
+            resources: what it may use.
 
         Raises:
             EngineError: the runtime cannot read or run the model.
         """
         try:
-            return self._open(files, file_format=file_format, precision=precision, threads=threads)
+            return self._open(
+                files, file_format=file_format, plan=plan, resources=resources or Resources()
+            )
         except EngineError:
             raise
         except Exception as error:
@@ -162,6 +198,6 @@ class Engine(ABC):
 
     @abstractmethod
     def _open(
-        self, files: Sequence[bytes], *, file_format: str, precision: str, threads: int
+        self, files: Sequence[bytes], *, file_format: str, plan: RunPlan, resources: Resources
     ) -> Session:
         """Load a variant; any exception may be raised."""

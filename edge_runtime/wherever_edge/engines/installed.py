@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from wherever_contracts.errors import EngineError
-from wherever_devices.machine import EngineState, unable
+from wherever_devices.machine import EngineState
 from wherever_edge import plugins
 
 if TYPE_CHECKING:
     from wherever_contracts.manifest import Variant
-    from wherever_edge.engines.engine import Engine, Session
+    from wherever_devices.plans import RunPlan
+    from wherever_edge.engines.engine import Engine, Resources, Session
 
 GROUP = "wherever.engines"
 
@@ -28,34 +28,20 @@ class InstalledEngines:
         return {name: self._state(name) for name in names if name in known}
 
     def open(
-        self, variant: Variant, files: Sequence[bytes], *, threads: int
-    ) -> tuple[Session, tuple[str, ...]]:
-        """Open a variant in the first engine that it names and that is able to.
-
-        Returns:
-            The session, and why each engine that the variant prefers to this one was passed over.
+        self, plan: RunPlan, variant: Variant, files: Sequence[bytes], resources: Resources
+    ) -> Session:
+        """Open a variant as a plan says.
 
         Raises:
-            EngineError: none is able to; it tells why, for each.
+            EngineError: the engine is not able to.
         """
-        passed_over: list[str] = []
-        states = self.states(variant.needs.engines)
-        for name, reason in unable(variant.needs, variant.format, states).items():
-            if reason:
-                passed_over.append(f"{name} {reason}")
-                continue
-            try:
-                session = self._engine(name).open(
-                    files,
-                    file_format=variant.format,
-                    precision=variant.precision,
-                    threads=threads,
-                )
-            except EngineError as error:
-                passed_over.append(str(error))
-            else:
-                return session, tuple(passed_over)
-        raise EngineError("; ".join(passed_over) or "it names no engine")
+        return self._engine(plan.engine).open(
+            files, file_format=variant.format, plan=plan, resources=resources
+        )
+
+    def devices(self, name: str) -> tuple[str, ...]:
+        """The hardware that an engine can use here; imports its runtime."""
+        return self._engine(name).devices()
 
     def _engine(self, name: str) -> Engine:
         if name not in self._made:

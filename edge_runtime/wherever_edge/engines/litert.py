@@ -10,12 +10,20 @@ import numpy as np
 
 from wherever_contracts.errors import EngineError
 from wherever_contracts.tensors import TensorSpec
-from wherever_edge.engines.engine import NUMBERS, Engine, EngineFacts, Session, importable
+from wherever_edge.engines.engine import (
+    NUMBERS,
+    Engine,
+    EngineFacts,
+    Resources,
+    Session,
+    importable,
+)
 from wherever_edge.engines.quiet import without_line
 from wherever_edge.engines.scales import INTEGERS, Scale
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
+    from wherever_devices.plans import RunPlan
 
 _INSTALL = "pip install 'wherever[litert]'"
 # said once a process, on standard error, whatever the level of logging
@@ -45,7 +53,7 @@ class LiteRtEngine(Engine):
         return f"not installed: {_INSTALL}"
 
     def _open(
-        self, files: Sequence[bytes], *, file_format: str, precision: str, threads: int
+        self, files: Sequence[bytes], *, file_format: str, plan: RunPlan, resources: Resources
     ) -> Session:
         """Load a TensorFlow Lite model from its bytes."""
         if why := self.missing():
@@ -57,10 +65,11 @@ class LiteRtEngine(Engine):
             engine=self.name,
             version=_version(),
             provider="CPU",
-            precision=precision,
-            threads=threads,
+            precision=plan.precision,
+            threads=plan.threads,
         )
-        return _LiteRtSession(_Interpreters(runtime.Interpreter, files[0], threads or None), facts)
+        interpreters = _Interpreters(runtime.Interpreter, files[0], plan.threads or None)
+        return _LiteRtSession(interpreters, facts)
 
 
 class _Interpreters:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from wherever_contracts.errors import EngineError
 from wherever_contracts.tensors import TensorSpec
-from wherever_edge.engines.engine import Engine, EngineFacts, Session, importable
+from wherever_edge.engines.engine import Engine, EngineFacts, Resources, Session, importable
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
+    from wherever_devices.plans import RunPlan
 
 _DTYPES = {
     "tensor(bool)": "bool",
@@ -43,7 +44,7 @@ class OnnxRuntimeEngine(Engine):
         return "" if importable("onnxruntime") else "not installed: pip install onnxruntime"
 
     def _open(
-        self, files: Sequence[bytes], *, file_format: str, precision: str, threads: int
+        self, files: Sequence[bytes], *, file_format: str, plan: RunPlan, resources: Resources
     ) -> Session:
         """Load an ONNX model from its bytes."""
         # from 1.29 on it reports to its makers from a thread, which a forked child waits for
@@ -57,7 +58,7 @@ class OnnxRuntimeEngine(Engine):
             ) from error
         ort: Any = onnxruntime  # it carries no types
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = plan.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -66,8 +67,8 @@ class OnnxRuntimeEngine(Engine):
             engine=self.name,
             version=ort.__version__,
             provider=native.get_providers()[0],
-            precision=precision,
-            threads=threads,
+            precision=plan.precision,
+            threads=plan.threads,
         )
         return _OnnxSession(native, facts)
 

@@ -13,11 +13,19 @@ import numpy as np
 from wherever_contracts.errors import EngineError
 from wherever_contracts.tensors import TensorSpec
 from wherever_devices.machine import probe
-from wherever_edge.engines.engine import NUMBERS, Engine, EngineFacts, Session, importable
+from wherever_edge.engines.engine import (
+    NUMBERS,
+    Engine,
+    EngineFacts,
+    Resources,
+    Session,
+    importable,
+)
 from wherever_edge.engines.tflite_file import read_scales
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
+    from wherever_devices.plans import RunPlan
     from wherever_edge.engines.scales import Scale
 
 _INSTALL = "pip install 'wherever[openvino]'"
@@ -45,7 +53,7 @@ class OpenVinoEngine(Engine):
         return "" if importable("openvino") else f"not installed: {_INSTALL}"
 
     def _open(
-        self, files: Sequence[bytes], *, file_format: str, precision: str, threads: int
+        self, files: Sequence[bytes], *, file_format: str, plan: RunPlan, resources: Resources
     ) -> Session:
         """Load a model; of OpenVINO's own format the second file holds the weights."""
         if why := self.missing():
@@ -55,16 +63,16 @@ class OpenVinoEngine(Engine):
         if self._core is None:
             self._core = openvino.Core()
         model = _read(self._core, files, file_format)
-        settings = _threading(threads) | {
-            "INFERENCE_PRECISION_HINT": _precision_asked(self._core, precision)
+        settings = _threading(plan.threads) | {
+            "INFERENCE_PRECISION_HINT": _precision_asked(self._core, plan.precision)
         }
         native = self._core.compile_model(model, _DEVICE, settings)
         facts = EngineFacts(
             engine=self.name,
             version=openvino.get_version().partition("-")[0],
             provider=native.get_property("EXECUTION_DEVICES")[0],
-            precision=_precision_used(native, precision),
-            threads=_threads_used(native) if threads else 0,
+            precision=_precision_used(native, plan.precision),
+            threads=_threads_used(native) if plan.threads else 0,
         )
         return _OpenVinoSession(openvino.Tensor, native, _borders(model, files, file_format), facts)
 

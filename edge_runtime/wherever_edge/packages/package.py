@@ -84,6 +84,17 @@ class Package:
         checks.check_bytes(listed, data)
         return data
 
+    def read_path(self, path: str) -> bytes:
+        """The bytes of a file that is listed under `path`, checked like those of `read`.
+
+        Raises:
+            PackageError: no such file is listed, or see `read`.
+        """
+        for entry in self.manifest.all_files():
+            if entry.path == path:
+                return self.read(entry)
+        raise ManifestError(MANIFEST_NAME, "files", f"an entry for {path!r}", "none")
+
     def manifest_bytes(self) -> bytes:
         """The bytes of `model.json`, which are still those that were opened.
 

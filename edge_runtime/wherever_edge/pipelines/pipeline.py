@@ -25,10 +25,16 @@ Step: TypeAlias = Callable[[State], None]
 
 @dataclass(frozen=True, slots=True)
 class StepContext:
-    """What a step may know about the variant that it is compiled for."""
+    """What a step may know about the variant that it is compiled for.
+
+    Attributes:
+        read: gives the bytes of a file that `model.json` lists, such as a vocabulary; raises
+            `PackageError` when it is not listed, or not what it should be.
+    """
 
     signature: Signature
     variant: Variant
+    read: Callable[[str], bytes]
 
 
 StepFactory: TypeAlias = Callable[..., Step]

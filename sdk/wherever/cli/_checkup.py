@@ -18,6 +18,7 @@ from wherever._access import box_targets, gateway_targets
 from wherever._settings import Settings
 from wherever_contracts.errors import WhereverError
 from wherever_devices.machine import default_threads, probe
+from wherever_devices.plans import RunPlan
 from wherever_edge import plugins
 from wherever_edge.builtin import digits_test_split
 from wherever_edge.configured import settings_files
@@ -25,6 +26,7 @@ from wherever_edge.engines.installed import GROUP
 from wherever_edge.host import LoadedVariant, LocalHost
 from wherever_edge.inputs import InputChecker
 from wherever_edge.packages.store import Store
+from wherever_edge.resident import Resident
 
 if TYPE_CHECKING:
     from wherever._access import Target
@@ -217,13 +219,13 @@ def _tried(name: str, engine: Engine) -> Finding:
     if variant is None:
         text = f"{name} reads {', '.join(engine.formats)}: not tried, no built-in model is of these"
         return Finding("engines", "warn", text)
+    plan = RunPlan(name, "cpu", variant.precision, 1)
     session = engine.open(
         [package.read(entry) for entry in variant.files],
         file_format=variant.format,
-        precision=variant.precision,
-        threads=1,
+        plan=plan,
     )
-    loaded = LoadedVariant(package, variant, session)
+    loaded = LoadedVariant(package, variant, Resident.of(plan, session))
     check = InputChecker(package.manifest.signature).check
     images, labels = (split[:_TRIED] for split in digits_test_split())
     answers = [loaded.answer(check(image), {}).outputs["scores"].argmax() for image in images]

@@ -16,6 +16,10 @@ PLACEMENT = Placement(200, 50, 0.5, 2.0)
 STEP = {"op": "fraction_boxes", "boxes": "b", "scores": "s", "size": [100, 100]}
 
 
+def no_files(path):
+    raise KeyError(path)
+
+
 def context(labels, columns):
     signature = {
         "inputs": [{"name": "image", "kind": "image"}],
@@ -41,7 +45,9 @@ def context(labels, columns):
         "files": [{"path": "v.onnx", "sha256": "0" * 64, "bytes": 0}],
         "tensors": tensors,
     }
-    return StepContext(Signature.model_validate(signature), Variant.model_validate(variant))
+    return StepContext(
+        Signature.model_validate(signature), Variant.model_validate(variant), no_files
+    )
 
 
 def run(boxes, scores, labels=("face",), columns=2, min_score=0.5, **changes):

@@ -19,6 +19,10 @@ from wherever_edge.pipelines.pipeline import StepContext, compile_steps
 FITS = ["stretch", "letterbox", "letterbox_top_left"]
 
 
+def no_files(path):
+    raise KeyError(path)
+
+
 def context(shape=(1, -1, -1, -1)):
     signature = {
         "inputs": [{"name": "image", "kind": "image"}],
@@ -33,7 +37,9 @@ def context(shape=(1, -1, -1, -1)):
         "files": [{"path": "v.onnx", "sha256": "0" * 64, "bytes": 0}],
         "tensors": {"inputs": [tensor], "outputs": [tensor]},
     }
-    return StepContext(Signature.model_validate(signature), Variant.model_validate(variant))
+    return StepContext(
+        Signature.model_validate(signature), Variant.model_validate(variant), no_files
+    )
 
 
 def run(pixels, **parameters):

@@ -45,7 +45,7 @@ def grid_of(rgb):
 
 def compiled(**parameters):
     entry = StepEntry.model_validate({"op": "ink_numbers", "name": "image", **parameters})
-    (step,) = compile_steps([entry], StepContext(None, None), "pre")
+    (step,) = compile_steps([entry], StepContext(None, None, None), "pre")
     return step
 
 
