@@ -137,30 +137,35 @@ class LoadedVariant:
         self.usual_s = elapsed_s if elapsed_s > faded_s else faded_s  # noqa: FURB136 (hot path)
 
     def answer_many(
-        self, rows: Sequence[Mapping[str, Any]], options: Mapping[str, float]
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        options: Mapping[str, float],
+        urgency: Urgency = CALM,
     ) -> list[Answer | WhereverError]:
         """Answer every row, in order, in one run of the engine where the variant can batch.
 
         A row that fails gives its error in its place and does not disturb the others.
         """
         if not self.batches or len(rows) == 1:
-            return [self._answer_or_error(row, options) for row in rows]
+            return [self._answer_or_error(row, options, urgency) for row in rows]
         states = [self._prepared(row, options) for row in rows]
         ready = [state for state in states if isinstance(state, dict)]
         try:
-            finished = iter(self._run_together(ready))
+            finished = iter(self._run_together(ready, urgency))
         except Exception:  # noqa: BLE001 (one by one, each row gets its own error)
-            return [self._answer_or_error(row, options) for row in rows]
+            return [self._answer_or_error(row, options, urgency) for row in rows]
         return [next(finished) if isinstance(state, dict) else state for state in states]
 
-    def _run_together(self, states: Sequence[State]) -> list[Answer | WhereverError]:
+    def _run_together(
+        self, states: Sequence[State], urgency: Urgency
+    ) -> list[Answer | WhereverError]:
         """One run of the engine for every state; each gets its own rows of the outputs."""
         if not states:
             return []
         names = [spec.name for spec in self.session.inputs]
         feed = {name: np.concatenate([state[name] for state in states]) for name in names}
         sizes = [len(state[names[0]]) for state in states]
-        outputs, together_s, _ = self.resident.run(feed)
+        outputs, together_s, _ = self.resident.run(feed, urgency)
         engine_s = together_s / len(states)
         ends = np.cumsum(sizes).tolist()
         if any(array.shape[:1] != (ends[-1],) for array in outputs.values()):
@@ -196,10 +201,10 @@ class LoadedVariant:
         return state
 
     def _answer_or_error(
-        self, row: Mapping[str, Any], options: Mapping[str, float]
+        self, row: Mapping[str, Any], options: Mapping[str, float], urgency: Urgency
     ) -> Answer | WhereverError:
         try:
-            return self.answer(row, options)
+            return self.answer(row, options, urgency)
         except WhereverError as error:
             return error
 

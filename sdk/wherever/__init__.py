@@ -18,6 +18,7 @@ from wherever_contracts.errors import (
     NoRouteError,
     PackageError,
     SettingsError,
+    SubstitutedError,
     WhereverError,
 )
 
@@ -46,6 +47,7 @@ __all__ = [
     "Prediction",
     "Receipt",
     "SettingsError",
+    "SubstitutedError",
     "WhereverError",
     "apredict",
     "model",

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Itera
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain, islice
 from time import perf_counter, time
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from wherever._drivers import drive, drive_async, drive_many
 from wherever._flow import predict_flow
@@ -16,6 +16,7 @@ from wherever._route import DEVICE, Route
 from wherever._router import check_words
 from wherever_contracts.errors import EngineError, InputError, NoRouteError
 from wherever_contracts.places import PLACES
+from wherever_contracts.urgency import CALM, Urgency
 from wherever_edge.inputs import InputChecker, check_options
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from wherever._kept import KeptAnswers
     from wherever._route import Call
     from wherever_contracts.manifest import Signature
-    from wherever_contracts.places import Boundary, Mode, Place
+    from wherever_contracts.places import Boundary, Mode, Place, Priority
     from wherever_edge.packages.store import Package
 
 
@@ -51,6 +52,15 @@ class Edition:
         return check_options(self.package.manifest.signature, given) if given else self.defaults
 
 
+class Wish(NamedTuple):
+    """What many calls are given alike; see a call."""
+
+    deadline_s: float | None
+    cache: bool
+    strict: bool
+    priority: Priority
+
+
 class Model:
     """A model, ready to be called.
 
@@ -62,6 +72,7 @@ class Model:
         self._client = client
         self._name = name
         self._cached = client.settings.cache
+        self._strict = client.settings.strict
         self._edition = Edition(package)
 
     @property
@@ -94,6 +105,8 @@ class Model:
         boundary: Boundary | None = None,
         places: Collection[Place] | None = None,
         cache: bool | None = None,
+        strict: bool | None = None,
+        priority: Priority = "interactive",
         **options: float,
     ) -> Prediction:
         """Answer for one input.
@@ -107,6 +120,9 @@ class Model:
             places: narrows the places further, for example `["device"]`.
             cache: keep the answer on this device's disk, and take one that was kept for the same
                 input; the client's setting by default.
+            strict: an answer by another engine, precision or hardware than planned is an error;
+                the client's setting by default. Otherwise `receipt.substituted` says it.
+            priority: "interactive", "batch" or "background": who goes first where calls wait.
             options: numbers that the signature declares, such as `min_score`.
 
         Raises:
@@ -124,7 +140,13 @@ class Model:
         inputs = edition.check(value)
         deadline_s = self._deadline(deadline_s)
         kept = route.kept() if (self._cached if cache is None else cache) else None
-        call = route.call(inputs, chosen, kept=kept)
+        call = route.call(
+            inputs,
+            chosen,
+            kept=kept,
+            urgency=_urgency(priority, deadline_s, started),
+            strict=self._strict if strict is None else strict,
+        )
         flow = predict_flow(route.plan, route.senses, deadline_s, started)
         verdict = drive(flow, call.perform)
         return _prediction(route, verdict, deadline_s, chosen, inputs, started, call)
@@ -139,6 +161,8 @@ class Model:
         boundary: Boundary | None = None,
         places: Collection[Place] | None = None,
         cache: bool | None = None,
+        strict: bool | None = None,
+        priority: Priority = "interactive",
         **options: float,
     ) -> Prediction:
         """The same call as a coroutine; work of this process runs in threads beside the loop."""
@@ -151,7 +175,13 @@ class Model:
         inputs = await in_thread(edition.check, value)
         deadline_s = self._deadline(deadline_s)
         kept = route.kept() if (self._cached if cache is None else cache) else None
-        call = route.call(inputs, chosen, kept=kept)
+        call = route.call(
+            inputs,
+            chosen,
+            kept=kept,
+            urgency=_urgency(priority, deadline_s, started),
+            strict=self._strict if strict is None else strict,
+        )
         flow = predict_flow(route.plan, route.senses, deadline_s, started)
         verdict = await drive_async(flow, call.perform_async)
         return _prediction(route, verdict, deadline_s, chosen, inputs, started, call)
@@ -168,6 +198,8 @@ class Model:
         boundary: Boundary | None = None,
         places: Collection[Place] | None = None,
         cache: bool | None = None,
+        strict: bool | None = None,
+        priority: Priority = "batch",
         **options: float,
     ) -> Iterator[Prediction]:
         """Answer for many inputs, in their order, `batch` at a time.
@@ -184,15 +216,21 @@ class Model:
             boundary: see a call.
             places: see a call.
             cache: see a call.
+            strict: see a call.
+            priority: see a call; "batch" by default.
             options: see a call.
 
         Raises:
             InputError: an input does not fit; the answers before it have been given.
             NoRouteError: see a call.
         """
-        kept = self._cached if cache is None else cache
-        key = (mode, boundary, places)
-        ends = self._ends(values, batch, key, self._deadline(deadline_s), options, cache=kept)
+        wish = Wish(
+            self._deadline(deadline_s),
+            self._cached if cache is None else cache,
+            self._strict if strict is None else strict,
+            priority,
+        )
+        ends = self._ends(values, batch, (mode, boundary, places), options, wish)
         total = len(values) if isinstance(values, Sized) else None
         return _shown(ends, total, self.name, wanted=progress)
 
@@ -207,12 +245,18 @@ class Model:
         boundary: Boundary | None = None,
         places: Collection[Place] | None = None,
         cache: bool | None = None,
+        strict: bool | None = None,
+        priority: Priority = "batch",
         **options: float,
     ) -> AsyncIterator[Prediction]:
         """The same as `map`, for `async for`; the inputs are taken in a thread."""
-        kept = self._cached if cache is None else cache
-        key = (mode, boundary, places)
-        ends = self._ends(values, batch, key, self._deadline(deadline_s), options, cache=kept)
+        wish = Wish(
+            self._deadline(deadline_s),
+            self._cached if cache is None else cache,
+            self._strict if strict is None else strict,
+            priority,
+        )
+        ends = self._ends(values, batch, (mode, boundary, places), options, wish)
         while batches := await self._client.in_thread(lambda: list(islice(ends, 1))):
             for end in batches[0]:
                 if isinstance(end, Exception):
@@ -224,14 +268,13 @@ class Model:
         values: Iterable[Any],
         batch: int,
         key: tuple[Mode | None, Boundary | None, Collection[Place] | None],
-        deadline_s: float | None,
         options: dict[str, float],
-        *,
-        cache: bool,
+        wish: Wish,
     ) -> Iterator[list[Prediction | Exception]]:
         """What came of each input, a batch at a time; nothing follows an error of an input."""
         if batch < 1:
             raise InputError("batch", "1 or more", str(batch), kind="argument")
+        check_words(priority=wish.priority)
         self._edition.options(options)  # what is wrong is said before the first input is taken
 
         def ends() -> Iterator[list[Prediction | Exception]]:
@@ -240,8 +283,8 @@ class Model:
                 edition = self._edition
                 route = self._route(edition, *key)
                 chosen = edition.options(options)
-                kept = route.kept() if cache else None
-                yield list(_answer_batch(edition, route, rows, deadline_s, chosen, kept))
+                kept = route.kept() if wish.cache else None
+                yield list(_answer_batch(edition, route, rows, chosen, kept, wish))
 
         return ends()
 
@@ -335,9 +378,9 @@ def _answer_batch(
     edition: Edition,
     route: Route,
     rows: list[Any],
-    deadline_s: float | None,
     chosen: dict[str, float],
     kept: KeptAnswers | None,
+    wish: Wish,
 ) -> Iterator[Prediction | Exception]:
     started = perf_counter()
     checked: list[dict[str, Any] | InputError] = []
@@ -348,7 +391,14 @@ def _answer_batch(
             checked.append(error)
             break
     inputs = [row for row in checked if isinstance(row, dict)]
-    call = route.batch_call(inputs, chosen, kept=kept)
+    deadline_s = wish.deadline_s
+    call = route.batch_call(
+        inputs,
+        chosen,
+        kept=kept,
+        urgency=_urgency(wish.priority, deadline_s, started),
+        strict=wish.strict,
+    )
     flows = [predict_flow(route.plan, call.senses, deadline_s, started) for _ in inputs]
     ends = drive_many(flows, call.perform)
     for end, row, single in zip(ends, inputs, call.calls, strict=True):
@@ -357,6 +407,13 @@ def _answer_batch(
         else:
             yield _prediction(route, end, deadline_s, chosen, row, started, single)
     yield from (error for error in checked if isinstance(error, InputError))
+
+
+def _urgency(priority: Priority, deadline_s: float | None, started: float) -> Urgency:
+    if priority == CALM.priority and deadline_s is None:
+        return CALM
+    check_words(priority=priority)
+    return Urgency(priority, None if deadline_s is None else started + deadline_s)
 
 
 def _tell_nobody(_stage: str, _done: int, _total: int | None) -> None:

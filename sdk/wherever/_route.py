@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from wherever._flow import Senses
 from wherever._prediction import Serial, next_serial
-from wherever_contracts.errors import WhereverError
+from wherever_contracts.errors import SubstitutedError, WhereverError
+from wherever_contracts.receipts import Answer
+from wherever_contracts.urgency import CALM, Urgency
 from wherever_contracts.wire.tensors import InferRequest
 from wherever_edge.wire_inputs import WireInputs
 
@@ -79,9 +81,19 @@ class Route:
         options: Mapping[str, float],
         *,
         kept: KeptAnswers | None = None,
+        urgency: Urgency = CALM,
+        strict: bool = False,
     ) -> Call:
-        """One call of this route; with `kept` its answers are kept, and looked for there."""
-        return Call(self, inputs, options, next_serial(), kept)
+        """One call of this route.
+
+        Args:
+            inputs: the checked inputs.
+            options: the numbers that the signature declares.
+            kept: where its answers are kept, and looked for.
+            urgency: how much it can wait.
+            strict: an answer by something else than planned is an error.
+        """
+        return Call(self, inputs, options, next_serial(), kept, urgency, strict=strict)
 
     def batch_call(
         self,
@@ -89,17 +101,21 @@ class Route:
         options: Mapping[str, float],
         *,
         kept: KeptAnswers | None = None,
+        urgency: Urgency = CALM,
+        strict: bool = False,
     ) -> BatchCall:
-        """Many calls of this route, performed together."""
-        return BatchCall(self, rows, options, kept)
+        """Many calls of this route, performed together; see `call`."""
+        return BatchCall(self, rows, options, kept, urgency, strict=strict)
 
-    def ask_device(self, inputs: Mapping[str, Any], options: Mapping[str, float]) -> Outcome:
+    def ask_device(
+        self, inputs: Mapping[str, Any], options: Mapping[str, float], urgency: Urgency = CALM
+    ) -> Outcome:
         """Answer in this process."""
         device = self.device
         assert device is not None  # noqa: S101 (the plan has no device attempt without it)
         started = perf_counter()
         try:
-            outcome: Outcome = device.answer(inputs, options)
+            outcome: Outcome = device.answer(inputs, options, urgency)
         except WhereverError as error:
             outcome = error
         device.took(perf_counter() - started)
@@ -116,7 +132,7 @@ class Route:
 class Call:
     """One call: its inputs, and how each host is asked with them."""
 
-    __slots__ = ("_inputs", "_kept", "_options", "_route", "serial")
+    __slots__ = ("_inputs", "_kept", "_options", "_route", "_strict", "_urgency", "serial")
 
     def __init__(
         self,
@@ -125,32 +141,44 @@ class Call:
         options: Mapping[str, float],
         serial: Serial,
         kept: KeptAnswers | None,
+        urgency: Urgency,
+        *,
+        strict: bool,
     ) -> None:
         self._route = route
         self._inputs = inputs
         self._options = options
         self._kept = kept
+        self._urgency = urgency
+        self._strict = strict
         self.serial: Serial = serial
 
     def perform(self, attempt: Attempt) -> Outcome:
         """Carry out one attempt in this thread."""
         if self._kept is None:
-            return self._ask(attempt)
+            return self.judged(self._ask(attempt))
         outcome = self.find(attempt)
         if outcome is None:
             outcome = self._ask(attempt)
             self.keep(attempt, outcome)
-        return outcome
+        return self.judged(outcome)
 
     async def perform_async(self, attempt: Attempt) -> Outcome:
         """Carry out one attempt beside the running event loop."""
         if self._kept is None:
-            return await self._ask_async(attempt)
+            return self.judged(await self._ask_async(attempt))
         in_thread = self._route.in_thread
         outcome: Outcome | None = await in_thread(self.find, attempt)
         if outcome is None:
             outcome = await self._ask_async(attempt)
             await in_thread(self.keep, attempt, outcome)
+        return self.judged(outcome)
+
+    def judged(self, outcome: Outcome) -> Outcome:
+        """The outcome; of a strict call, an error in place of an answer that was not as planned."""
+        if self._strict and isinstance(outcome, Answer) and outcome.substituted:
+            happened = "; ".join(outcome.substituted)
+            return SubstitutedError(f"the call is strict, and not all went as planned: {happened}")
         return outcome
 
     @property
@@ -166,6 +194,9 @@ class Call:
             found: Outcome | None = self._kept.find(attempt, self._inputs, self._options)
         except WhereverError as error:
             found = error  # the input is damaged
+        device = self._route.device
+        if isinstance(found, Answer) and device is not None and attempt.timeout_s is None:
+            found = found._replace(substituted=device.substituted)
         if found is not None and attempt.timeout_s is not None:
             self._route.remotes[attempt.candidate.host].release()
         return found
@@ -178,7 +209,7 @@ class Call:
     def _ask(self, attempt: Attempt) -> Outcome:
         route = self._route
         if attempt.timeout_s is None:
-            return route.ask_device(self._inputs, self._options)
+            return route.ask_device(self._inputs, self._options, self._urgency)
         remote = route.remotes[attempt.candidate.host]
         try:
             request = self.request(attempt.variant)
@@ -190,7 +221,9 @@ class Call:
     async def _ask_async(self, attempt: Attempt) -> Outcome:
         route = self._route
         if attempt.timeout_s is None:
-            outcome: Outcome = await route.in_thread(route.ask_device, self._inputs, self._options)
+            outcome: Outcome = await route.in_thread(
+                route.ask_device, self._inputs, self._options, self._urgency
+            )
             return outcome
         loop = asyncio.get_running_loop()
         arrival: asyncio.Future[Outcome] = loop.create_future()
@@ -241,6 +274,8 @@ class Call:
         parameters["signature"] = route.signature_digest
         if variant:
             parameters["variant"] = variant
+        if self._urgency.priority != CALM.priority:
+            parameters["priority"] = self._urgency.priority
         return InferRequest(
             route.wire_name,
             route.wire_version,
@@ -258,7 +293,7 @@ def _give_up(sending: asyncio.Future[Callable[[], None]]) -> None:
 class BatchCall:
     """Many calls in step: those due on the device share a run, those elsewhere run at once."""
 
-    __slots__ = ("_options", "_route", "_rows", "calls", "senses")
+    __slots__ = ("_options", "_route", "_rows", "_urgency", "calls", "senses")
 
     def __init__(
         self,
@@ -266,11 +301,17 @@ class BatchCall:
         rows: Sequence[Mapping[str, Any]],
         options: Mapping[str, float],
         kept: KeptAnswers | None,
+        urgency: Urgency,
+        *,
+        strict: bool,
     ) -> None:
         self._route = route
         self._rows = rows
         self._options = options
-        self.calls: list[Call] = [route.call(row, options, kept=kept) for row in rows]
+        self._urgency = urgency
+        self.calls: list[Call] = [
+            route.call(row, options, kept=kept, urgency=urgency, strict=strict) for row in rows
+        ]
         self.senses: Senses = route.senses._replace(expected_s=self._expected_s)
 
     def perform(self, steps: Sequence[tuple[int, Attempt]]) -> list[Outcome]:
@@ -284,7 +325,7 @@ class BatchCall:
         outcomes.update(self._ask(made))
         for position, attempt in made:
             self.calls[position].keep(attempt, outcomes[position])
-        return [outcomes[position] for position, _ in steps]
+        return [self.calls[position].judged(outcomes[position]) for position, _ in steps]
 
     def _ask(self, steps: Sequence[tuple[int, Attempt]]) -> dict[int, Outcome]:
         waiting = {
@@ -306,6 +347,8 @@ class BatchCall:
         if not positions or device is None:
             return []
         started = perf_counter()
-        answers = device.answer_many([self._rows[i] for i in positions], self._options)
+        answers = device.answer_many(
+            [self._rows[i] for i in positions], self._options, self._urgency
+        )
         device.took((perf_counter() - started) / len(positions))
         return answers

@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from wherever_contracts.errors import SettingsError
-from wherever_contracts.places import BOUNDARIES, PLACES, WITHIN, Boundary, Mode, Place
+from wherever_contracts.places import (
+    BOUNDARIES,
+    PLACES,
+    PRIORITIES,
+    WITHIN,
+    Boundary,
+    Mode,
+    Place,
+    Priority,
+)
 
 NO_GATEWAY = "no gateway is set (gateways=[...], WHEREVER_GATEWAYS, or --gateway)"
 
@@ -123,12 +132,15 @@ def make_plan(
 
 
 def check_words(
-    mode: Mode = "auto", boundary: Boundary = "anywhere", places: Collection[Place] | None = None
+    mode: Mode = "auto",
+    boundary: Boundary = "anywhere",
+    places: Collection[Place] | None = None,
+    priority: Priority = "interactive",
 ) -> None:
     """Refuse words that do not exist.
 
     Raises:
-        SettingsError: a mode, boundary or place that does not exist, with those that do.
+        SettingsError: a mode, boundary, place or priority that does not exist, with those that do.
     """
     if mode not in MODES:
         raise SettingsError(f"mode {mode!r} does not exist (there are: {', '.join(MODES)})")
@@ -138,6 +150,9 @@ def check_words(
     for place in places or ():
         if place not in PLACES:
             raise SettingsError(f"place {place!r} does not exist (there are: {', '.join(PLACES)})")
+    if priority not in PRIORITIES:
+        known = ", ".join(PRIORITIES)
+        raise SettingsError(f"priority {priority!r} does not exist (there are: {known})")
 
 
 def _why_not(

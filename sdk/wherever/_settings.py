@@ -84,6 +84,21 @@ class Settings(BaseSettings):
     threads: Annotated[int | None, Field(ge=1)] = None
     """Threads of one run on the device; by default what the device's profile says."""
 
+    strict: bool = False
+    """Whether an answer by another engine, precision or hardware than planned is an error."""
+
+    isolation: Literal["none", "process"] = "none"
+    """Where engines run: in this process, or each in one of its own, which may die alone."""
+
+    memory_max_bytes: Annotated[int | None, Field(gt=0)] = None
+    """The most memory that loaded models may take; by default what the device's profile says."""
+
+    batching: bool = True
+    """Whether calls that wait for one model may share a run of its engine."""
+
+    profile: str | None = None
+    """The device's profile: a name such as "laptop", or a TOML file; by default what fits it."""
+
     registry: str | None = None
     """Where signed updates come from: the URL of a registry."""
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from wherever_contracts.errors import WhereverError
+from wherever_edge.counters import COUNTERS
 from wherever_edge.updates.watching import UpdateState, update_state
 
 if TYPE_CHECKING:
@@ -48,12 +49,16 @@ class PlaceStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Models, places and problems, as known now."""
+    """Models, places and problems, as known now.
+
+    `counts` are those of this process since it began: substitutions, crashes, evictions, ...
+    """
 
     models: tuple[ModelStatus, ...]
     places: tuple[PlaceStatus, ...]
     problems: tuple[str, ...]
     updates: UpdateState
+    counts: dict[str, int]
     home: str
     mode: str
     boundary: str
@@ -70,6 +75,7 @@ class Status:
             *(("place", text) for text in places),
             *(("problem", text) for text in self.problems),
             *(("updates", text) for text in update_lines(self.updates)),
+            *(("count", f"{name} {count}") for name, count in self.counts.items()),
             ("calls", f"mode {self.mode}, boundary {self.boundary}"),
             ("home", self.home),
         ]
@@ -97,6 +103,7 @@ def make_status(
         ),
         problems=problems,
         updates=update_state(settings.home),
+        counts=COUNTERS.snapshot(),
         home=str(settings.home),
         mode=settings.mode,
         boundary=settings.boundary,

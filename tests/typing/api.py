@@ -22,9 +22,11 @@ def one_call() -> None:
 def a_handle() -> None:
     people = wherever.model("people")
     assert_type(people, wherever.Model)
-    answer = people("frame.jpg", mode="prefer_in_cloud", boundary="site", places=["device"])
+    answer = people(
+        "frame.jpg", mode="prefer_in_cloud", boundary="site", places=["device"], strict=True
+    )
     assert_type(answer, wherever.Prediction)
-    people(b"jpeg", min_score=0.5)
+    people(b"jpeg", min_score=0.5, strict=True, priority="background")
     assert_type(people.map(["a.jpg", "b.jpg"], batch=8), Iterator[wherever.Prediction])
     assert_type(people.amap(["a.jpg"]), AsyncIterator[wherever.Prediction])
     assert_type(digits, wherever.Model)

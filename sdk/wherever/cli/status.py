@@ -85,6 +85,7 @@ def _rows(status: Status, reaches: Mapping[str, Reach]) -> list[tuple[str, ...]]
         *(("place", place.host, _place(place, reaches)) for place in status.places),
         *(("problem", "", problem) for problem in status.problems),
         *(("updates", "", text) for text in update_lines(status.updates)),
+        *(("count", name, str(count)) for name, count in status.counts.items()),
         ("calls", f"mode {status.mode}", f"boundary {status.boundary}"),
         ("home", status.home, ""),
     ]
