@@ -17,7 +17,9 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 
@@ -83,12 +85,15 @@ class NumbersEntry(_Part):
 class InputEntry(_Part):
     """One input of the signature, as a person gives it.
 
-    `image`: a path, encoded bytes, a PIL image, or an RGB array; `text`: a string; `tensor`: an
-    array of `dtype` and `shape` (no batch axis).
+    `image`: a path, encoded bytes, a PIL image, or an RGB array; `text`: a string; `bytes`: bytes,
+    or the path of a file; `tensor`: an array of `dtype` and `shape` (no batch axis).
+
+    `ends_bytes`, for `bytes`: of content that is longer than twice as many, only so many from the
+    start and so many from the end are read, kept and sent. `max_bytes` counts what is left then.
     """
 
     name: str = Field(min_length=1)
-    kind: Literal["image", "text", "tensor"]
+    kind: Literal["image", "text", "tensor", "bytes"]
     dtype: Dtype | None = None
     shape: Shape | None = None
     numbers: NumbersEntry | None = None
@@ -96,6 +101,15 @@ class InputEntry(_Part):
     max: float | None = None
     finite: bool = True
     max_bytes: int = Field(default=32 * 1024 * 1024, gt=0)
+    ends_bytes: int | None = Field(default=None, gt=0)
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # signatures without it keep the digest that they had before it existed
+        data: dict[str, Any] = write(self)
+        if self.ends_bytes is None:
+            data.pop("ends_bytes", None)
+        return data
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -103,6 +117,8 @@ class InputEntry(_Part):
             raise ValueError("an input of kind 'tensor' needs dtype and shape")
         if self.kind != "image" and self.numbers is not None:
             raise ValueError("only an input of kind 'image' can have numbers")
+        if self.kind != "bytes" and self.ends_bytes is not None:
+            raise ValueError("only an input of kind 'bytes' can have ends_bytes")
         return self
 
 
@@ -324,7 +340,7 @@ def parse_manifest(data: bytes, source: str = MANIFEST_NAME) -> Manifest:
         manifest = Manifest.model_validate(raw)
         manifest.to_bytes()  # half a surrogate pair, or too deep a nest, cannot be written back
     except ValidationError as error:
-        raise _as_manifest_error(error, source) from error
+        raise _as_manifest_error(error, source, raw["schema"]) from error
     except ValueError as error:
         raise ManifestError(source, "", "what can be written back as JSON", f"{error}") from error
     return manifest
@@ -363,13 +379,16 @@ def _check_schema_version(found: object, source: str) -> None:
         )
 
 
-def _as_manifest_error(error: ValidationError, source: str) -> ManifestError:
+def _as_manifest_error(error: ValidationError, source: str, schema: str) -> ManifestError:
     first = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in first["loc"])
     found = "nothing" if first["type"] == "missing" else _short(first["input"])
     expected = first["msg"].removeprefix("Value error, ")
     more = error.error_count() - 1
     suffix = f" (and {more} more wrong fields)" if more else ""
+    if int(schema.partition(".")[2][:18]) > SCHEMA_MINOR:
+        newer = f"schema {schema} is newer than {SCHEMA_MAJOR}.{SCHEMA_MINOR}, which is known here"
+        suffix += f"; {newer}: update wherever to read it"
     return ManifestError(source, field or "the manifest", expected, found + suffix)
 
 

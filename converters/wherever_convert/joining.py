@@ -251,6 +251,8 @@ def _empty(entry: InputEntry) -> Any:
         return np.full((64, 64, 3), 128, np.uint8)
     if entry.kind == "text":
         return "text"
+    if entry.kind == "bytes":
+        return b"bytes"
     shape = [max(length, 1) for length in entry.shape or ()]
     number = min(max(0.0, -np.inf if entry.min is None else entry.min), entry.max or np.inf)
     return np.full(shape, number, entry.dtype)

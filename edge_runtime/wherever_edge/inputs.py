@@ -1,7 +1,7 @@
 """Checking what people give against a signature.
 
-A checked input is an `Image`, a `str`, or an array of the signature's dtype and shape. Every
-refusal is an `InputError` that names the input, what was expected, and what came.
+A checked input is an `Image`, a `str`, `bytes`, or an array of the signature's dtype and shape.
+Every refusal is an `InputError` that names the input, what was expected, and what came.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from wherever_contracts.manifest import InputEntry, NumbersEntry, Signature
 from wherever_contracts.tensors import Array, TensorSpec, describe
 from wherever_edge.images import Image
 
-Checked: TypeAlias = Image | str | Array
+Checked: TypeAlias = Image | str | bytes | Array
 Inputs: TypeAlias = dict[str, Checked]
 # From here on one pass over the numbers costs more than a call of numpy.
 _MANY = 4096
 
+_BYTES_WORDS = "bytes, or the path of a file (a str is a path)"
 _ARRAYS: tuple[type, ...] = (list, tuple, int, float, bool, np.generic)
 
 Check: TypeAlias = Callable[[Any], Checked]
@@ -94,7 +95,7 @@ def _check_for(entry: InputEntry) -> Check:
         return text_check(entry)
     if entry.kind == "tensor":
         return tensor_check(entry, strict=False)
-    return image_check(entry)
+    return bytes_check(entry) if entry.kind == "bytes" else image_check(entry)
 
 
 def text_check(entry: InputEntry) -> Check:
@@ -110,6 +111,24 @@ def text_check(entry: InputEntry) -> Check:
         if size > entry.max_bytes:
             raise InputError(entry.name, f"at most {entry.max_bytes} bytes of text", f"{size}")
         return value
+
+    return check
+
+
+def bytes_check(entry: InputEntry) -> Callable[[Any], bytes]:
+    """A check that makes `bytes` of whatever holds some; a `str` is the path of a file."""
+
+    def check(value: Any) -> bytes:
+        if isinstance(value, bytes | bytearray | memoryview):
+            data = _ends(entry, cast("bytes | bytearray | memoryview", value))
+        elif isinstance(value, str | os.PathLike):
+            path = cast("str | os.PathLike[str]", value)
+            data = _ends(entry, _read_file(entry, path, _BYTES_WORDS))
+        else:
+            raise InputError(entry.name, _BYTES_WORDS, _kind(value))
+        if len(data) > entry.max_bytes:
+            raise InputError(entry.name, f"at most {entry.max_bytes} bytes", f"{len(data)} or more")
+        return bytes(data)
 
     return check
 
@@ -149,7 +168,8 @@ def image_check(entry: InputEntry) -> Check:
         if isinstance(value, bytes | bytearray | memoryview):
             return encoded_image(entry, bytes(cast("bytes", value)))
         if isinstance(value, str | os.PathLike):
-            return encoded_image(entry, _read_file(entry, cast("str | os.PathLike[str]", value)))
+            path = cast("str | os.PathLike[str]", value)
+            return encoded_image(entry, _read_file(entry, path, "the path of an image file"))
         if numbers is not None and isinstance(value, list | tuple):
             array = _as_array(TensorSpec(entry.name, "float32", ()), value)
             if (checked := numbers(array)) is not None:
@@ -238,15 +258,31 @@ def encoded_image(entry: InputEntry, data: bytes) -> Image:
     return Image.from_encoded(data, entry.name)
 
 
-def _read_file(entry: InputEntry, path: str | os.PathLike[str]) -> bytes:
-    expected = "the path of an image file"
+def _ends(
+    entry: InputEntry, data: bytes | bytearray | memoryview
+) -> bytes | bytearray | memoryview:
+    """All of it, or its two ends where the signature wants no more of a long one."""
+    if isinstance(data, memoryview):
+        data = data.cast("B") if data.contiguous else bytes(data)
+    length = entry.ends_bytes
+    if length is None or len(data) <= 2 * length:
+        return data
+    return b"".join((data[:length], data[-length:]))
+
+
+def _read_file(entry: InputEntry, path: str | os.PathLike[str], expected: str) -> bytes:
     text = os.fspath(path)
     if "://" in text:
         raise InputError(entry.name, f"{expected} (download it first)", f"the address {text!r}")
     try:
         with open(text, "rb", opener=_open_without_waiting) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            about = os.fstat(file.fileno())
+            if not stat.S_ISREG(about.st_mode):
                 raise InputError(entry.name, expected, f"{text!r}, which is not a regular file")
+            if entry.ends_bytes and about.st_size > 2 * entry.ends_bytes:
+                start = file.read(entry.ends_bytes)
+                file.seek(-entry.ends_bytes, os.SEEK_END)
+                return start + file.read(entry.ends_bytes)
             return file.read(entry.max_bytes + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -13,6 +13,7 @@ from wherever_edge.images import Image
 from wherever_edge.inputs import (
     Checked,
     Inputs,
+    bytes_check,
     encoded_image,
     image_check,
     tensor_check,
@@ -31,7 +32,7 @@ class WireInputs:
         self._reads = {entry.name: _reader(entry) for entry in signature.inputs}
 
     def write(self, inputs: Mapping[str, Any]) -> tuple[WireTensor, ...]:
-        """Checked inputs as the tensors of a request: images encoded, text as UTF-8.
+        """Checked inputs as the tensors of a request: images encoded, text in UTF-8, bytes as is.
 
         Raises:
             InputError: an input is an image that cannot be encoded.
@@ -64,6 +65,8 @@ def _write(name: str, value: Any) -> WireTensor:
         return from_bytes(name, [data], content_type=content_type)
     if isinstance(value, str):
         return from_bytes(name, [value.encode()], content_type="text/plain")
+    if isinstance(value, bytes):
+        return from_bytes(name, [value], content_type="application/octet-stream")
     return from_array(name, value)
 
 
@@ -71,6 +74,8 @@ def _reader(entry: InputEntry) -> Read:
     if entry.kind == "tensor":
         check = tensor_check(entry, strict=True)
         return lambda tensor: check(_array(entry, tensor))
+    if entry.kind == "bytes":
+        return _bytes_reader(entry)
     return _text_reader(entry) if entry.kind == "text" else _image_reader(entry)
 
 
@@ -85,6 +90,18 @@ def _text_reader(entry: InputEntry) -> Read:
             return check(_only_element(entry, array).decode())
         except UnicodeDecodeError as error:
             raise InputError(entry.name, "text in UTF-8", f"bytes that are not ({error})") from None
+
+    return read
+
+
+def _bytes_reader(entry: InputEntry) -> Read:
+    check = bytes_check(entry)
+
+    def read(tensor: WireTensor) -> Checked:
+        array = _array(entry, tensor)
+        if array.dtype != object:
+            raise InputError(entry.name, "a BYTES tensor with the bytes", describe(array))
+        return check(_only_element(entry, array))
 
     return read
 

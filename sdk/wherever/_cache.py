@@ -60,7 +60,7 @@ def result_key(
         device_key: the secret of this device.
         variant_digest: of the variant that answers.
         precision: in which it computes.
-        inputs: the checked inputs by name: arrays, `Image`s, text.
+        inputs: the checked inputs by name: arrays, `Image`s, text, bytes.
         options: the call's options, defaults included.
         signature_digest: of the model's signature.
 
@@ -89,6 +89,8 @@ def _canonical(value: Any) -> tuple[Buffer, Buffer]:
     """What kind of input it is, and its content."""
     if isinstance(value, str):
         return b"text", value.encode()
+    if isinstance(value, bytes):
+        return b"bytes", value
     if isinstance(value, Image):
         if value.file is not None:
             return b"file", value.file

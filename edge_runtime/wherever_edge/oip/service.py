@@ -230,6 +230,6 @@ def _tensor_metadata(entry: TensorEntry) -> TensorMetadata:
 
 
 def _input_metadata(entry: InputEntry) -> TensorMetadata:
-    if entry.dtype is None or entry.shape is None:  # an image or a text
+    if entry.dtype is None or entry.shape is None:  # an image, a text, or bytes
         return TensorMetadata(entry.name, "BYTES", (1,))
     return TensorMetadata(entry.name, WIRE_TYPES[entry.dtype], entry.shape)

@@ -1,8 +1,8 @@
 """Inputs as they are given on a command line, as the values that `predict` takes.
 
-An image is a path; text is taken as it stands; numbers are a `.npy` file, a JSON array, or numbers
-with commas or spaces between them. `-` stands for standard input. Where a model has several
-inputs, each is `name=INPUT`.
+An image is a path, and so is any other file; text is taken as it stands; numbers are a `.npy` file,
+a JSON array, or numbers with commas or spaces between them. `-` stands for standard input. Where a
+model has several inputs, each is `name=INPUT`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ STDIN = "-"
 
 _NPY = b"\x93NUMPY"
 _NUMBERS = "a .npy file, a JSON array, or numbers with commas or spaces between them"
-_WORDS = {"image": "an image file", "text": "text", "tensor": "numbers"}
+_WORDS = {"image": "an image file", "text": "text", "tensor": "numbers", "bytes": "a file"}
+_WHOLE = ("text", "bytes")  # what no argument of is taken for numbers
 
 
 def read_inputs(signature: Signature, given: Sequence[str]) -> Any:
@@ -73,7 +74,7 @@ def parse_numbers(text: str) -> Array | None:
 def _only(entry: InputEntry, given: Sequence[str]) -> str:
     """The one input: several arguments are numbers that the shell has taken apart."""
     text = given[0] if len(given) == 1 else " ".join(given)
-    if len(given) > 1 and (entry.kind == "text" or parse_numbers(text) is None):
+    if len(given) > 1 and (entry.kind in _WHOLE or parse_numbers(text) is None):
         raise InputError(entry.name, f"one input ({_words(entry)})", f"{len(given)}: {text!r}")
     return text.removeprefix(f"{entry.name}=")
 
@@ -93,7 +94,7 @@ def _by_name(entries: Mapping[str, InputEntry], given: Sequence[str]) -> dict[st
 def _read(entry: InputEntry, text: str) -> Any:
     if text == STDIN:
         return _from_bytes(entry, sys.stdin.buffer.read())
-    if entry.kind == "text":
+    if entry.kind in _WHOLE:
         return text
     if text.endswith(".npy"):
         with Path(text).open("rb") as file:
@@ -102,6 +103,8 @@ def _read(entry: InputEntry, text: str) -> Any:
 
 
 def _from_bytes(entry: InputEntry, data: bytes) -> Any:
+    if entry.kind == "bytes":
+        return data
     if entry.kind != "text" and data.startswith(_NPY):
         return _read_npy(entry, io.BytesIO(data))
     try:

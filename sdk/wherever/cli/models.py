@@ -223,6 +223,8 @@ def _signature_rows(signature: Signature) -> list[tuple[str, str]]:
 def _input(entry: InputEntry) -> str:
     if entry.kind == "text":
         return "text"
+    if entry.kind == "bytes":
+        return "a file, or bytes"
     if entry.kind == "tensor":
         return f"an array of {entry.dtype}{list(entry.shape or ())}{_range(entry.min, entry.max)}"
     numbers = entry.numbers

@@ -43,8 +43,8 @@ def command(
         list[str] | None,
         typer.Argument(
             metavar="INPUT",
-            help="An image file; text; numbers (a .npy file, a JSON array, or with commas or "
-            "spaces between them); - for standard input; name=INPUT where there are several.",
+            help="An image or other file; text; numbers (a .npy file, a JSON array, or with commas "
+            "or spaces between them); - for standard input; name=INPUT where there are several.",
             show_default=False,
         ),
     ] = None,

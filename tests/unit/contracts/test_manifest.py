@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from wherever_contracts.errors import ManifestError
 from wherever_contracts.manifest import (
     MAX_MANIFEST_BYTES,
+    InputEntry,
     Manifest,
     Signature,
     parse_manifest,
@@ -217,6 +218,24 @@ def test_a_newer_minor_schema_is_read_and_its_fields_are_kept(schema):
     assert written["signature"]["inputs"][0]["colour"] == "bgr"
     assert written["signature"]["value"]["calibration"] == [1, None, True]
     assert written["variants"][0]["files"][0]["mirror"] == "é"
+
+
+@pytest.mark.parametrize(("schema", "newer"), [("1.0", False), ("1.2", False), ("1.3", True)])
+def test_a_newer_kind_of_input_says_that_an_update_would_read_it(schema, newer):
+    data = changed("schema", schema)
+    data["signature"]["inputs"][0]["kind"] = "sound"
+    with pytest.raises(ManifestError, match="'sound'") as caught:
+        parse(data)
+    assert caught.value.field == "signature.inputs.0.kind"
+    assert ("update wherever to read it" in str(caught.value)) is newer
+
+
+def test_only_bytes_have_ends_and_signatures_without_them_are_written_as_before():
+    one = {"name": "file", "kind": "bytes", "ends_bytes": 4096}
+    assert InputEntry.model_validate(one).model_dump()["ends_bytes"] == 4096
+    assert "ends_bytes" not in InputEntry.model_validate({"name": "x", "kind": "text"}).model_dump()
+    with pytest.raises(ValueError, match="only an input of kind 'bytes' can have ends_bytes"):
+        InputEntry.model_validate({**one, "kind": "text"})
 
 
 @pytest.mark.parametrize("schema", ["2.0", "0.9", "11.0", "9" * 5000 + ".0", "01.0"])

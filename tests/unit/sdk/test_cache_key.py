@@ -54,6 +54,7 @@ def test_a_key_is_32_bytes_that_nobody_can_guess_without_the_secret():
         {"options": {"min_score": 0.3, "more": 0.0}},
         {"inputs": {**PLAIN["inputs"], "text": "Hello"}},
         {"inputs": {**PLAIN["inputs"], "text": np.frombuffer(b"hello", np.uint8)}},
+        {"inputs": {**PLAIN["inputs"], "text": b"hello"}},
         {"inputs": {"y": PLAIN["inputs"]["x"], "text": "hello"}},
         {"inputs": {"x": PLAIN["inputs"]["x"].reshape(3, 2), "text": "hello"}},
         {"inputs": {"x": PLAIN["inputs"]["x"].view(np.int32), "text": "hello"}},

@@ -30,6 +30,7 @@ DIGIT = {
     "numbers": {"dtype": "float32", "shape": [2, 2], "min": 0, "max": 16},
 }
 TEXT = {"name": "text", "kind": "text"}
+FILE = {"name": "file", "kind": "bytes"}
 
 
 def tensor(name="x", dtype="float32", shape=(3,)):
@@ -114,6 +115,17 @@ def test_an_image_is_a_path_and_may_be_numbers_where_the_model_takes_them(tmp_pa
     assert read_inputs(signature(IMAGE), ["1,2,3,4"]) == "1,2,3,4"
     assert read_inputs(signature(DIGIT), ["cat.png"]) == "cat.png"
     assert read_inputs(signature(DIGIT), ["1,2,3,4"]) == [[1, 2], [3, 4]]
+
+
+def test_bytes_are_a_path_whatever_it_looks_like_and_standard_input_as_it_comes(stdin):
+    for text in ("a.pdf", "x.npy", "1,2,3", "[1, 2]"):
+        assert read_inputs(signature(FILE), [text]) == text
+    for data in (b"", b"\x93NUMPY\x01", b"1 2 3\n", b"\xff\x00"):
+        stdin(data)
+        assert read_inputs(signature(FILE), ["-"]) == data
+    with pytest.raises(InputError, match="one input"):
+        read_inputs(signature(FILE), ["a.pdf", "b.pdf"])
+    assert takes(signature(FILE)) == "file (a file)"
 
 
 def test_a_file_that_is_called_like_a_number_is_a_file(tmp_path, monkeypatch):
