@@ -1,9 +1,9 @@
 """Compiling the declared steps of a variant into functions.
 
 A step works on one dict, the *state*. It begins with the call's inputs by their signature names
-(an `Image`, a `str`, `bytes`, or an array) and `"options"`; the steps before the engine must leave every
-tensor of the variant in it, the engine's outputs are put into it, and the steps after the engine
-must leave every output of the signature in it. A step may leave `"confidence"` (0 to 1).
+(an `Image`, a `str`, `bytes`, or an array) and `"options"`; the steps before the engine must leave
+every tensor of the variant in it, the engine's outputs are put into it, and the steps after the
+engine must leave every output of the signature in it. A step may leave `"confidence"` (0 to 1).
 A plug-in module registers `{op: factory}` in the entry-point group `wherever.steps`.
 
 The docstring of a factory is the step's page in `docs/steps.md`. Its first line says what the step
