@@ -9,27 +9,19 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeAlias
 
 from wherever_contracts.manifest import Needs
+from wherever_devices.accelerators import Accelerator, accelerators, board
+from wherever_devices.groups import group_limits
+from wherever_devices.kernel import numbers, text
+from wherever_devices.onednn import VARIABLE, onednn_features
+from wherever_devices.processor import CoreKinds, Processor, core_kinds, parse_cpuinfo
 
-# Features that decide how fast, or whether, a variant runs.
-FEATURES = (
-    "avx2",
-    "avx512f",
-    "avx512_vnni",
-    "avx_vnni",
-    "amx_int8",
-    "amx_bf16",
-    "neon",
-    "asimd",
-    "asimddp",
-)
-
-_UNLIMITED = 2**60  # cgroup v1 writes "no limit" as the largest multiple of a page
+CoresLimit: TypeAlias = Literal["", "affinity", "cpuset", "quota", "profile"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +38,14 @@ class Machine:
         memory_limit_bytes: the control group's limit; None without one.
         cpu_features: those of `FEATURES` that the processor has; None when not known.
         python: the version of Python.
+        core_kinds: of the CPUs that may be used how many are fast and how many frugal; None when
+            all are alike, or it is not known.
+        cores_limit: what leaves fewer CPUs to this process than there are: "affinity", "cpuset"
+            or "quota" (of a control group), "profile" (an imitated machine), or "".
+        accelerators: GPUs and NPUs; empty where it is not known.
+        board: the board's name, such as "Raspberry Pi 5 Model B Rev 1.0"; or "".
+        onednn_max_cpu_isa: what the environment says to OpenVINO's CPU code; or "".
+        imitates: the profile whose machine this one is limited to; or "".
     """
 
     os: str
@@ -57,40 +57,63 @@ class Machine:
     memory_limit_bytes: int | None
     cpu_features: frozenset[str] | None
     python: str
+    core_kinds: CoreKinds | None = None
+    cores_limit: CoresLimit = ""
+    accelerators: tuple[Accelerator, ...] = ()
+    board: str = ""
+    onednn_max_cpu_isa: str = ""
+    imitates: str = ""
 
     @property
     def usable_memory_bytes(self) -> int:
         """The smaller of what there is and what this process may take; 0 when not known."""
         return min(self.memory_bytes, self.memory_limit_bytes or self.memory_bytes)
 
+    @property
+    def onednn_features(self) -> frozenset[str] | None:
+        """The instructions that OpenVINO may use; None when not known."""
+        return onednn_features(self.cpu_features, self.onednn_max_cpu_isa)
 
-class Processor(NamedTuple):
-    """What /proc/cpuinfo tells."""
-
-    model: str
-    physical_cores: int
-    features: frozenset[str]
+    def has(self, device: str) -> bool:
+        """Whether there is hardware of a kind: "cpu", "gpu", "npu"."""
+        return device == "cpu" or any(found.kind == device for found in self.accelerators)
 
 
-def probe(root: Path = Path("/")) -> Machine:
-    """Look at this machine; takes a few milliseconds and starts no process.
+def probe(
+    root: Path = Path("/"),
+    *,
+    affinity: Collection[int] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Machine:
+    """Look at this machine; takes a few milliseconds, starts no process and loads no runtime.
 
     Args:
-        root: where the `proc` and `sys` file systems are mounted.
+        root: where the `proc`, `sys` and `dev` file systems are mounted.
+        affinity: numbers of the CPUs that the scheduler may give this process; asked when None.
+        environment: the environment's variables; this process's when None.
     """
-    cpuinfo = _text(root / "proc/cpuinfo")
+    cpuinfo = text(root / "proc/cpuinfo")
     processor = parse_cpuinfo(cpuinfo) if cpuinfo else _processor_elsewhere()
-    groups = parse_cgroups(_text(root / "proc/self/cgroup"))
+    limits = group_limits(root)
+    allowed = _affinity() if affinity is None else frozenset(affinity)
+    cpus = allowed & (limits.cpus or allowed) or allowed
+    cores = usable_cores(len(cpus), limits.quota)
+    online = numbers(text(root / "sys/devices/system/cpu/online"))
     return Machine(
         os=platform.system().lower(),
         arch=_arch(),
         cpu_model=processor.model,
         physical_cores=processor.physical_cores,
-        usable_cores=usable_cores(_affinity(), _quota(root, groups)),
-        memory_bytes=parse_meminfo(_text(root / "proc/meminfo")) or _memory_elsewhere(),
-        memory_limit_bytes=_memory_limit(root, groups),
+        usable_cores=cores,
+        memory_bytes=parse_meminfo(text(root / "proc/meminfo")) or _memory_elsewhere(),
+        memory_limit_bytes=limits.memory_bytes,
         cpu_features=processor.features if cpuinfo else _features_elsewhere(),
         python=platform.python_version(),
+        core_kinds=core_kinds(root, cpus),
+        cores_limit="quota" if cores < len(cpus) else _set_by(cpus, limits.cpus, online | allowed),
+        accelerators=accelerators(root),
+        board=board(root),
+        onednn_max_cpu_isa=(os.environ if environment is None else environment).get(VARIABLE, ""),
     )
 
 
@@ -158,46 +181,10 @@ def usable_cores(affinity: int, quota: float | None) -> int:
     return max(1, affinity if quota is None else min(affinity, int(quota)))
 
 
-def parse_cpuinfo(text: str) -> Processor:
-    """Read the text of /proc/cpuinfo, of x86 or ARM."""
-    cpus = [_fields(block) for block in text.strip().split("\n\n")]
-    cores = [cpu for cpu in cpus if "processor" in cpu]
-    places = {(cpu.get("physical id"), cpu["core id"]) for cpu in cores if "core id" in cpu}
-    first = cores[0] if cores else {}
-    flags = {*first.get("flags", "").split(), *first.get("Features", "").split()}
-    if "asimd" in flags:
-        flags.add("neon")
-    return Processor(
-        model=_model_name(cpus, first),
-        physical_cores=len(places) or len(cores) or 1,
-        features=frozenset(flags.intersection(FEATURES)),
-    )
-
-
-def parse_meminfo(text: str) -> int:
+def parse_meminfo(meminfo: str, field: str = "MemTotal") -> int:
     """Bytes of memory, from the text of /proc/meminfo; 0 when it does not say."""
-    match = re.search(r"^MemTotal:\s+(\d+) kB$", text, re.MULTILINE)
+    match = re.search(rf"^{field}:\s+(\d+) kB$", meminfo, re.MULTILINE)
     return int(match[1]) * 1024 if match else 0
-
-
-def parse_cgroups(text: str) -> dict[str, str]:
-    """Controller -> path of this process's control group; "" is the unified (v2) hierarchy."""
-    rows = (line.split(":", 2) for line in text.splitlines())
-    return {name: path for _, names, path in rows for name in names.split(",")}
-
-
-def parse_quota(text: str) -> float | None:
-    """Cores that `quota period` (cpu.max, or the two files of v1) grants; None for no limit."""
-    quota, _, period = text.strip().partition(" ")
-    if not quota.isdigit() or not period.isdigit() or period == "0":
-        return None
-    return int(quota) / int(period)
-
-
-def parse_limit(text: str) -> int | None:
-    """Bytes that memory.max or memory.limit_in_bytes grants; None for no limit."""
-    value = text.strip()
-    return int(value) if value.isdigit() and int(value) < _UNLIMITED else None
 
 
 def _without_engine(why: Mapping[str, str]) -> str:
@@ -210,64 +197,19 @@ def _without_engine(why: Mapping[str, str]) -> str:
     return f"it needs the engine {' or '.join(why)}: {reasons}"
 
 
-def _fields(block: str) -> dict[str, str]:
-    rows = (line.partition(":") for line in block.splitlines())
-    return {key.strip(): value.strip() for key, _, value in rows}
-
-
-def _model_name(blocks: list[dict[str, str]], first: dict[str, str]) -> str:
-    """x86 and old ARM kernels name the processor; boards are named in the last block."""
-    for key in ("model name", "Model", "Hardware"):
-        for block in (first, blocks[-1]):
-            if block.get(key):
-                return block[key]
-    part = f"{first.get('CPU implementer', '')} {first.get('CPU part', '')}".strip()
-    return f"ARM {part}" if part else ""
-
-
-def _quota(root: Path, groups: dict[str, str]) -> float | None:
-    texts = [_text(file) for file in _group_files(root, groups.get(""), "", "cpu.max")]
-    for folder in _group_folders(root, groups.get("cpu"), "cpu"):
-        quota, period = _text(folder / "cpu.cfs_quota_us"), _text(folder / "cpu.cfs_period_us")
-        texts.append(f"{quota.strip()} {period.strip()}")
-    return min((quota for quota in map(parse_quota, texts) if quota is not None), default=None)
-
-
-def _memory_limit(root: Path, groups: dict[str, str]) -> int | None:
-    files = [
-        *_group_files(root, groups.get(""), "", "memory.max"),
-        *_group_files(root, groups.get("memory"), "memory", "memory.limit_in_bytes"),
-    ]
-    limits = (parse_limit(_text(file)) for file in files)
-    return min((limit for limit in limits if limit is not None), default=None)
-
-
-def _group_files(root: Path, group: str | None, controller: str, name: str) -> list[Path]:
-    return [folder / name for folder in _group_folders(root, group, controller)]
-
-
-def _group_folders(root: Path, group: str | None, controller: str) -> Iterator[Path]:
-    """The control group's folder and those above it: the strictest limit of all holds.
-
-    In a container the mounted root already is the group, and the path below it does not exist.
-    """
-    if group is not None:
-        path = PurePosixPath(group.lstrip("/"))
-        for part in (path, *path.parents):
-            yield root / "sys/fs/cgroup" / controller / part
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
-
-
-def _affinity() -> int:
+def _affinity() -> frozenset[int]:
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return frozenset(os.sched_getaffinity(0))
+    return frozenset(range(os.cpu_count() or 1))
+
+
+def _set_by(
+    cpus: frozenset[int], cpuset: frozenset[int] | None, there: frozenset[int]
+) -> CoresLimit:
+    """The affinity of a process in a cpuset is within it, so one that equals it is its work."""
+    if len(cpus) >= len(there):
+        return ""
+    return "cpuset" if cpus == cpuset else "affinity"
 
 
 def _arch() -> str:

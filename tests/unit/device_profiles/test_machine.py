@@ -9,21 +9,18 @@ from dataclasses import replace
 import pytest
 
 from wherever_contracts.manifest import Needs
-from wherever_devices import machine as machines
+from wherever_devices.groups import parse_groups, parse_limit, parse_quota
 from wherever_devices.machine import (
     EngineState,
     Machine,
     default_threads,
-    parse_cgroups,
-    parse_cpuinfo,
-    parse_limit,
     parse_meminfo,
-    parse_quota,
     probe,
     unable,
     unfit,
     usable_cores,
 )
+from wherever_devices.processor import FEATURES, parse_cpuinfo
 
 GIB = 1024**3
 
@@ -84,7 +81,7 @@ def test_hyper_threads_are_not_cores():
     processor = parse_cpuinfo(text)
     assert processor.physical_cores == 2
     assert processor.model == "Intel(R) Xeon(R) Processor"
-    wanted = {"avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_bf16", "amx_int8"}
+    wanted = {"avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_bf16", "amx_tile", "amx_int8"}
     assert processor.features == wanted
 
 
@@ -98,7 +95,7 @@ def test_a_board_is_named_by_its_model_and_has_neon():
 def test_an_arm_processor_without_a_name_is_called_by_its_numbers():
     processor = parse_cpuinfo(NEOVERSE)
     assert processor.model == "ARM 0x41 0xd40"
-    assert processor.features == {"asimd", "asimddp", "neon"}
+    assert processor.features == {"asimd", "asimddp", "asimdhp", "sve", "neon"}
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "nonsense", "processor : 0"])
@@ -113,13 +110,13 @@ def test_memory_is_in_bytes():
 
 def test_control_groups_of_both_versions():
     text = "9:name=systemd:/\n4:cpu,cpuacct:/docker/x:y\n0::/user.slice\n"
-    assert parse_cgroups(text) == {
+    assert parse_groups(text) == {
         "name=systemd": "/",
         "cpu": "/docker/x:y",
         "cpuacct": "/docker/x:y",
         "": "/user.slice",
     }
-    assert parse_cgroups("") == {}
+    assert parse_groups("") == {}
 
 
 @pytest.mark.parametrize(
@@ -223,7 +220,7 @@ def test_this_machine_can_be_probed():
     found = probe()
     assert 1 <= found.usable_cores <= (os.cpu_count() or 1)
     assert found.python == platform.python_version()
-    assert found.cpu_features is None or found.cpu_features <= set(machines.FEATURES)
+    assert found.cpu_features is None or found.cpu_features <= set(FEATURES)
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (3, 1), (4, 2), (64, 2)])
