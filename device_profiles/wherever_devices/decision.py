@@ -12,7 +12,7 @@ from wherever_devices.onednn import VARIABLE
 if TYPE_CHECKING:
     from wherever_devices.conditions import Conditions
     from wherever_devices.machine import Machine
-    from wherever_devices.profile import Objective, Profile, Saving
+    from wherever_devices.profiles import Objective, Profile, Saving
 
 # Instructions by which a processor computes in a precision; one of them is enough.
 _INSTRUCTIONS = {

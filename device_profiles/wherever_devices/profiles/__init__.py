@@ -1,6 +1,6 @@
 """What a kind of machine is to be used for: limits, preferences, and what it saves when. Pure.
 
-A profile comes from a file; `profile_files` reads it.
+A profile comes from a file; `profiles.files` reads it, `profiles.fields` checks what it says.
 """
 
 from __future__ import annotations
