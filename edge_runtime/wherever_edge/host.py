@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Collection
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from wherever_contracts.errors import (
     EngineError,
@@ -20,10 +21,12 @@ from wherever_devices.plans import departures
 from wherever_edge.counters import COUNTERS
 from wherever_edge.engines.engine import Resources
 from wherever_edge.engines.installed import InstalledEngines
-from wherever_edge.forking import loading
+from wherever_edge.eviction import Pin
 from wherever_edge.loaded import LoadedVariant
+from wherever_edge.memory import Budget, Room, resident_bytes
 from wherever_edge.packages.checks import tensor_mismatch
-from wherever_edge.resident import Resident
+from wherever_edge.resident import Lodging, Resident
+from wherever_edge.updates.state import CHANNELS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,13 +36,26 @@ if TYPE_CHECKING:
     from wherever_edge.engines.engine import Session
     from wherever_edge.packages.store import Package, Store
 
-__all__ = ["LoadedVariant", "LocalHost"]
+__all__ = ["Loaded", "LoadedVariant", "LocalHost"]
 
 # digest of the package, id of the variant, and how it runs
 _Key: TypeAlias = "tuple[str, str, RunPlan]"
 
+
+class Loaded(NamedTuple):
+    """A variant that a host has loaded, in memory or able to come back."""
+
+    model: str
+    version: str
+    variant: str
+    plan: RunPlan
+    held_bytes: int
+    pinned: bool
+    in_memory: bool
+
+
 _LOG = logging.getLogger(__name__)
-_RESERVED = ("options", "confidence", "placement")
+_RESERVED = ("options", "confidence", "placement", "in_turn")
 
 
 class LocalHost:
@@ -51,6 +67,8 @@ class LocalHost:
             are preferred, and a gateway prefers the reference.
         machine: what this machine is; probed when not given.
         threads: threads of one run; by default what the machine's profile says.
+        memory_max_bytes: how much the process may grow by what is loaded (see `Budget`); what was
+            used longest ago leaves the memory, and comes back when it is asked. None: no limit.
     """
 
     def __init__(
@@ -60,17 +78,22 @@ class LocalHost:
         distance: Place,
         machine: Machine | None = None,
         threads: int | None = None,
+        memory_max_bytes: int | None = None,
     ) -> None:
         self.store = store
         self.distance: Place = distance
         self.machine = machine or probe()
         self.threads = default_threads(self.machine) if threads is None else threads
         self._engines = InstalledEngines()
-        self._resources = Resources()
+        self._resources = Resources(frugal=memory_max_bytes is not None)
+        self._max_bytes = memory_max_bytes
+        self._started_bytes = resident_bytes()
+        self._pins: set[Pin] = set()
         self._residents: dict[_Key, Resident] = {}
+        self._variants: dict[tuple[object, ...], LoadedVariant] = {}
         self._aliases: dict[tuple[str, str, str], LoadedVariant] = {}
         self._lock = threading.RLock()
-        self._loading: dict[_Key, threading.Lock] = {}
+        self._room = self._new_room()
 
     def resolve(self, model: str, version: str = "", variant: str = "") -> LoadedVariant:
         """The loaded variant that answers for `model`; loads it on first use, once.
@@ -113,7 +136,7 @@ class LocalHost:
     def options(self, package: Package) -> list[Option]:
         """Every way to answer for a package's model, the one to try first at the front."""
         names = {name for variant in package.manifest.variants for name in variant.needs.engines}
-        return order_options(
+        options = order_options(
             package.manifest,
             present={variant.id for variant in package.present()},
             machine=self.machine,
@@ -121,6 +144,7 @@ class LocalHost:
             threads=self.threads,
             distance=self.distance,
         )
+        return [self._within_budget(package, option) for option in options]
 
     def choices(self, package: Package) -> list[tuple[Variant, str]]:
         """Every variant, best first, with the reason why it cannot run here (or "")."""
@@ -129,6 +153,40 @@ class LocalHost:
             if not option.unfit or option.variant.id not in choices:
                 choices[option.variant.id] = (option.variant, option.unfit)
         return list(choices.values())
+
+    def pin(self, model: str, version: str = "", variant: str = "") -> LoadedVariant:
+        """Load a variant as `resolve` does, and keep what it names in memory whatever is short.
+
+        Without a version, or a variant, every one of the model's is kept once it was used.
+
+        Raises:
+            WhereverError: it cannot be loaded (see `resolve`).
+        """
+        loaded = self.resolve(model, version, variant)
+        self._pins.add(self._pin(model, version, variant))
+        loaded.resident.bring_back()
+        return loaded
+
+    def unpin(self, model: str, version: str = "", variant: str = "") -> None:
+        """Take back what `pin` was told in the same words."""
+        self._pins.discard(self._pin(model, version, variant))
+
+    def loaded(self) -> list[Loaded]:
+        """What was loaded and not let go of, in memory or able to come back; last used first."""
+        with self._lock:
+            residents = list(self._residents.values())
+        residents.sort(key=lambda resident: -resident.used)
+        return [
+            Loaded(
+                *resident.lodging[:3],
+                resident.plan,
+                resident.held_bytes,
+                pinned=self._pinned(resident),
+                in_memory=resident.session is not None,
+            )
+            for resident in residents
+            if resident.opened
+        ]
 
     def refresh(self) -> list[tuple[str, WhereverError]]:
         """Look for packages again, and let the names in use mean the newest ones.
@@ -159,23 +217,24 @@ class LocalHost:
         with self._lock:
             for key in [key for key in self._residents if key[0] not in used]:
                 self._residents.pop(key)
-                self._loading.pop(key, None)
+            for known in [known for known in self._variants if known[0] not in used]:
+                self._variants.pop(known)
 
     def forget(self) -> None:
         """Drop every session and engine; the next call loads anew."""
         self._lock = threading.RLock()
         self._engines = InstalledEngines()
-        self._loading = {}
         self._residents = {}
+        self._variants = {}
         self._aliases = {}
+        self._room = self._new_room()
 
     def close(self) -> None:
-        """Close every session."""
+        """Close every session, each when the last call in it has ended."""
         with self._lock:
-            sessions = [resident.session for resident in self._residents.values()]
-        for session in sessions:
-            if session is not None:
-                session.close()
+            residents = list(self._residents.values())
+        for resident in residents:
+            resident.put_out()
         self.forget()
 
     def _first(
@@ -210,33 +269,46 @@ class LocalHost:
         failed: tuple[str, ...],
         rest: Sequence[Option],
     ) -> LoadedVariant:
-        session = resident.bring_back()
-        others = departures(resident.plan, session.facts.ran)
-        substituted = (*failed, *(f"{variant.id}: {other}" for other in others))
-        for words in substituted:
-            _LOG.warning("%s: not as planned: %s", package.name, words)
-            COUNTERS.add("wherever_substitutions_total", model=package.name, variant=variant.id)
         left = [option for option in rest if option.plan is not None and not option.unfit]
-        return LoadedVariant(
+        key = (
+            package.digest,
+            variant.id,
+            resident.plan,
+            tuple(passed_over),
+            failed,
+            tuple((option.variant.id, option.plan) for option in left),
+        )
+        known = self._variants.get(key)
+        if known is not None and known.resident is resident:
+            return known
+        others = departures(resident.plan, resident.bring_back().facts.ran)
+        loaded = LoadedVariant(
             package,
             variant,
             resident,
             tuple(passed_over),
-            substituted,
+            (*failed, *(f"{variant.id}: {other}" for other in others)),
             next_best=(lambda: self._first(package, left, ())) if left else None,
         )
+        first = self._variants.setdefault(key, loaded)
+        if first is loaded:
+            _tell(loaded)
+        return first
 
     def _resident(self, package: Package, variant: Variant, plan: RunPlan) -> Resident:
         """The session of a variant under a plan, opened once whoever asks at the same time."""
         key = (package.digest, variant.id, plan)
         with self._lock:
-            single = self._loading.setdefault(key, threading.Lock())
-        with single, loading():
             resident = self._residents.get(key)
             if resident is None:
-                session = self._open(package, variant, plan)
-                resident = Resident(plan, session, lambda: self._open(package, variant, plan))
+                resident = Resident(
+                    plan,
+                    lambda: self._open(package, variant, plan),
+                    _lodging(package, variant),
+                    self._room,
+                )
                 self._residents[key] = resident
+        resident.bring_back()
         return resident
 
     def _wanted(self, package: Package, variant_id: str) -> list[Option]:
@@ -252,6 +324,34 @@ class LocalHost:
             )
         return named
 
+    def _within_budget(self, package: Package, option: Option) -> Option:
+        if option.plan is None or option.unfit:
+            return option
+        resident = self._residents.get((package.digest, option.variant.id, option.plan))
+        return replace(
+            option, unfit=self._room.too_large(option.variant.needs.memory_bytes, resident)
+        )
+
+    def _new_room(self) -> Room:
+        if self._max_bytes is None:
+            return Room()
+        return Budget(
+            self._max_bytes,
+            self._started_bytes,
+            lambda: list(self._residents.values()),
+            self._pinned,
+        )
+
+    def _pinned(self, resident: Resident) -> bool:
+        return any(pin.covers(*resident.lodging[:3]) for pin in list(self._pins))
+
+    def _pin(self, model: str, version: str, variant: str) -> Pin:
+        """The wish that these words stand for; "name@canary" is the version that it means now."""
+        name, _, named = model.partition("@")
+        wanted = version or named
+        meant = self.store.get(f"{name}@{wanted}").version if wanted in CHANNELS else wanted
+        return Pin(name, meant, variant)
+
     def _open(self, package: Package, variant: Variant, plan: RunPlan) -> Session:
         _refuse_reserved_names(package.manifest.signature, variant)
         files = [package.read(entry) for entry in variant.files]
@@ -260,6 +360,35 @@ class LocalHost:
         if mismatch is not None:
             raise mismatch
         return session
+
+
+def _tell(loaded: LoadedVariant) -> None:
+    """Log and count what is not as planned."""
+    for words in loaded.substituted:
+        _LOG.warning("%s: not as planned: %s", loaded.package.name, words)
+        COUNTERS.add(
+            "wherever_substitutions_total", model=loaded.package.name, variant=loaded.variant.id
+        )
+
+
+def _lodging(package: Package, variant: Variant) -> Lodging:
+    return Lodging(
+        package.name,
+        package.version,
+        variant.id,
+        sum(entry.bytes for entry in variant.files),
+        variant.needs.memory_bytes,
+        lambda: _still_there(package, variant),
+    )
+
+
+def _still_there(package: Package, variant: Variant) -> bool:
+    """False when a file was removed, or has another length: what is in memory is the last of it."""
+    try:
+        sizes = [(package.root / entry.path).stat().st_size for entry in variant.files]
+    except OSError:
+        return False
+    return sizes == [entry.bytes for entry in variant.files]
 
 
 def _refuse_reserved_names(signature: Signature, variant: Variant) -> None:

@@ -12,6 +12,7 @@ from wherever_contracts.receipts import Answer, Ran
 from wherever_contracts.tensors import describe
 from wherever_contracts.urgency import CALM, Urgency
 from wherever_edge.pipelines.pipeline import State, Step, StepContext, compile_steps
+from wherever_edge.pipelines.rows import IN_TURN, run_in_turn
 from wherever_edge.wire_inputs import WireInputs
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
     from wherever_edge.engines.engine import Session
     from wherever_edge.packages.store import Package
+    from wherever_edge.resident import Ran as EngineRan
     from wherever_edge.resident import Resident
 
 # What the longest recent answer counts for, one answer later.
@@ -107,7 +109,7 @@ class LoadedVariant:
         try:
             for step in self._pre:
                 step(state)
-            ran = self.resident.run(state, urgency)
+            ran = self._run(state, urgency)
             state.update(ran.outputs)
             for step in self._post:
                 step(state)
@@ -125,11 +127,7 @@ class LoadedVariant:
         Raises:
             EngineError: the engine failed where every length that is open is 1.
         """
-        feed = {
-            spec.name: np.zeros([max(n, 1) for n in spec.shape], spec.numpy_dtype)
-            for spec in self.session.inputs
-        }
-        self.session.run(feed)
+        self.resident.warm()
 
     def took(self, elapsed_s: float) -> None:
         """Remember how long an answer takes: the longest recent one, slowly forgotten."""
@@ -155,6 +153,11 @@ class LoadedVariant:
         except Exception:  # noqa: BLE001 (one by one, each row gets its own error)
             return [self._answer_or_error(row, options, urgency) for row in rows]
         return [next(finished) if isinstance(state, dict) else state for state in states]
+
+    def _run(self, state: State, urgency: Urgency) -> EngineRan:
+        if IN_TURN in state:
+            return run_in_turn(lambda tensors: self.resident.run(tensors, urgency), state)
+        return self.resident.run(state, urgency)
 
     def _run_together(
         self, states: Sequence[State], urgency: Urgency

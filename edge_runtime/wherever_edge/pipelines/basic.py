@@ -10,7 +10,14 @@ from wherever_edge.pipelines.pipeline import State, Step, StepContext, StepFacto
 
 
 def scale(context: StepContext, *, name: str, to: str | None = None, by: float) -> Step:
-    """Multiply by a number; the result is float32."""
+    """Multiply by a number; the result is float32.
+
+    Formula:
+        y = float32(by) * x, in float32.
+
+    Cost:
+        COST_scale
+    """
     target = to or name
     factor = np.float32(by)
 
@@ -23,7 +30,14 @@ def scale(context: StepContext, *, name: str, to: str | None = None, by: float) 
 def reshape(
     context: StepContext, *, name: str, to: str | None = None, shape: Sequence[int]
 ) -> Step:
-    """Give an array another shape; one length may be -1."""
+    """Give an array another shape; one length may be -1.
+
+    Formula:
+        The same elements in the same (row-major) order.
+
+    Cost:
+        COST_reshape
+    """
     target = to or name
     wanted = tuple(int(n) for n in shape)
 
@@ -34,7 +48,14 @@ def reshape(
 
 
 def first_row(context: StepContext, *, name: str, to: str | None = None) -> Step:
-    """Take the only row of a batch of one."""
+    """Take the only row of a batch of one.
+
+    Formula:
+        y = x[0]; a view.
+
+    Cost:
+        COST_first_row
+    """
     target = to or name
 
     def step(state: State) -> None:
@@ -46,7 +67,15 @@ def first_row(context: StepContext, *, name: str, to: str | None = None) -> Step
 def columns(
     context: StepContext, *, name: str, to: str | None = None, start: int, stop: int | None = None
 ) -> Step:
-    """Take a stretch of the last axis, such as the labels without the "background" before them."""
+    """Take a stretch of the last axis, such as the labels without the "background" before them.
+
+    Formula:
+        y = x[..., start:stop]; a view. Without `stop`, to the end; negative positions count from
+        there.
+
+    Cost:
+        COST_columns
+    """
     target, wanted = to or name, slice(start, stop)
 
     def step(state: State) -> None:
@@ -56,7 +85,14 @@ def columns(
 
 
 def rename(context: StepContext, *, name: str, to: str) -> Step:
-    """Give a tensor another name."""
+    """Give a tensor another name.
+
+    Formula:
+        y = x; the very array.
+
+    Cost:
+        COST_rename
+    """
 
     def step(state: State) -> None:
         state[to] = state[name]
@@ -65,7 +101,15 @@ def rename(context: StepContext, *, name: str, to: str) -> Step:
 
 
 def softmax(context: StepContext, *, name: str, to: str | None = None) -> Step:
-    """Turn logits into probabilities along the last axis."""
+    """Turn logits into probabilities along the last axis.
+
+    Formula:
+        p_i = exp(x_i - m) / sum over j of exp(x_j - m), where m is the largest x_j, in the array's
+        own type.
+
+    Cost:
+        COST_softmax
+    """
     target = to or name
 
     def step(state: State) -> None:
@@ -76,12 +120,35 @@ def softmax(context: StepContext, *, name: str, to: str | None = None) -> Step:
     return step
 
 
+def sigmoid(context: StepContext, *, name: str, to: str | None = None) -> Step:
+    """Turn each logit into the probability of its own label; several may hold at once.
+
+    Formula:
+        p_i = 1 / (1 + exp(-x_i)), in the array's own type, without overflow.
+
+    Cost:
+        COST_sigmoid
+    """
+    target = to or name
+
+    def step(state: State) -> None:
+        state[target] = np.exp(-np.logaddexp(0, -state[name]))
+
+    return step
+
+
 def probabilities(context: StepContext, *, name: str, to: str | None = None) -> Step:
     """Leave probabilities as they are, and turn anything else into some by softmax.
 
     For classifiers that may end in a softmax of their own: numbers from 0 to 1 that add up to
     about 1 are taken for probabilities (int8 models round a thousand of them to a sum that is
     far from exact).
+
+    Formula:
+        y = x where 0.5 <= sum of x <= 1.5 and every element is from 0 to 1, else softmax(x).
+
+    Cost:
+        COST_probabilities
     """
     target = to or name
     turn = softmax(context, name=target)
@@ -96,7 +163,15 @@ def probabilities(context: StepContext, *, name: str, to: str | None = None) -> 
 
 
 def cast(context: StepContext, *, name: str, to: str | None = None, dtype: str) -> Step:
-    """Give an array another element type; whole numbers are rounded and kept in its range."""
+    """Give an array another element type; whole numbers are rounded and kept in its range.
+
+    Formula:
+        For whole numbers y = clip(round(x), least of dtype, greatest of dtype), where halves are
+        rounded to the even neighbour; for others the nearest number of that type.
+
+    Cost:
+        COST_cast
+    """
     target, wanted = to or name, np.dtype(dtype)
     if wanted.kind not in "iuf":
         raise ValueError(f"dtype must be one of numbers, not {dtype!r}")
@@ -112,7 +187,15 @@ def cast(context: StepContext, *, name: str, to: str | None = None, dtype: str) 
 
 
 def utf8_bytes(context: StepContext, *, name: str, to: str, length: int, pad: int = 0) -> Step:
-    """Turn text into its UTF-8 bytes: int32 [1, length], cut or padded at the end."""
+    """Turn text into its UTF-8 bytes: int32 [1, length], cut or padded at the end.
+
+    Formula:
+        y_i is byte i of the text in UTF-8, and `pad` from the text's end on; a character may be
+        cut in two.
+
+    Cost:
+        COST_utf8_bytes
+    """
     if length < 1:
         raise ValueError("length must be 1 or more")
 
@@ -126,7 +209,14 @@ def utf8_bytes(context: StepContext, *, name: str, to: str, length: int, pad: in
 
 
 def max_confidence(context: StepContext, *, name: str) -> Step:
-    """The confidence is the largest of the scores."""
+    """The confidence is the largest of the scores.
+
+    Formula:
+        confidence = max of x.
+
+    Cost:
+        COST_max_confidence
+    """
 
     def step(state: State) -> None:
         scores = state[name]
@@ -142,6 +232,7 @@ STEPS: dict[str, StepFactory] = {
     "columns": columns,
     "rename": rename,
     "softmax": softmax,
+    "sigmoid": sigmoid,
     "probabilities": probabilities,
     "cast": cast,
     "utf8_bytes": utf8_bytes,

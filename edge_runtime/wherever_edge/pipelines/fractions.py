@@ -6,12 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wherever_contracts.errors import ManifestError
-from wherever_contracts.manifest import MANIFEST_NAME
-from wherever_contracts.tensors import shape_fits
-from wherever_edge.pipelines.detect import MIN_SCORE, detections_of
-from wherever_edge.pipelines.image import PLACEMENT
-from wherever_edge.pipelines.pipeline import State, Step, StepContext, StepFactory
+from wherever_contracts.tensors import Array
+from wherever_edge.pipelines.candidates import (
+    Candidates,
+    best_classes,
+    check_shapes,
+    decoding,
+    detections_of,
+)
+from wherever_edge.pipelines.pipeline import Step, StepContext, StepFactory
 
 
 def fraction_boxes(
@@ -23,12 +26,20 @@ def fraction_boxes(
     background: int | None = None,
     floor: float = 0.05,
 ) -> Step:
-    """Take boxes [1, n, 4] of left, top, right, bottom (0 to 1), with a score for each label.
+    """Take boxes [rows, n, 4] of left, top, right, bottom (0 to 1), with a score for each label.
+
+    Formula:
+        The box times the tensor's width, height, width and height, in pixels of the tensor; the
+        class is that of the largest score, background left out, and that is the score, at most 1.
+        Candidates below min(floor, min_score) are left out.
+
+    Cost:
+        COST_fraction_boxes
 
     Args:
         context: the signature (detections, with an option `min_score`) and the variant.
         boxes: the tensor of boxes.
-        scores: the tensor [1, n, labels].
+        scores: the tensor [rows, n, labels].
         size: height and width of the tensor that the image went into.
         background: the column of `scores` that means "nothing", when there is one.
         floor: candidates below this score are left out, unless the caller asks for them.
@@ -37,36 +48,22 @@ def fraction_boxes(
         ManifestError: the signature or a tensor is another.
         ValueError: `background` is no column.
     """
-    value = detections_of(context)
-    columns = len(value.labels) + (background is not None)
-    _check_shapes(context, {boxes: (1, -1, 4), scores: (1, -1, columns)})
+    columns = len(detections_of(context).labels) + (background is not None)
+    check_shapes(context, {boxes: (-1, -1, 4), scores: (-1, -1, columns)})
     if background is not None and not 0 <= background < columns:
         raise ValueError(f"background must be from 0 to {columns - 1}, not {background}")
     wanted = [column for column in range(columns) if column != background]
     height, width = size
     pixels = np.array([width, height, width, height], np.float32)
 
-    def step(state: State) -> None:
-        chances = state[scores][0][:, wanted]
-        best = chances.max(axis=1)
-        near = np.flatnonzero(best >= min(floor, state["options"][MIN_SCORE]))
-        placed = state[PLACEMENT].to_image(state[boxes][0][near] * pixels)
-        good = (placed[:, :2] < placed[:, 2:]).all(axis=1)
-        state[value.boxes] = placed[good].astype(np.float32)
-        state[value.scores] = best[near][good].clip(0, 1).astype(np.float32)
-        state[value.classes] = chances[near][good].argmax(axis=1).astype(np.int64)
+    def decode(tensors: Sequence[Array], low: float) -> Candidates:
+        corners, every = tensors
+        chances = every[:, wanted]
+        near = np.flatnonzero(chances.max(axis=1) >= low)
+        classes, best = best_classes(chances[near])
+        return Candidates(corners[near] * pixels, best, classes)
 
-    return step
-
-
-def _check_shapes(context: StepContext, expected: dict[str, tuple[int, ...]]) -> None:
-    field = f"variants.{context.variant.id}.tensors.outputs"
-    declared = {entry.name: entry.shape for entry in context.variant.tensors.outputs}
-    for name, shape in expected.items():
-        if name not in declared or not shape_fits(shape, declared[name]):
-            found = f"{list(declared[name])}" if name in declared else f"{list(declared)}"
-            wanted = f"{name!r} of shape {list(shape)}"
-            raise ManifestError(MANIFEST_NAME, field, wanted, found)
+    return decoding(context, (boxes, scores), decode, floor)
 
 
 STEPS: dict[str, StepFactory] = {"fraction_boxes": fraction_boxes}

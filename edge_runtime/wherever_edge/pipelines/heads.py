@@ -1,46 +1,139 @@
-"""More decoders of detectors: YOLOv8's rows, and TFLite's own detection post-processing."""
+"""Decoders of other detectors: FastestDet, PicoDet, and TFLite's own detection post-processing."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from wherever_contracts.errors import ManifestError
-from wherever_contracts.manifest import MANIFEST_NAME
 from wherever_contracts.tensors import Array
-from wherever_edge.pipelines.detect import Calibration, Candidates, decoding, detections_of
-from wherever_edge.pipelines.image import PLACEMENT
+from wherever_edge.pipelines.candidates import (
+    Calibration,
+    Candidates,
+    around,
+    best_classes,
+    check_shapes,
+    decoding,
+    detections_of,
+)
 from wherever_edge.pipelines.pipeline import State, Step, StepContext, StepFactory
+from wherever_edge.pipelines.placement import PLACEMENT
 
-_AS_IS = Calibration(1.0, 0.0)
 
+def fastestdet_boxes(
+    context: StepContext,
+    *,
+    name: str,
+    stride: int = 16,
+    floor: float = 0.05,
+    slope: float = 1.0,
+    offset: float = 0.0,
+) -> Step:
+    """Decode FastestDet's grid into candidates.
 
-def yolov8_boxes(context: StepContext, *, name: str, floor: float = 0.05) -> Step:
-    """Decode YOLOv8's columns into candidates.
+    The tensor is [n, 5 + labels, rows, columns]: objectness, four numbers a, b, c, d for the box,
+    and the probability of each label.
 
-    The tensor is [1, 4 + labels, cells]: centre, width and height in pixels of the tensor, and the
-    probability of each label, which is the score.
+    Formula:
+        The cell in column g and row h: centre ((g + tanh a) stride, (h + tanh b) stride), width
+        sigmoid(c) * columns * stride, height sigmoid(d) * rows * stride, in pixels of the tensor.
+        The class is that of the largest probability, the score objectness^0.6 * that
+        probability^0.4. With a calibration, the score q becomes
+        sigmoid(slope * ln(q / (1 - q)) + offset). Candidates below min(floor, min_score) are left
+        out.
+
+    Cost:
+        COST_fastestdet_boxes
 
     Args:
         context: the signature (detections, with an option `min_score`) and the variant.
         name: the tensor.
-        floor: candidates below this score are left out, unless the caller asks for them.
+        stride: pixels of the tensor that a cell covers.
+        floor: candidates below this chance are left out, unless the caller asks for them.
+        slope: of the calibration; 1 and an offset of 0 leave the scores as they are.
+        offset: likewise.
 
     Raises:
         ManifestError: the signature or the tensor is another.
     """
     labels = len(detections_of(context).labels)
-    _check_rows(context, name, 4 + labels)
+    check_shapes(context, {name: (-1, 5 + labels, -1, -1)})
 
-    def decode(raw: Array, low: float) -> Candidates:
-        scores = raw[4:].max(axis=0)
-        near = np.flatnonzero(scores >= low)
-        x, y, width, height = raw[:4, near]
-        corners = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-        return Candidates(np.stack(corners, axis=1), scores[near], raw[4:, near].argmax(axis=0))
+    def decode(tensors: Sequence[Array], low: float) -> Candidates:
+        (raw,) = tensors
+        columns, count = raw.shape[2], raw.shape[1] * raw.shape[2]
+        cells = raw.reshape(-1, count)
+        # no probability exceeds 1, so a score never exceeds this
+        near = np.flatnonzero(cells[0] ** 0.6 >= low)
+        objectness, x, y, width, height = cells[:5, near]
+        classes, best = best_classes(cells[5:, near].T)
+        boxes = around(
+            (np.tanh(x) + near % columns) * stride,
+            (np.tanh(y) + near // columns) * stride,
+            _sigmoid(width) * (columns * stride / 2),
+            _sigmoid(height) * (raw.shape[1] * stride / 2),
+        )
+        return Candidates(boxes, objectness**0.6 * best**0.4, classes)
 
-    return decoding(context, name, decode, floor, _AS_IS)
+    return decoding(context, (name,), decode, floor, Calibration(slope, offset))
+
+
+def picodet_boxes(
+    context: StepContext,
+    *,
+    scores: Sequence[str],
+    sides: Sequence[str],
+    size: Sequence[int],
+    strides: Sequence[int] = (8, 16, 32, 64),
+    floor: float = 0.05,
+    slope: float = 1.0,
+    offset: float = 0.0,
+) -> Step:
+    """Decode PicoDet's grids into candidates.
+
+    Every stride has two tensors: [rows, cells, labels] with the probability of each label, and
+    [rows, cells, 4 bins] with logits of how far the left, top, right and bottom side are away.
+
+    Formula:
+        The cell in column g and row h of the grid with stride s (ceil(height / s) rows,
+        ceil(width / s) columns) has its centre at ((g + 0.5) s, (h + 0.5) s) in pixels of the
+        tensor. A side is s * sum over k of k * softmax(its logits)_k pixels away from it. The
+        class is that of the largest probability, which is the score. With a calibration, the
+        score q becomes sigmoid(slope * ln(q / (1 - q)) + offset). Candidates below
+        min(floor, min_score) are left out.
+
+    Cost:
+        COST_picodet_boxes
+
+    Args:
+        context: the signature (detections, with an option `min_score`) and the variant.
+        scores: the tensors of probabilities, stride by stride.
+        sides: the tensors of distances, stride by stride.
+        size: height and width of the tensor that the image went into.
+        strides: pixels that a cell covers, grid by grid.
+        floor: candidates below this chance are left out, unless the caller asks for them.
+        slope: of the calibration; 1 and an offset of 0 leave the scores as they are.
+        offset: likewise.
+
+    Raises:
+        ManifestError: the signature or a tensor is another.
+        ValueError: there are not as many tensors as strides.
+    """
+    labels = len(detections_of(context).labels)
+    if not len(scores) == len(sides) == len(strides) > 0:
+        raise ValueError("scores, sides and strides must be as many")
+    grids = [_centres(size, stride) for stride in strides]
+    for cells, chances, distances in zip(grids, scores, sides, strict=True):
+        check_shapes(context, {chances: (-1, len(cells), labels), distances: (-1, len(cells), -1)})
+    per_stride = list(zip(grids, strides, strict=True))
+
+    def decode(tensors: Sequence[Array], low: float) -> Candidates:
+        pairs = zip(tensors[: len(strides)], tensors[len(strides) :], per_stride, strict=True)
+        each = [_distances(raw, logits, *grid, low) for raw, logits, grid in pairs]
+        return Candidates(*(np.concatenate(column) for column in zip(*each, strict=True)))
+
+    return decoding(context, (*scores, *sides), decode, floor, Calibration(slope, offset))
 
 
 def ssd_boxes(
@@ -55,45 +148,76 @@ def ssd_boxes(
 ) -> Step:
     """Take the detections that TFLite's post-processing has made inside of the model.
 
+    Formula:
+        Of the first `count` rows: left, top, right and bottom are the numbers 1, 0, 3 and 2 of
+        `boxes` times the tensor's width, height, width and height; the class is `classes` -
+        first_class. Scores below `min_score` and classes that are no label are left out.
+
+    Cost:
+        COST_ssd_boxes
+
     Args:
         context: the signature (detections, with an option `min_score`) and the variant.
-        boxes: the tensor [1, n, 4] of top, left, bottom, right, from 0 to 1.
-        classes: the tensor [1, n] of positions in the labels.
-        scores: the tensor [1, n].
-        count: the tensor [1] that says how many of the n are meant.
+        boxes: the tensor [rows, n, 4] of top, left, bottom, right, from 0 to 1.
+        classes: the tensor [rows, n] of positions in the labels.
+        scores: the tensor [rows, n].
+        count: the tensor [rows] that says how many of the n are meant.
         size: height and width of the tensor that the image went into.
         first_class: the number that the model gives to the first label.
 
     Raises:
         ManifestError: the signature is another.
     """
-    value = detections_of(context)
+    labels = len(detections_of(context).labels)
     height, width = size
     pixels = np.array([width, height, width, height], np.float32)
+    lengths = {boxes: (-1, 4), classes: (-1,), scores: (-1,), count: ()}
+
+    def decode(tensors: Sequence[Array], low: float) -> Candidates:
+        corners, kinds, chances, count = tensors
+        meant = int(count)
+        numbers = kinds[:meant].astype(np.int64) - first_class
+        known = (numbers >= 0) & (numbers < labels)
+        corners = corners[:meant, [1, 0, 3, 2]][known] * pixels
+        return Candidates(corners, chances[:meant][known], numbers[known])
+
+    # a floor of 1: what is below `min_score` is always left out
+    place = decoding(context, tuple(lengths), decode, 1.0)
 
     def step(state: State) -> None:
-        meant = int(state[count].reshape(-1)[0])
-        corners = state[boxes].reshape(-1, 4)[:meant, [1, 0, 3, 2]] * pixels
-        found = state[PLACEMENT].to_image(corners.astype(np.float32))
-        chances = state[scores].reshape(-1)[:meant].astype(np.float32)
-        numbers = state[classes].reshape(-1)[:meant].astype(np.int64) - first_class
-        good = (chances >= state["options"]["min_score"]) & (numbers >= 0)
-        good &= (numbers < len(value.labels)) & (found[:, :2] < found[:, 2:]).all(axis=1)
-        state[value.boxes], state[value.scores] = found[good], chances[good]
-        state[value.classes] = numbers[good]
+        rows = len(state[PLACEMENT])
+        for name, rest in lengths.items():
+            state[name] = state[name].reshape(rows, *rest)
+        place(state)
 
     return step
 
 
-def _check_rows(context: StepContext, name: str, rows: int) -> None:
-    field = f"variants.{context.variant.id}.tensors.outputs"
-    for entry in context.variant.tensors.outputs:
-        if entry.name == name:
-            if len(entry.shape) != 3 or entry.shape[1] not in (rows, -1):
-                expected = f"{name!r} of shape [1, {rows}, any]"
-                raise ManifestError(MANIFEST_NAME, field, expected, f"{list(entry.shape)}")
-            return
-    raise ManifestError(MANIFEST_NAME, field, f"a tensor {name!r}", "none of that name")
+def _distances(raw: Array, logits: Array, cells: Array, stride: int, low: float) -> Candidates:
+    """The candidates of one of PicoDet's grids, whose cells have their centres [n, 2] there."""
+    near = np.flatnonzero(raw.max(axis=1) >= low)
+    classes, best = best_classes(raw[near])
+    powers = logits[near].reshape(len(near), 4, -1)
+    powers = np.exp(powers - powers.max(axis=2, keepdims=True))
+    away = (powers @ np.arange(powers.shape[2], dtype=np.float32)) / powers.sum(axis=2) * stride
+    centres = cells[near]
+    boxes = np.concatenate((centres - away[:, :2], centres + away[:, 2:]), axis=1)
+    return Candidates(boxes, best, classes)
 
 
-STEPS: dict[str, StepFactory] = {"yolov8_boxes": yolov8_boxes, "ssd_boxes": ssd_boxes}
+def _centres(size: Sequence[int], stride: int) -> Array:
+    """Float32 [cells, 2]: x and y of the centre of each cell, in row order."""
+    rows, columns = (math.ceil(length / stride) for length in size)
+    y, x = np.indices((rows, columns), np.float32).reshape(2, -1)
+    return (np.stack((x, y), axis=1) + np.float32(0.5)) * np.float32(stride)
+
+
+def _sigmoid(x: Array) -> Array:
+    return 1 / (1 + np.exp(-x))
+
+
+STEPS: dict[str, StepFactory] = {
+    "fastestdet_boxes": fastestdet_boxes,
+    "picodet_boxes": picodet_boxes,
+    "ssd_boxes": ssd_boxes,
+}

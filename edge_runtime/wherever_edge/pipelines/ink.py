@@ -29,6 +29,18 @@ def ink_numbers(
 ) -> Step:
     """Turn an image of one character into a grid of ink amounts; leave bare numbers as they are.
 
+    Formula:
+        Grey is 0.299 R + 0.587 G + 0.114 B; a longer side above 256 pixels is averaged down to
+        that. The paper is the median m of the border, the ink of a pixel its distance from m
+        towards the farther of the darkest and the lightest pixel. Pixels with more ink than
+        max(16, t + 0.25 (strongest - t)), where t is 4 * 1.4826 * the border's median deviation,
+        span a box. A grid that is centred on the box, and fills it one way, has cells of
+        max(box height / rows, box width / columns) pixels; the ink of a cell is the mean over it,
+        with nothing beyond the image, divided by the strongest cell's, times `full`.
+
+    Cost:
+        COST_ink_numbers
+
     Args:
         name: the input, an `Image` or an array that already holds the grid.
         to: where to leave the float32 grid; the same name by default.

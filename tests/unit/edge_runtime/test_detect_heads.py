@@ -7,8 +7,8 @@ import pytest
 
 from wherever_contracts.errors import ManifestError
 from wherever_contracts.manifest import Signature, StepEntry, Variant
-from wherever_edge.pipelines.image import Placement
 from wherever_edge.pipelines.pipeline import StepContext, compile_steps
+from wherever_edge.pipelines.placement import Placement
 
 # an image of 200 x 50, stretched to 100 x 100
 PLACEMENT = Placement(200, 50, 0.5, 2.0)
@@ -48,7 +48,7 @@ def context(shape=(1, 6, -1)):
 
 def run(state, entry, where=None):
     (step,) = compile_steps([StepEntry(**entry)], where or context(), "post")
-    state = {**state, "options": {"min_score": 0.5}, "placement": PLACEMENT}
+    state = {**state, "options": {"min_score": 0.5}, "placement": (PLACEMENT,)}
     step(state)
     return state
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from wherever_contracts.errors import ManifestError, MissingExtraError
 from wherever_contracts.manifest import Signature, StepEntry, Variant
-from wherever_edge.pipelines.detect import Calibration
-from wherever_edge.pipelines.image import Placement
+from wherever_edge.pipelines.candidates import Calibration
 from wherever_edge.pipelines.pipeline import StepContext, compile_steps
+from wherever_edge.pipelines.placement import Placement
 
 LABELS = ["person", "dog", "cup"]
 CHANNELS = 5 + len(LABELS)
@@ -166,7 +166,7 @@ def random_rows(seed, count=84):
 @given(seed=seeds, placement=placements, low=st.sampled_from([0.0, 0.1, 0.4]))
 def test_fastestdet_is_decoded_as_its_formulas_say(seed, placement, low):
     raw = random_grid(seed)
-    state = run({"grid": raw, "placement": placement}, {**FASTESTDET, "floor": low}, min_score=1)
+    state = run({"grid": raw, "placement": (placement,)}, {**FASTESTDET, "floor": low}, min_score=1)
     assert_same(state, plain_fastestdet(raw[0], placement, low, stride=16))
 
 
@@ -174,7 +174,7 @@ def test_fastestdet_is_decoded_as_its_formulas_say(seed, placement, low):
 @given(seed=seeds, placement=placements, low=st.sampled_from([0.0, 0.1, 0.4]))
 def test_yolox_is_decoded_as_its_formulas_say(seed, placement, low):
     raw = random_rows(seed)
-    state = run({"rows": raw, "placement": placement}, {**YOLOX, "floor": low}, min_score=1)
+    state = run({"rows": raw, "placement": (placement,)}, {**YOLOX, "floor": low}, min_score=1)
     assert_same(state, plain_yolox(raw[0], placement, low, (64, 64)))
 
 
@@ -183,7 +183,7 @@ def test_yolox_takes_tensors_that_are_not_square():
     raw, placement = random_rows(3, cells), Placement(32, 64, 1.0, 1.0)
     step = {"op": "yolox_boxes", "name": "rows", "size": [64, 32], "floor": 0.0}
     bound = context({"rows": [1, cells, CHANNELS]})
-    state = {"rows": raw, "placement": placement, "options": {"min_score": 0.3}}
+    state = {"rows": raw, "placement": (placement,), "options": {"min_score": 0.3}}
     compile_steps([StepEntry(**step)], bound, "post")[0](state)
     assert_same(state, plain_yolox(raw[0], placement, 0.0, (64, 32)))
 
@@ -193,7 +193,9 @@ def test_yolox_takes_tensors_that_are_not_square():
 )
 class TestBothDecoders:
     def decoded(self, tensor, raw, step, min_score=0.3):
-        return run({tensor: raw, "placement": Placement(64, 64, 1, 1)}, step, min_score=min_score)
+        return run(
+            {tensor: raw, "placement": (Placement(64, 64, 1, 1),)}, step, min_score=min_score
+        )
 
     def test_candidates_reach_down_to_the_floor_or_to_what_the_caller_asks_for(
         self, tensor, step, make

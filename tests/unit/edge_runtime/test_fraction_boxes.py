@@ -7,8 +7,8 @@ import pytest
 
 from wherever_contracts.errors import ManifestError
 from wherever_contracts.manifest import Signature, StepEntry, Variant
-from wherever_edge.pipelines.image import Placement
 from wherever_edge.pipelines.pipeline import StepContext, compile_steps
+from wherever_edge.pipelines.placement import Placement
 
 OUTPUTS = ("boxes", "scores", "classes")
 # an image of 200 x 50, stretched to 100 x 100
@@ -57,7 +57,7 @@ def run(boxes, scores, labels=("face",), columns=2, min_score=0.5, **changes):
         "b": np.array([boxes], np.float32),
         "s": np.array([scores], np.float32),
         "options": {"min_score": min_score},
-        "placement": PLACEMENT,
+        "placement": (PLACEMENT,),
     }
     step(state)
     return state

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from wherever_contracts.errors import ManifestError, MissingExtraError
 from wherever_contracts.manifest import Signature, StepEntry, Variant
 from wherever_edge.images import Image
-from wherever_edge.pipelines.image import Placement
 from wherever_edge.pipelines.pipeline import StepContext, compile_steps
+from wherever_edge.pipelines.placement import Placement
 
 FITS = ["stretch", "letterbox", "letterbox_top_left"]
 
@@ -48,7 +48,8 @@ def run(pixels, **parameters):
     (step,) = compile_steps([entry], context(), "pre")
     state = {"image": Image.from_pixels(np.asarray(pixels), "image"), "options": {}}
     step(state)
-    return state["x"], state["placement"]
+    (placement,) = state["placement"]
+    return state["x"], placement
 
 
 def noise(height, width, seed=0):
@@ -203,7 +204,7 @@ def test_boxes_are_cut_off_at_the_edges_of_the_image():
     [
         ({"fit": "crop"}, "fit must be one of stretch, letterbox"),
         ({"order": "yuv"}, "order must be one of rgb, bgr, grey"),
-        ({"resize": "cubic"}, "resize must be one of linear, area"),
+        ({"resize": "bicubic"}, "resize must be one of nearest, linear, cubic, area"),
         ({"layout": "hwc"}, "layout must be one of nchw, nhwc"),
         ({"std": [0.0]}, "std must be above 0"),
         ({"mean": [1.0, 2.0]}, "image_tensor"),

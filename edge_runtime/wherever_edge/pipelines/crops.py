@@ -1,0 +1,158 @@
+"""Images become parts of images: a crop, or tiles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from wherever_contracts.errors import InputError
+from wherever_edge.pipelines.image import parts_of
+from wherever_edge.pipelines.pipeline import State, Step, StepContext, StepFactory
+from wherever_edge.pipelines.placement import Part, starts
+
+
+def crop(
+    context: StepContext,
+    *,
+    name: str,
+    to: str | None = None,
+    box: Sequence[int] | None = None,
+    shares: Sequence[float] | None = None,
+    middle: Sequence[int] | None = None,
+) -> Step:
+    """Take a rectangle of an image; boxes found in it come back in pixels of the whole.
+
+    Formula:
+        The pixels [left, right) x [top, bottom), without a copy. `box` gives left, top, right and
+        bottom in pixels; what lies beyond the image is left out. `shares` gives the same as shares
+        of the image's width w and height h: floor(left w), floor(top h), ceil(right w) and
+        ceil(bottom h). `middle` gives height and width in pixels, of which floor((h - height) / 2)
+        rows lie above and floor((w - width) / 2) columns before; what the image does not have of
+        them is left out.
+
+    Cost:
+        COST_crop
+
+    Args:
+        context: nothing of it is used.
+        name: the input, an `Image` or a part of one.
+        to: where to leave the part; the same name by default.
+        box: see above; one of the three must be given.
+        shares: see above.
+        middle: see above.
+
+    Raises:
+        ValueError: none or several are given, or they are no rectangle.
+        InputError: (in a call) nothing of the image lies within.
+    """
+    given = [each for each in (box, shares, middle) if each is not None]
+    if len(given) != 1:
+        raise ValueError("one of box, shares and middle must be given")
+    _check_rectangle(box if shares is None else shares, middle)
+    target = to or name
+
+    def step(state: State) -> None:
+        (part,) = parts_of(state[name])
+        rows, columns = part.pixels.shape[:2]
+        if middle is not None:
+            height, width = middle
+            left, top = (columns - width) // 2, (rows - height) // 2
+            corners = (left, top, left + width, top + height)
+        else:
+            corners = _corners(box, shares, rows, columns)
+        left, top, right, bottom = corners
+        cut = part.cut(left, top, right - left, bottom - top)
+        if cut.pixels.size == 0:
+            wanted = f"an image with pixels in {list(corners)} (left, top, right, bottom)"
+            raise InputError(name, wanted, f"{columns}x{rows} pixels")
+        state[target] = cut
+
+    return step
+
+
+def tiles(
+    context: StepContext,
+    *,
+    name: str,
+    to: str | None = None,
+    size: Sequence[int],
+    overlap: float = 0.2,
+    whole: bool = True,
+    most: int = 64,
+) -> Step:
+    """Cut an image into overlapping tiles, for things too small to be seen in all of it at once.
+
+    `image_tensor` makes a row of each tile; the decoders move what is found in each row to the
+    whole image, and `class_nms` drops what two tiles found twice: `over="smaller"` also drops the
+    half of a thing that a tile's edge cut off.
+
+    Formula:
+        Along a side of L pixels with tiles of t: one tile when L <= t, else
+        n = ceil((L - overlap t) / (t - overlap t)) tiles, of which number k (from 0) begins at
+        round(k (L - t) / (n - 1)). Tiles come row by row; with `whole` all of the image comes
+        first, unless it is the only tile.
+
+    Cost:
+        COST_tiles
+
+    Args:
+        context: nothing of it is used.
+        name: the input, an `Image` or a part of one.
+        to: where to leave the parts; the same name by default.
+        size: height and width of a tile, in pixels of the image.
+        overlap: neighbours share at least this much of a tile, 0 to less than 1; it should be the
+            size of the things sought, so that one tile shows each of them whole.
+        whole: add all of the image as a tile, for things larger than a tile.
+        most: no image may become more tiles than this, because each is a run of the engine.
+
+    Raises:
+        ValueError: a parameter makes no tiles.
+        InputError: (in a call) the image would become more tiles than `most`.
+    """
+    height, width = (int(n) for n in size)
+    if min(height, width, most) < 1 or not 0 <= overlap < 1:
+        raise ValueError("size and most must be above 0, and overlap from 0 to less than 1")
+    target = to or name
+
+    def step(state: State) -> None:
+        (image,) = parts_of(state[name])
+        rows, columns = image.pixels.shape[:2]
+        corners = [
+            (left, top)
+            for top in starts(rows, height, overlap)
+            for left in starts(columns, width, overlap)
+        ]
+        cuts = [image.cut(left, top, width, height) for left, top in corners]
+        parts: list[Part] = [image, *cuts] if whole and len(cuts) > 1 else cuts
+        if len(parts) > most:
+            found = f"{columns}x{rows} pixels: {len(parts)} tiles of {width}x{height}"
+            raise InputError(name, f"an image of at most {most} tiles", found)
+        state[target] = tuple(parts)
+
+    return step
+
+
+def _corners(
+    box: Sequence[int] | None, shares: Sequence[float] | None, rows: int, columns: int
+) -> Sequence[int]:
+    if box is not None:
+        return box
+    left, top, right, bottom = shares or ()
+    return (
+        math.floor(left * columns),
+        math.floor(top * rows),
+        math.ceil(right * columns),
+        math.ceil(bottom * rows),
+    )
+
+
+def _check_rectangle(corners: Sequence[float] | None, middle: Sequence[int] | None) -> None:
+    if middle is not None:
+        height, width = middle
+        corners = (0, 0, width, height)
+    left, top, right, bottom = corners or ()
+    if not (0 <= left < right and 0 <= top < bottom):
+        raise ValueError(f"left, top, right and bottom of a rectangle, not {list(corners or ())}")
+
+
+STEPS: dict[str, StepFactory] = {"crop": crop, "tiles": tiles}
