@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
+import numpy as np
+
 from wherever_contracts.errors import EngineError
 from wherever_contracts.tensors import DTYPES, describe
 from wherever_devices.plans import RunPlan
@@ -107,8 +109,27 @@ class Session(ABC):
         except Exception as error:
             raise EngineError(f"{self.facts.engine} failed: {_brief(error)}") from error
 
+    @final
+    def warm(self) -> None:
+        """Run once on zeros, where every length that is open is 1.
+
+        Raises:
+            EngineError: the engine failed at that.
+        """
+        self.run(
+            {
+                spec.name: np.zeros([max(n, 1) for n in spec.shape], spec.numpy_dtype)
+                for spec in self.inputs
+            }
+        )
+
     def close(self) -> None:  # noqa: B027 (optional: most runtimes free with the object)
-        """Release what the runtime holds; `run` is not called afterwards."""
+        """Release what the runtime holds; `run` is not called afterwards, `close` may be."""
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The processes that it lives in, other than this one."""
+        return ()
 
     @property
     def ranges(self) -> Mapping[str, tuple[float, float]]:

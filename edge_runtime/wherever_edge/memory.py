@@ -1,0 +1,251 @@
+"""The memory that the sessions of a host share: measured as the process has it, and bounded."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import threading
+from collections.abc import Callable, Collection, Generator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from wherever_contracts.errors import EngineError
+from wherever_edge.counters import COUNTERS
+from wherever_edge.eviction import Tenant, expected_bytes, to_put_out, too_large
+
+if TYPE_CHECKING:
+    from wherever_edge.engines.engine import Session
+    from wherever_edge.resident import Resident
+
+_LOG = logging.getLogger(__name__)
+_NEVER_S = float("inf")
+# Between two looks at the memory while models run: a look takes 20 us.
+_LOOK_EVERY_S = 0.05
+# For how long a session that is to come waits for the last runs of those that were put out.
+_DRAIN_S = 5.0
+_REMEMBERED = 4
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+
+
+class Room:
+    """Memory without a limit.
+
+    Attributes:
+        due_s: the time, by `perf_counter`, after which a run should call `look`.
+    """
+
+    due_s: float = _NEVER_S
+
+    @contextmanager
+    def opening(self, resident: Resident) -> Generator[None]:
+        """Around the opening of a session: notes what it takes."""
+        before = resident_bytes()
+        yield
+        resident.held_bytes = max(0, resident_bytes() - before)
+
+    def look(self, now_s: float) -> None:
+        """See whether more is taken than may be."""
+
+    def too_large(self, needs_bytes: int, resident: Resident | None) -> str:
+        """Why a session cannot ever be here, as half a sentence; "" when it may be."""
+        return ""
+
+
+class Budget(Room):
+    """Memory of which only so much may be taken.
+
+    What is taken is the growth of the process, and of the processes that engines run in, since the
+    host began: the runtimes count, and so does what the application takes meanwhile. Sessions are
+    opened one at a time, each after those that were used longest ago have made room.
+
+    A session that nothing can make room for is opened all the same: the budget bounds what stays.
+
+    Args:
+        max_bytes: what may be taken.
+        started_bytes: what the process took when the host began.
+        residents: the sessions there are, in memory or not.
+        pinned: says which of them may not be put out.
+    """
+
+    def __init__(
+        self,
+        max_bytes: int,
+        started_bytes: int,
+        residents: Callable[[], Collection[Resident]],
+        pinned: Callable[[Resident], bool],
+    ) -> None:
+        self.max_bytes: int = max_bytes
+        self._started_bytes = started_bytes
+        self._residents = residents
+        self._pinned = pinned
+        self._lock = threading.RLock()
+        self._engines: set[str] = set()
+
+    @contextmanager
+    def opening(self, resident: Resident) -> Generator[None]:
+        """Around the opening of a session: makes room before, and sees what it took after."""
+        with self._lock:
+            first = resident.plan.engine not in self._engines
+            self._make_room(self._expected(resident, first=first), resident, _DRAIN_S)
+            peak, before = peak_bytes(), self.taken_bytes()
+            yield
+            self._engines.add(resident.plan.engine)
+            _run_once(resident.session)
+            if not first:  # the first one brought the runtime along
+                self._learn(resident, before, peak)
+            self._make_room(0, resident, 0.0)
+            self.due_s = perf_counter() + _LOOK_EVERY_S
+
+    def look(self, now_s: float) -> None:
+        """Put out whom it takes when runs have made the process larger than it may be."""
+        if not self._lock.acquire(blocking=False):
+            return  # a session is being opened, which looks as well
+        try:
+            self.due_s = now_s + _LOOK_EVERY_S
+            inside = self._inside()
+            newest = max(inside, key=lambda resident: resident.used, default=None)
+            self._make_room(0, newest, 0.0)
+        finally:
+            self._lock.release()
+
+    def too_large(self, needs_bytes: int, resident: Resident | None) -> str:
+        """Why a session cannot ever be within the budget, as half a sentence; "" when it may be."""
+        return too_large(needs_bytes, resident.measured if resident else (), self.max_bytes)
+
+    def taken_bytes(self) -> int:
+        """What is taken now: measured, or what was expected where the system does not tell."""
+        inside = self._inside()
+        own = resident_bytes()
+        if not own:
+            return sum(self._held(resident) for resident in inside)
+        sessions = [session for resident in inside if (session := resident.session) is not None]
+        pids = {pid for session in sessions for pid in session.pids}
+        return own - self._started_bytes + sum(resident_bytes(pid) for pid in pids)
+
+    def _make_room(self, coming_bytes: int, keep: Resident | None, wait_s: float) -> None:
+        """Put sessions out until what comes fits, or nobody is left who may be put out."""
+        if self.taken_bytes() + coming_bytes <= self.max_bytes:
+            return
+        give_back()
+        until_s = perf_counter() + wait_s
+        while leaving := self._leaving(coming_bytes, keep):
+            drained = [resident.put_out() for resident in leaving]
+            for resident in leaving:
+                _count(resident)
+            for event in filter(None, drained):
+                event.wait(max(0.0, until_s - perf_counter()))
+            give_back()
+
+    def _leaving(self, coming_bytes: int, keep: Resident | None) -> list[Resident]:
+        inside = {id(resident): resident for resident in self._inside()}
+        tenants = [
+            Tenant(
+                key,
+                resident.used,
+                self._held(resident),
+                stays=resident is keep
+                or self._pinned(resident)
+                or not resident.lodging.may_leave(),
+            )
+            for key, resident in inside.items()
+        ]
+        leaving = to_put_out(
+            tenants,
+            taken_bytes=self.taken_bytes(),
+            coming_bytes=coming_bytes,
+            max_bytes=self.max_bytes,
+        )
+        return [inside[id_] for id_ in (tenant.key for tenant in leaving)]
+
+    def _inside(self) -> list[Resident]:
+        return [resident for resident in self._residents() if resident.session is not None]
+
+    def _held(self, resident: Resident) -> int:
+        return resident.held_bytes or self._expected(resident, first=False)
+
+    def _expected(self, resident: Resident, *, first: bool) -> int:
+        lodging = resident.lodging
+        return expected_bytes(
+            resident.plan.engine,
+            lodging.file_bytes,
+            lodging.needs_bytes,
+            resident.measured,
+            first=first,
+        )
+
+    def _learn(self, resident: Resident, before: int, peak: int) -> None:
+        """Note what a session holds, and what opening it took at its height."""
+        now = peak_bytes()
+        resident.held_bytes = max(0, self.taken_bytes() - before)
+        height = now - self._started_bytes - before if now > peak else 0
+        taken = max(resident.held_bytes, height)
+        resident.measured = (*resident.measured[1 - _REMEMBERED :], taken)
+
+
+def resident_bytes(pid: int = 0) -> int:
+    """The memory that a process has; 0 where the system does not tell, or it has ended.
+
+    Args:
+        pid: the process; 0 means this one.
+    """
+    try:
+        with open(f"/proc/{pid or 'self'}/statm", "rb") as file:  # noqa: PTH123 (8 us)
+            return int(file.read().split()[1]) * _PAGE_BYTES
+    except OSError:
+        return 0 if sys.platform == "linux" else _resident_bytes_elsewhere(pid)
+
+
+def peak_bytes() -> int:
+    """The most memory that this process ever had; 0 where the system does not tell."""
+    try:
+        status = Path("/proc/self/status").read_bytes()
+    except OSError:
+        return 0
+    found = re.search(rb"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
+
+
+def give_back() -> None:
+    """Return what the allocator keeps of freed memory to the system, where it is glibc."""
+    trim = _malloc_trim()
+    if trim is not None:
+        trim(0)
+
+
+@cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    import ctypes  # noqa: PLC0415 (7 ms)
+
+    try:
+        return ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):
+        return None
+
+
+def _resident_bytes_elsewhere(pid: int) -> int:
+    try:
+        import psutil  # noqa: PLC0415 (15 ms, and not everywhere)
+    except ImportError:
+        return 0
+    try:
+        return int(psutil.Process(pid or None).memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
+def _run_once(session: Session | None) -> None:
+    """Run on zeros: what a model takes shows in its first run."""
+    with suppress(EngineError):
+        if session is not None:
+            session.warm()
+
+
+def _count(resident: Resident) -> None:
+    model, version, variant = resident.lodging[:3]
+    _LOG.info("%s %s: %s leaves the memory", model, version, variant)
+    COUNTERS.add("wherever_evictions_total", model=model, variant=variant)
