@@ -43,12 +43,14 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
     "gateway": {"starlette": "starlette", "uvicorn": "uvicorn"},
     "plot": {"matplotlib": "matplotlib"},
     "convert": {"onnx": "onnx", "skl2onnx": "skl2onnx"},
+    "text": {"tokenizers": "tokenizers"},
 }
 _FOR: Mapping[str, str] = {
     "image": "reading, sending and drawing images",
     "gateway": "`wherever gateway` over HTTP",
     "plot": "`wherever demo --save`",
     "convert": "`wherever convert`",
+    "text": "models that bring a tokenizer.json",
 }
 _BASE = ("numpy", "onnxruntime", "grpcio", "protobuf", "pydantic")
 _PREFIX = "WHEREVER_"
