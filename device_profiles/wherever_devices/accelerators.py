@@ -32,12 +32,16 @@ class Accelerator(NamedTuple):
     node: str
 
 
-def accelerators(root: Path) -> tuple[Accelerator, ...]:
-    """The GPUs and NPUs that have a device file; a display adapter of a virtual machine is none.
+def accelerators(root: Path) -> tuple[Accelerator, ...] | None:
+    """The GPUs and NPUs that have a device file; None where there are no such files to look at.
+
+    A display adapter of a virtual machine is none.
 
     Args:
         root: where the `dev`, `etc` and `sys` file systems are mounted.
     """
+    if not (root / "sys/class").is_dir():
+        return None
     cuda = _cuda(root)
     drawing = (_known(root, "gpu", node) for node in entries(root / "dev/dri", "renderD*"))
     return (
@@ -60,7 +64,7 @@ def board(root: Path) -> str:
 
 
 def _cuda(root: Path) -> tuple[Accelerator, ...]:
-    nodes = [*entries(root / "dev", "nvidia[0-9]*")]
+    nodes = entries(root / "dev", "nvidia[0-9]*")
     if not nodes and text(root / "etc/nv_tegra_release"):
         nodes = [*entries(root / "dev", "nvhost-gpu"), *entries(root / "dev", "nvgpu")][:1]
     return tuple(Accelerator("gpu", "nvidia", f"/dev/{node.name}") for node in nodes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
 from pathlib import Path
 
 
@@ -22,12 +22,9 @@ def number(path: Path) -> int | None:
         return None
 
 
-def entries(folder: Path, pattern: str) -> Iterator[Path]:
+def entries(folder: Path, pattern: str) -> list[Path]:
     """What a folder holds under names that match, in order; nothing when it is not there."""
-    try:
-        yield from sorted(folder.glob(pattern))
-    except OSError:  # pragma: no cover (a folder that vanishes or is locked while it is listed)
-        return
+    return sorted(folder.glob(pattern))
 
 
 def numbers(listed: str) -> frozenset[int]:
@@ -38,3 +35,9 @@ def numbers(listed: str) -> frozenset[int]:
         if first.isdigit():
             found.update(range(int(first), int(last if last.isdigit() else first) + 1))
     return frozenset(found)
+
+
+def parse_meminfo(meminfo: str, field: str = "MemTotal") -> int:
+    """Bytes that a field of /proc/meminfo's text says; 0 when it does not say."""
+    match = re.search(rf"^{field}:\s+(\d+) kB$", meminfo, re.MULTILINE)
+    return int(match[1]) * 1024 if match else 0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from wherever_contracts.manifest import Needs
 from wherever_devices.accelerators import Accelerator, accelerators, board
 from wherever_devices.groups import group_limits
-from wherever_devices.kernel import numbers, text
+from wherever_devices.kernel import numbers, parse_meminfo, text
 from wherever_devices.onednn import VARIABLE, onednn_features
 from wherever_devices.processor import CoreKinds, Processor, core_kinds, parse_cpuinfo
 
@@ -42,7 +41,7 @@ class Machine:
             all are alike, or it is not known.
         cores_limit: what leaves fewer CPUs to this process than there are: "affinity", "cpuset"
             or "quota" (of a control group), "profile" (an imitated machine), or "".
-        accelerators: GPUs and NPUs; empty where it is not known.
+        accelerators: GPUs and NPUs; None when not known.
         board: the board's name, such as "Raspberry Pi 5 Model B Rev 1.0"; or "".
         onednn_max_cpu_isa: what the environment says to OpenVINO's CPU code; or "".
         imitates: the profile whose machine this one is limited to; or "".
@@ -59,7 +58,7 @@ class Machine:
     python: str
     core_kinds: CoreKinds | None = None
     cores_limit: CoresLimit = ""
-    accelerators: tuple[Accelerator, ...] = ()
+    accelerators: tuple[Accelerator, ...] | None = None
     board: str = ""
     onednn_max_cpu_isa: str = ""
     imitates: str = ""
@@ -75,8 +74,10 @@ class Machine:
         return onednn_features(self.cpu_features, self.onednn_max_cpu_isa)
 
     def has(self, device: str) -> bool:
-        """Whether there is hardware of a kind: "cpu", "gpu", "npu"."""
-        return device == "cpu" or any(found.kind == device for found in self.accelerators)
+        """Whether there is hardware of a kind: "cpu", "gpu", "npu"; or it is not known."""
+        if device == "cpu" or self.accelerators is None:
+            return True
+        return any(found.kind == device for found in self.accelerators)
 
 
 def probe(
@@ -179,12 +180,6 @@ def unfit(
 def usable_cores(affinity: int, quota: float | None) -> int:
     """Whole cores that a process may keep busy: at least one, at most its quota rounded down."""
     return max(1, affinity if quota is None else min(affinity, int(quota)))
-
-
-def parse_meminfo(meminfo: str, field: str = "MemTotal") -> int:
-    """Bytes of memory, from the text of /proc/meminfo; 0 when it does not say."""
-    match = re.search(rf"^{field}:\s+(\d+) kB$", meminfo, re.MULTILINE)
-    return int(match[1]) * 1024 if match else 0
 
 
 def _without_engine(why: Mapping[str, str]) -> str:

@@ -10,11 +10,11 @@ import pytest
 
 from wherever_contracts.manifest import Needs
 from wherever_devices.groups import parse_groups, parse_limit, parse_quota
+from wherever_devices.kernel import parse_meminfo
 from wherever_devices.machine import (
     EngineState,
     Machine,
     default_threads,
-    parse_meminfo,
     probe,
     unable,
     unfit,
