@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from wherever_devices.machine import default_threads
-from wherever_devices.onednn import VARIABLE
+from wherever_devices.onednn import VARIABLE, is_limit
 
 if TYPE_CHECKING:
     from wherever_devices.conditions import Conditions
@@ -180,15 +181,15 @@ def _saved(condition: _Condition, threads: int, runs: int) -> Reason:
 def _machine_reasons(machine: Machine) -> Iterator[Reason]:
     if machine.imitates:
         has = f"{_counted(machine.usable_cores, 'core')}, {_size(machine.usable_memory_bytes)}"
-        yield Reason("as_profile", f"limited to what a {machine.imitates} has: {has}")
+        yield Reason("as_profile", f"limited to the machine of {machine.imitates}: {has}")
     if machine.cores_limit in _OF_LIMITS:
         name, words = _OF_LIMITS[machine.cores_limit]
         yield Reason(name, words.format(cores=_counted(machine.usable_cores, "core")))
     if machine.usable_memory_bytes < machine.memory_bytes:
         left = _size(machine.usable_memory_bytes)
         yield Reason("memory_limit", f"the control group leaves this process {left}")
-    if machine.onednn_features != machine.cpu_features:
-        words = f"{VARIABLE}={machine.onednn_max_cpu_isa} limits what OpenVINO uses"
+    if is_limit(machine.onednn_max_cpu_isa):
+        words = f"OpenVINO is limited by {VARIABLE}={machine.onednn_max_cpu_isa}"
         yield Reason("isa_limit", words)
 
 
@@ -204,7 +205,7 @@ def _profile_reasons(machine: Machine, profile: Profile) -> Iterator[Reason]:
 
 
 def _absent(machine: Machine, profile: Profile, devices: Sequence[str]) -> Iterator[Reason]:
-    for device in profile.devices:
+    for device in takewhile(lambda device: device != "cpu", profile.devices):
         if not machine.has(device):
             yield Reason(f"no_{device}", f"there is no {device.upper()} here")
     for precision in profile.precisions:

@@ -43,7 +43,12 @@ def onednn_features(features: frozenset[str] | None, limit: str) -> frozenset[st
     return features if level is None or features is None else features & level
 
 
+def is_limit(limit: str) -> bool:
+    """Whether the variable says something that is known to limit."""
+    return limit.upper() in LEVELS
+
+
 def stricter(one: str, other: str) -> str:
     """Of two limits the one that leaves fewer instructions; "" and unknown names limit nothing."""
-    known = [name for name in (one, other) if name.upper() in LEVELS]
+    known = [name for name in (one, other) if is_limit(name)]
     return min(known, key=lambda name: [*LEVELS].index(name.upper()), default=one or other)

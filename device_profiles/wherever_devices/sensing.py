@@ -77,8 +77,8 @@ def _slowed(root: Path) -> bool | None:
         for path in entries(root / "sys/class/thermal", "cooling_device*")
         if text(path / "type").lower().startswith(_SLOWING)
     ]
-    for path in entries(root / "sys/devices/platform", "soc*/*firmware/get_throttled"):
-        states.append(_hexadecimal(text(path)) & _PI_SLOWED)
+    firmware = entries(root / "sys/devices/platform", "soc*/*firmware/get_throttled")
+    states.extend(_hexadecimal(text(path)) & _PI_SLOWED for path in firmware)
     return any(state > 0 for state in states) if states else None
 
 
@@ -92,7 +92,7 @@ def _hexadecimal(said: str) -> int:
 def _metered(root: Path) -> bool | None:
     """True when the default route leads over a mobile modem."""
     rows = (line.split() for line in text(root / "proc/net/route").splitlines()[1:])
-    ways = [(int(row[6]), row[0]) for row in rows if row[1:2] == ["00000000"]]
+    ways = [(int(row[6]), row[0]) for row in rows if row[1:2] == ["00000000"] and len(row) > 6]
     if not ways:
         return None
     device = text(root / "sys/class/net" / min(ways)[1] / "uevent")

@@ -12,6 +12,7 @@ from wherever_contracts.errors import SettingsError
 from wherever_devices.onednn import stricter
 
 if TYPE_CHECKING:
+    from wherever_devices.accelerators import Accelerator
     from wherever_devices.conditions import Conditions
     from wherever_devices.machine import Machine
 
@@ -132,9 +133,8 @@ def default_profile(machine: Machine, conditions: Conditions) -> Chosen:
             return Chosen(name, f"the board is a {machine.board}")
     if conditions.on_battery or conditions.battery_share is not None:
         return Chosen("laptop", "the machine has a battery")
-    if machine.usable_cores >= _MANY_CORES and any(
-        found.vendor == "nvidia" for found in machine.accelerators
-    ):
+    nvidia = any(found.vendor == "nvidia" for found in machine.accelerators or ())
+    if nvidia and machine.usable_cores >= _MANY_CORES:
         return Chosen("gateway-gpu", f"an NVIDIA GPU and {machine.usable_cores} cores")
     return Chosen("edge-pc", "nothing says that it is another kind of machine")
 
@@ -166,10 +166,18 @@ def as_machine(machine: Machine, profile: Profile) -> Machine:
         cpu_features=_shared(machine.cpu_features, target.cpu_features),
         core_kinds=None,
         cores_limit="profile" if cores < machine.usable_cores else machine.cores_limit,
-        accelerators=tuple(a for a in machine.accelerators if a.kind in target.accelerators),
+        accelerators=_kept(machine.accelerators, target.accelerators),
         onednn_max_cpu_isa=stricter(machine.onednn_max_cpu_isa, target.onednn_max_cpu_isa),
         imitates=profile.name,
     )
+
+
+def _kept(
+    found: tuple[Accelerator, ...] | None, target: tuple[str, ...]
+) -> tuple[Accelerator, ...] | None:
+    if found is None and target:
+        return None
+    return tuple(one for one in found or () if one.kind in target)
 
 
 def _shared(features: frozenset[str] | None, target: tuple[str, ...]) -> frozenset[str] | None:

@@ -59,7 +59,8 @@ def _find(name: str, home: Path | None, before: tuple[Path, ...]) -> Path:
         found = [place for place in places if place.is_file()]
         return next((path for path in found if path not in before), found[0])
     near = get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+    there = f"there are {', '.join(known)}, and paths that end with {_SUFFIX}"
+    hint = f"did you mean {near[0]!r}?" if near else there
     asked = f"{before[-1]}: extends" if before else "profile"
     raise SettingsError(f"{asked}: no profile is called {name!r}: {hint}")
 
