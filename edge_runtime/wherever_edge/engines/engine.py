@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # Element types of tensors that a session takes and gives; no engine runs on strings.
 NUMBERS = frozenset(DTYPES) - {"bytes"}
+_MOST_RUNS = 8
 _LONGEST = 600  # characters of a runtime's complaint that go into a message
 
 
@@ -65,6 +66,16 @@ class Resources:
     runs: int = 1
     cache_dir: Path | None = None
     frugal: bool = False
+
+
+def runs_at_once(cores: int, threads: int) -> int:
+    """Runs that may be under way at once: each costs memory for its intermediate results.
+
+    Args:
+        cores: cores that this process may use.
+        threads: threads of one run; 0 when the runtime chooses them.
+    """
+    return max(1, min(_MOST_RUNS, cores // max(1, threads)))
 
 
 class Session(ABC):
@@ -165,8 +176,9 @@ def _refuse_twins(specs: Sequence[TensorSpec]) -> None:
 class Engine(ABC):
     """A runtime that can load variants.
 
-    An engine implements `_open` alone; `open` lets nothing but `EngineError` out. One whose runtime
-    is an extra also says in `missing` when that is not there.
+    An engine implements `_open` alone; `open` lets nothing but `EngineError` out, and refuses a
+    device that is not there. One whose runtime is an extra also says in `missing` when that is not
+    there; one that uses more than the processor says so in `devices`.
 
     Attributes:
         name: what `needs.engines` and receipts call it.
@@ -179,6 +191,10 @@ class Engine(ABC):
     def devices(self) -> tuple[str, ...]:
         """The hardware that it can use here, in the words of `RunPlan`; may import the runtime."""
         return ("cpu",)
+
+    def advice(self, device: str) -> str:
+        """What to do to have a device that is not there, after "try: "; "" when nobody knows."""
+        return ""
 
     def missing(self) -> str:
         """Why the runtime cannot be used, and what to do; "" when it can. Imports nothing.
@@ -206,9 +222,13 @@ class Engine(ABC):
             resources: what it may use.
 
         Raises:
-            EngineError: the runtime cannot read or run the model.
+            EngineError: the runtime is not installed, the plan's device is not there, or the
+                runtime cannot read or run the model.
         """
+        if why := self.missing():
+            raise EngineError(f"{self.name} is {why}")
         try:
+            self._refuse_unknown(plan.device)
             return self._open(
                 files, file_format=file_format, plan=plan, resources=resources or Resources()
             )
@@ -216,6 +236,16 @@ class Engine(ABC):
             raise
         except Exception as error:
             raise EngineError(f"{self.name} cannot load the model: {_brief(error)}") from error
+
+    def _refuse_unknown(self, device: str) -> None:
+        """Refuse a device that is not there; every machine has a processor."""
+        if device == "cpu" or device in (there := self.devices()):
+            return
+        advice = self.advice(device)
+        raise EngineError(
+            f"{self.name} has no device {device!r} here (it has: {', '.join(there)})"
+            + (f"; try: {advice}" if advice else "")
+        )
 
     @abstractmethod
     def _open(

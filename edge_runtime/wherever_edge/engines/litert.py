@@ -56,19 +56,19 @@ class LiteRtEngine(Engine):
         self, files: Sequence[bytes], *, file_format: str, plan: RunPlan, resources: Resources
     ) -> Session:
         """Load a TensorFlow Lite model from its bytes."""
-        if why := self.missing():
-            raise EngineError(f"{self.name} is {why}")
         import ai_edge_litert.interpreter  # noqa: PLC0415 (90 ms)  # pyright: ignore[reportMissingTypeStubs]
 
         runtime: Any = ai_edge_litert.interpreter  # it carries no types
+        interpreters = _Interpreters(runtime.Interpreter, files[0], plan.threads or None)
+        first = interpreters.take()
         facts = EngineFacts(
             engine=self.name,
             version=_version(),
-            provider="CPU",
-            precision=plan.precision,
+            provider=_provider(first),
+            precision=_precision_used(first),
             threads=plan.threads,
         )
-        interpreters = _Interpreters(runtime.Interpreter, files[0], plan.threads or None)
+        interpreters.give_back(first)
         return _LiteRtSession(interpreters, facts)
 
 
@@ -177,6 +177,24 @@ class _Port:
     def shown(self, array: Array) -> Array:
         """The model's numbers as the caller sees them."""
         return array if self.scale is None else self.scale.to_floats(array)
+
+
+def _provider(interpreter: Any) -> str:
+    """Who computes: XNNPACK takes the operations that it knows; it is not told how many."""
+    operations = interpreter._get_ops_details()  # noqa: SLF001 (nothing public tells)
+    taken = any(operation["op_name"] == "DELEGATE" for operation in operations)
+    return "XNNPACK" if taken else "CPU"
+
+
+def _precision_used(interpreter: Any) -> str:
+    """What the file's tensors are; float16 weights are computed in float32."""
+    details = interpreter.get_tensor_details()
+    return "int8" if any(_is_quantized(detail) for detail in details) else "float32"
+
+
+def _is_quantized(detail: dict[str, Any]) -> bool:
+    dtype = np.dtype(detail["dtype"]).name
+    return dtype in INTEGERS and len(detail["quantization_parameters"]["scales"]) > 0
 
 
 def _ports(details: Sequence[dict[str, Any]]) -> list[_Port]:

@@ -42,9 +42,15 @@ class Scale:
     def to_integers(self, array: Array) -> Array:
         """The nearest integers; what lies beyond their range becomes its end."""
         limits = np.iinfo(self.dtype)
-        nearest = np.rint(array / np.float32(self.step)) + np.float32(self.zero_point)
-        return np.clip(nearest, limits.min, limits.max).astype(self.dtype)
+        nearest = np.divide(array, np.float32(self.step), out=np.empty_like(array))
+        np.rint(nearest, out=nearest)
+        nearest += np.float32(self.zero_point)
+        np.clip(nearest, np.float32(limits.min), np.float32(limits.max), out=nearest)
+        return nearest.astype(self.dtype)
 
     def to_floats(self, array: Array) -> Array:
         """What the integers stand for, as a new float32 array."""
-        return (array.astype(np.float32) - np.float32(self.zero_point)) * np.float32(self.step)
+        numbers = array.astype(np.float32)
+        numbers -= np.float32(self.zero_point)
+        numbers *= np.float32(self.step)
+        return numbers
