@@ -1,0 +1,1 @@
+"""Measuring what plans cost on this machine, and keeping the figures."""
