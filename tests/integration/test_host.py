@@ -27,7 +27,7 @@ from wherever_contracts.errors import (
 from wherever_convert.builder import build_package
 from wherever_devices.plans import RunPlan
 from wherever_edge import plugins
-from wherever_edge.engines import openvino
+from wherever_edge.engines import openvino_settings
 from wherever_edge.engines.onnxruntime import OnnxRuntimeEngine
 from wherever_edge.host import LocalHost
 from wherever_edge.packages.store import Store
@@ -329,7 +329,7 @@ def test_another_precision_than_the_variants_is_told(build_scales, tmp_path, mon
         manifest["variants"][0] |= {"needs": {"engines": ["openvino"]}, "precision": "float16"}
 
     package = changed(build_scales, tmp_path, edit)
-    monkeypatch.setattr(openvino, "_precision_asked", lambda *_: "f32")
+    monkeypatch.setattr(openvino_settings, "precision_asked", lambda *_: "f32")
     loaded = host_for(package).resolve("scales")
     assert loaded.ran.precision == "float32"
     assert loaded.substituted == ("small: openvino computes in float32 here, not in float16",)
