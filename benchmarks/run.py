@@ -12,6 +12,7 @@ from pathlib import Path
 
 import in_cloud
 import kept
+import memory
 import on_device
 import quality
 import start_up
@@ -24,6 +25,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "in-cloud": in_cloud.rows,
     "transports": transports.rows,
     "kept": kept.rows,
+    "memory": memory.rows,
     "quality": quality.rows,
 }
 HEAD = """# Measured

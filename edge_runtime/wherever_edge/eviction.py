@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -37,7 +37,7 @@ class Tenant:
         stays: it may not be put out.
     """
 
-    key: Hashable
+    key: int
     used: int
     held_bytes: int
     stays: bool = False
