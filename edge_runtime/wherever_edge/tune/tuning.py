@@ -98,20 +98,21 @@ class Tuner:
         self._clock = clock
         self._engines = InstalledEngines()
         self._saved_at = clock()
+        self._over: Callable[[], None] = lambda: None
 
     def tune(
         self,
         packages: Sequence[Package],
         *,
         fresh: bool = False,
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        progress: Callable[[float], None] = lambda share: None,
     ) -> Tuned:
         """Measure what is not known yet of some packages.
 
         Args:
             packages: theirs are the variants.
             fresh: measure anew what is known, too.
-            progress: called with the plans that are done and the plans in all.
+            progress: called now and then with the share of the time that is over, 0 to 1.
 
         Raises:
             OverloadedError: somebody else measures under this home.
@@ -119,20 +120,24 @@ class Tuner:
             OSError: the figures cannot be saved.
         """
         started = self._clock()
+        self._over = lambda: progress(min(1.0, (self._clock() - started) / self._budget_s))
         with self._kept.alone(), self._crew() as crew:
             tasks = list(self._tasks(packages, crew, self._kept.load(), fresh=fresh))
-            total = sum(len(task.missing) for task in tasks)
-            done = 0
-            pending = [task for task in tasks if task.missing]
-            for position, task in enumerate(pending):
-                left_s = self._budget_s - (self._clock() - started)
-                if left_s <= 0:
-                    break
-                share_s = left_s / (len(pending) - position)
-                done += self._measure(task, crew, share_s)
-                progress(done, total)
+            done = self._measure_all([task for task in tasks if task.missing], crew, started)
+        progress(1.0)
         known = sum(len(task.known) for task in tasks)
-        return Tuned(done, known, total - done, self._clock() - started)
+        left = sum(len(task.missing) for task in tasks) - done
+        return Tuned(done, known, left, self._clock() - started)
+
+    def _measure_all(self, tasks: Sequence[Task], crew: Crew, started: float) -> int:
+        """How many plans were measured: each task gets its share of the time that is left."""
+        done = 0
+        for position, task in enumerate(tasks):
+            left_s = self._budget_s - (self._clock() - started)
+            if left_s <= 0:
+                break
+            done += self._measure(task, crew, left_s / (len(tasks) - position))
+        return done
 
     @contextmanager
     def _crew(self) -> Generator[Crew]:
@@ -194,12 +199,14 @@ class Tuner:
             if entered and self._clock() > ends:
                 break
             contest.enter(each)
+            self._over()
             entered.append(each)
             if not each.racing:
                 self._save(task, entered)
         while True:
             for each in [one for one in entered if one.racing]:
                 contest.take_turn(each)
+            self._over()
             drop_the_slow(entered)
             if finished(entered) or self._clock() > ends:
                 break

@@ -1,0 +1,166 @@
+"""What `wherever profile` shows: the machine, the decision, and a table of plans."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from wherever_devices.weighing import duration
+from wherever_edge.cli import human_size, printable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import RenderableType
+
+    from wherever_devices.choice import Row
+    from wherever_devices.here import Here
+    from wherever_devices.machine import Machine
+    from wherever_edge.packages.package import Package
+    from wherever_edge.tune.tuning import Tuned
+
+Tables: TypeAlias = "Sequence[tuple[Package, Sequence[Row]]]"
+
+_NOT_LIMITED = (
+    "{isa} limits OpenVINO alone: ONNX Runtime and LiteRT use every instruction that this "
+    "processor has, and so look better here than on such a machine."
+)
+_HEADINGS = ("", "variant", "plan", "median", "p90", "CPU", "memory", "load", "")
+
+
+def as_data(
+    here: Here, tables: Tables, done: Tuned | None, path: Path, trouble: str
+) -> dict[str, Any]:
+    """All of it as plain data."""
+    machine = asdict(here.machine)
+    machine["cpu_features"] = _features(here.machine)
+    return {
+        "machine": machine,
+        "profile": here.profile.name,
+        "why": here.why,
+        "conditions": asdict(here.conditions),
+        "decision": {
+            **asdict(here.decision),
+            "reasons": [reason._asdict() for reason in here.decision.reasons],
+        },
+        "measured": asdict(done) if done else None,
+        "kept_in": str(path),
+        "trouble": trouble,
+        "models": [
+            {
+                "name": package.name,
+                "version": package.version,
+                "plans": [_row_data(row) for row in rows],
+            }
+            for package, rows in tables
+        ],
+    }
+
+
+def as_text(here: Here, tables: Tables, done: Tuned | None, trouble: str) -> RenderableType:
+    """All of it for a person."""
+    from rich.console import Group  # noqa: PLC0415 (60 ms)
+
+    parts: list[RenderableType] = ["\n".join(_head(here))]
+    parts += [part for package, rows in tables for part in ("", _table(package, rows))]
+    parts += ["", *_tail(here, done, trouble)]
+    return Group(*parts)
+
+
+def _head(here: Here) -> Iterator[str]:
+    machine, decision = here.machine, here.decision
+    memory = human_size(machine.usable_memory_bytes) if machine.usable_memory_bytes else "?"
+    name = printable(machine.cpu_model or machine.arch)
+    yield f"machine    {name}, {machine.usable_cores} cores usable, {memory} of memory"
+    yield f"           {', '.join(_features(machine)) or 'no special instructions known'}"
+    for device in machine.accelerators:
+        yield f"           {device.kind}: {printable(device.vendor)}"
+    yield f"profile    {here.profile.name}: {here.why}"
+    yield f"conditions {', '.join(_conditions(here))}"
+    yield (
+        f"decision   at most {_counted(decision.threads, 'thread')} a run, "
+        f"{_counted(decision.runs, 'run')} at once, on {', '.join(decision.devices)}, "
+        f"in {', '.join(decision.precisions)}, by {decision.objective.replace('_', ' ')}"
+    )
+    for reason in decision.reasons:
+        yield f"           {reason.words}"
+
+
+def _conditions(here: Here) -> Iterator[str]:
+    now = here.conditions
+    left = "" if now.battery_share is None else f" ({now.battery_share:.0%} left)"
+    power = {None: "power not known", True: f"on battery{left}", False: "on mains"}
+    network = {None: "network not known to be metered", True: "metered network", False: ""}
+    yield power[now.on_battery]
+    yield f"heat {now.thermal or 'not known'}"
+    if network[now.metered]:
+        yield network[now.metered]
+    if now.available_memory_bytes is not None:
+        yield f"{human_size(now.available_memory_bytes)} of memory free"
+
+
+def _table(package: Package, rows: Sequence[Row]) -> RenderableType:
+    from rich.table import Table  # noqa: PLC0415 (60 ms)
+
+    shown = Table(
+        title=f"{package.name} {package.version}", title_justify="left", box=None, padding=(0, 1)
+    )
+    for heading in _HEADINGS:
+        right = heading in _HEADINGS[3:-1]
+        shown.add_column(heading, justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*_cells(row))
+    return shown
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    found = row.found
+    head = ("*" if row.chosen else "", row.variant, str(row.plan or "-"))
+    if found is None or not found.runs:
+        return (*head, "-", "-", "-", "-", "-", printable(row.note))
+    return (
+        *head,
+        duration(found.latency_s),
+        duration(found.p90_s),
+        duration(found.cpu_s),
+        human_size(found.memory_bytes),
+        duration(found.load_s),
+        printable(row.note),
+    )
+
+
+def _tail(here: Here, done: Tuned | None, trouble: str) -> Iterator[str]:
+    yield "* answers first on this machine"
+    if here.machine.imitates and here.machine.onednn_max_cpu_isa:
+        yield _NOT_LIMITED.format(isa=f"ONEDNN_MAX_CPU_ISA={here.machine.onednn_max_cpu_isa}")
+    if trouble:
+        yield printable(trouble)
+    if done is not None:
+        yield (
+            f"{_counted(done.measured, 'plan')} measured in {done.elapsed_s:.1f} s, "
+            f"{done.known} known from before"
+        )
+        if done.left:
+            yield f"{done.left} left: run it again to go on, or give it a larger --budget"
+
+
+def _row_data(row: Row) -> dict[str, Any]:
+    found = row.found
+    return {
+        "variant": row.variant,
+        "plan": asdict(row.plan) if row.plan else None,
+        "chosen": row.chosen,
+        "note": row.note,
+        "measured": None
+        if found is None
+        else {name: value for name, value in asdict(found).items() if name != "plan"},
+    }
+
+
+def _features(machine: Machine) -> list[str]:
+    return sorted(machine.cpu_features or ())
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
