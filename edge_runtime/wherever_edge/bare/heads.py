@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from wherever_contracts.tensors import TensorSpec
 
 _STRIDES = (8, 16, 32)
+_PICODET_STRIDES = (8, 16, 32, 64)
+_ANCHORS = 3  # of YOLOv5, in each cell
 
 
 class Head(NamedTuple):
@@ -26,7 +29,14 @@ class Head(NamedTuple):
 
 def find_head(outputs: Sequence[TensorSpec], size: tuple[int, int]) -> Head | None:
     """The detector that gives `outputs` for an image of `size` (height, width); None: not known."""
-    finders: tuple[Callable[..., Head | None], ...] = (_fastestdet, _yolox, _yolov8, _ssd)
+    finders: tuple[Callable[..., Head | None], ...] = (
+        _fastestdet,
+        _yolox,
+        _yolov8,
+        _yolov5,
+        _picodet,
+        _ssd,
+    )
     return next((head for find in finders if (head := find(outputs, size)) is not None), None)
 
 
@@ -59,6 +69,44 @@ def _yolov8(outputs: Sequence[TensorSpec], size: tuple[int, int]) -> Head | None
         return None
     image = {"fit": "letterbox", "pad": 114, "order": "rgb", "scale": 1 / 255}
     return Head(image, {"op": "yolov8_boxes", "name": outputs[0].name}, outputs[0].shape[1] - 4)
+
+
+def _yolov5(outputs: Sequence[TensorSpec], size: tuple[int, int]) -> Head | None:
+    cells = sum((size[0] // stride) * (size[1] // stride) for stride in _STRIDES)
+    if len(outputs) != 1 or len(outputs[0].shape) != 3 or outputs[0].shape[1] != _ANCHORS * cells:
+        return None
+    if outputs[0].shape[2] < 6:
+        return None
+    image = {"fit": "letterbox", "pad": 114, "order": "rgb", "scale": 1 / 255}
+    return Head(image, {"op": "yolov5_boxes", "name": outputs[0].name}, outputs[0].shape[2] - 5)
+
+
+def _picodet(outputs: Sequence[TensorSpec], size: tuple[int, int]) -> Head | None:
+    """Two tensors for each stride: first those of the scores, then those of the sides."""
+    strides = _PICODET_STRIDES
+    if len(outputs) != 2 * len(strides) or any(len(each.shape) != 3 for each in outputs):
+        return None
+    cells = [math.ceil(size[0] / stride) * math.ceil(size[1] / stride) for stride in strides]
+    scores, sides = outputs[: len(strides)], outputs[len(strides) :]
+    if [each.shape[1] for each in outputs] != cells * 2:
+        return None
+    labels, distances = {each.shape[2] for each in scores}, {each.shape[2] for each in sides}
+    if len(labels) != 1 or len(distances) != 1 or min(distances) < 8 or min(distances) % 4:
+        return None
+    image = {
+        "fit": "stretch",
+        "order": "bgr",
+        "scale": 1.0,
+        "mean": [103.53, 116.28, 123.675],
+        "std": [57.375, 57.12, 58.395],
+    }
+    decode = {
+        "op": "picodet_boxes",
+        "scores": [each.name for each in scores],
+        "sides": [each.name for each in sides],
+        "size": list(size),
+    }
+    return Head(image, decode, labels.pop())
 
 
 def _ssd(outputs: Sequence[TensorSpec], size: tuple[int, int]) -> Head | None:

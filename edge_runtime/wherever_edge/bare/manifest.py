@@ -173,7 +173,10 @@ def _detect(
     size = _size(file, pixels)
     head = find_head(file.outputs, size) if size else None
     if head is None:
-        known = "the outputs of YOLOX, YOLOv8, FastestDet or TFLite's detection post-processing"
+        known = (
+            "the outputs of YOLOX, YOLOv5, YOLOv8, PicoDet, FastestDet or TFLite's detection "
+            "post-processing"
+        )
         raise _misfit("detect", known, file.outputs)
     entry, pre = _input(file, pixels, head.image)
     if head.labels is None and labels is None:
