@@ -39,7 +39,7 @@ class GatewayOptions:
         address: what to listen on.
         grpc_port: 0 takes any free port.
         http_port: 0 takes any free port, None serves no HTTP.
-        workers: calls at work at a time; None means one for each core.
+        workers: runs of engines at a time; None means one for each core.
         max_waiting: calls that may wait behind them.
         grace_s: how long calls that run may take when the gateway stops.
         max_bytes: the largest message.
@@ -75,15 +75,18 @@ class Gateway:
     def __init__(self, options: GatewayOptions) -> None:
         self.options = options
         self.secured = secure([options.address], options.security)
-        self.host = LocalHost(_store(options), distance="cloud")
+        self.host = LocalHost(
+            _store(options),
+            distance="cloud",
+            runs=options.workers,
+            max_waiting=options.max_waiting,
+        )
         self.models: list[LoadedVariant] = []
         self.refused: list[tuple[str, WhereverError]] = []
         self.server = InferenceServer(
             self.host,
             address=options.address,
             port=options.grpc_port,
-            workers=options.workers,
-            max_waiting=options.max_waiting,
             max_bytes=options.max_bytes,
             identity=self.secured.identity,
             keys=self.secured.needed_keys,
@@ -118,16 +121,16 @@ class Gateway:
 
     def status(self) -> dict[str, Any]:
         """What is served and how busy it is, as plain data."""
-        gate = self.server.gate
+        queue = self.host.queue
         return {
             **self.served(),
             "tls": self.secured.protection.tls,
             "keys": self.secured.protection.keys,
             "calls": {
-                "working": gate.working,
-                "waiting": gate.waiting,
-                "refused": gate.refused,
-                "dropped": gate.dropped,
+                "working": queue.working,
+                "waiting": queue.waiting,
+                "refused": queue.refused,
+                "dropped": queue.dropped,
             },
             "pid": os.getpid(),
         }
@@ -165,8 +168,8 @@ class Gateway:
             if self._http is not None:
                 pool.submit(self._http.drain, grace_s)
             self.server.drain(grace_s)
-        # asked when all have stopped, because the calls of all pass the same gate
-        done = self.server.gate.working == 0
+        # asked when all have stopped, because the calls of all pass the same queue
+        done = self.host.queue.inside == 0
         if done:
             self.host.close()
         return done

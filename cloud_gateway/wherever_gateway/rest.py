@@ -32,7 +32,7 @@ class RestFront:
     Signals and logging are left to the program that it is part of.
 
     Args:
-        service: answers the calls; its gate bounds those of every front together.
+        service: answers the calls; its queue bounds those of every front together.
         ready: whether calls are taken.
         address: the address to listen on.
         port: the port; 0 takes any that is free.

@@ -64,10 +64,10 @@ class RestApp:
     """Answers HTTP from a service.
 
     Bodies are received by the event loop, so that slow senders keep no thread; they are read and
-    answered by threads, of which there are as many as the service's gate lets in.
+    answered by threads, of which there are as many as the service's queue lets in.
 
     Args:
-        service: answers the calls; its gate bounds those of every front together.
+        service: answers the calls; its queue bounds those of every front together.
         ready: whether calls are taken.
         max_bytes: the largest body.
         stall_s: how long a body may stand still before it is given up.
@@ -93,8 +93,7 @@ class RestApp:
         self._service = service
         self._ready = ready
         self._intake = _Intake(max_bytes, stall_s)
-        gate = service.gate
-        self._threads = gate.workers + gate.max_waiting + _SPARE_THREADS
+        self._threads = service.queue.places + _SPARE_THREADS
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="wherever-rest")
         self._working: set[Future[Any]] = set()
         handlers: dict[Any, Any] = {HTTPException: _http_error}
@@ -217,7 +216,7 @@ class RestApp:
             _LOG.error("a call failed", exc_info=error)
         headers = {CODE_KEY: code_of(error)}
         if isinstance(error, OverloadedError):
-            headers["retry-after"] = f"{math.ceil(self._service.gate.retry_after_s())}"
+            headers["retry-after"] = f"{math.ceil(self._service.queue.retry_after_s())}"
         if isinstance(error, NotAllowedError):
             headers["www-authenticate"] = "Bearer"
         return _json({"error": words[:_MAX_WORDS]}, status, headers)

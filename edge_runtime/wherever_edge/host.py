@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Collection
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from wherever_contracts.errors import (
     EngineError,
@@ -15,26 +15,32 @@ from wherever_contracts.errors import (
     WhereverError,
 )
 from wherever_contracts.manifest import MANIFEST_NAME, Signature, Variant
-from wherever_devices.choice import Option, order_options
-from wherever_devices.machine import Machine, default_threads, probe
+from wherever_devices.choice import Option, Row, order_options, table
+from wherever_devices.machine import Machine, probe
 from wherever_devices.plans import departures
 from wherever_edge.counters import COUNTERS
-from wherever_edge.engines.engine import Resources
+from wherever_edge.engines.engine import Resources, runs_at_once
 from wherever_edge.engines.installed import InstalledEngines
 from wherever_edge.eviction import Pin
-from wherever_edge.loaded import LoadedVariant
+from wherever_edge.loaded import LoadedVariant, shares_runs
 from wherever_edge.memory import Budget, Room, resident_bytes
 from wherever_edge.packages.checks import tensor_mismatch
+from wherever_edge.queueing.lane import Lane
+from wherever_edge.queueing.run_queue import RunQueue
 from wherever_edge.resident import Lodging, Resident
+from wherever_edge.tune.guidance import Guidance
 from wherever_edge.updates.state import CHANNELS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from wherever_contracts.places import Place
     from wherever_devices.plans import RunPlan
     from wherever_edge.engines.engine import Session
+    from wherever_edge.isolation.engines import IsolatedEngines
     from wherever_edge.packages.store import Package, Store
+    from wherever_edge.tune.guidance import Deciding
 
 __all__ = ["Loaded", "LoadedVariant", "LocalHost"]
 
@@ -54,7 +60,9 @@ class Loaded(NamedTuple):
     in_memory: bool
 
 
+Isolation = Literal["none", "process"]
 _LOG = logging.getLogger(__name__)
+_MAX_WAITING = 64
 _RESERVED = ("options", "confidence", "placement", "in_turn")
 
 
@@ -69,6 +77,18 @@ class LocalHost:
         threads: threads of one run; by default what the machine's profile says.
         memory_max_bytes: how much the process may grow by what is loaded (see `Budget`); what was
             used longest ago leaves the memory, and comes back when it is asked. None: no limit.
+        runs: runs of engines at a time; by default any number on the device, and as many as there
+            are cores (but two at least) where others call.
+        max_waiting: calls that may wait behind them; by default any number on the device, else 64.
+        batching: calls that wait for the same variant share a run where that pays.
+        home: where measurements of this machine are kept, which then choose among plans.
+        decision: how the machine is used now, or what says so: it is asked again at most every
+            30 s, and what changed by then holds for what is resolved from then on.
+        isolation: "process" runs each variant in a worker process, whose death costs the calls in
+            it another try; see docs/isolation.md.
+
+    Attributes:
+        queue: where calls wait for the engines.
     """
 
     def __init__(
@@ -79,19 +99,33 @@ class LocalHost:
         machine: Machine | None = None,
         threads: int | None = None,
         memory_max_bytes: int | None = None,
+        runs: int | None = None,
+        max_waiting: int | None = None,
+        batching: bool = True,
+        home: Path | None = None,
+        decision: Deciding | None = None,
+        isolation: Isolation = "none",
     ) -> None:
         self.store = store
         self.distance: Place = distance
         self.machine = machine or probe()
-        self.threads = default_threads(self.machine) if threads is None else threads
-        self._engines = InstalledEngines()
-        self._resources = Resources(frugal=memory_max_bytes is not None)
+        self._guide = Guidance(self.machine, threads=threads, home=home, decision=decision)
+        self.threads = self._guide.threads
+        self.queue = self._new_queue(runs, max_waiting)
+        self._batching = batching
+        self._isolation: Isolation = isolation
+        self._engines = _engines(isolation)
+        self._resources = Resources(
+            runs=runs_at_once(self.machine.usable_cores, self.threads),
+            frugal=memory_max_bytes is not None,
+        )
         self._max_bytes = memory_max_bytes
         self._started_bytes = resident_bytes()
         self._pins: set[Pin] = set()
         self._residents: dict[_Key, Resident] = {}
         self._variants: dict[tuple[object, ...], LoadedVariant] = {}
         self._aliases: dict[tuple[str, str, str], LoadedVariant] = {}
+        self._outdated: set[tuple[str, str, str]] = set()
         self._lock = threading.RLock()
         self._room = self._new_room()
 
@@ -109,10 +143,15 @@ class LocalHost:
             EngineError: no engine here can run it.
         """
         alias = (model, version, variant)
+        if self._guide.changed():
+            self._outdated = set(self._aliases)
         found = self._aliases.get(alias)
-        if found is None:
+        if found is None or alias in self._outdated:
+            self._outdated.discard(alias)
             package = self.store.get(f"{model}@{version}" if version else model)
             loaded = self.resolve_package(package, variant)
+            if found is not None:
+                self._aliases.pop(alias, None)
             found = self._aliases.setdefault(alias, loaded)
         return found
 
@@ -141,8 +180,10 @@ class LocalHost:
             present={variant.id for variant in package.present()},
             machine=self.machine,
             engines=self._engines.states(sorted(names)),
-            threads=self.threads,
+            threads=self._guide.threads,
             distance=self.distance,
+            measured=self._guide.measured(package),
+            decision=self._guide.decision,
         )
         return [self._within_budget(package, option) for option in options]
 
@@ -153,6 +194,10 @@ class LocalHost:
             if not option.unfit or option.variant.id not in choices:
                 choices[option.variant.id] = (option.variant, option.unfit)
         return list(choices.values())
+
+    def table(self, package: Package) -> list[Row]:
+        """What was measured of a package's plans on this machine, and which one is chosen."""
+        return table(self.options(package), self._guide.measured(package))
 
     def pin(self, model: str, version: str = "", variant: str = "") -> LoadedVariant:
         """Load a variant as `resolve` does, and keep what it names in memory whatever is short.
@@ -223,11 +268,12 @@ class LocalHost:
     def forget(self) -> None:
         """Drop every session and engine; the next call loads anew."""
         self._lock = threading.RLock()
-        self._engines = InstalledEngines()
+        self._engines = _engines(self._isolation)
         self._residents = {}
         self._variants = {}
         self._aliases = {}
         self._room = self._new_room()
+        self.queue = self.queue.again()
 
     def close(self) -> None:
         """Close every session, each when the last call in it has ended."""
@@ -308,8 +354,32 @@ class LocalHost:
                     self._room,
                 )
                 self._residents[key] = resident
-        resident.bring_back()
+        session = resident.bring_back()
+        with self._lock:
+            if resident.lane is None:
+                resident.lane = self._lane(package, variant, resident, session)
         return resident
+
+    def _lane(
+        self, package: Package, variant: Variant, resident: Resident, session: Session
+    ) -> Lane:
+        cores, threads = self.machine.usable_cores, session.facts.threads
+        return Lane(
+            self.queue,
+            resident.run_now,
+            session.inputs,
+            batches=self._batching and shares_runs(variant, session),
+            width=max(1, cores // threads) if threads else 1,
+            labels={"model": package.name, "variant": variant.id},
+        )
+
+    def _new_queue(self, runs: int | None, max_waiting: int | None) -> RunQueue:
+        if self.distance == "device":
+            return RunQueue(runs, max_waiting)
+        return RunQueue(
+            max(2, self.machine.usable_cores) if runs is None else runs,
+            _MAX_WAITING if max_waiting is None else max_waiting,
+        )
 
     def _wanted(self, package: Package, variant_id: str) -> list[Option]:
         """The options, or of these those of the variant that is asked for."""
@@ -360,6 +430,14 @@ class LocalHost:
         if mismatch is not None:
             raise mismatch
         return session
+
+
+def _engines(isolation: Isolation) -> InstalledEngines | IsolatedEngines:
+    if isolation == "none":
+        return InstalledEngines()
+    from wherever_edge.isolation.engines import IsolatedEngines  # noqa: PLC0415 (few ask for it)
+
+    return IsolatedEngines()
 
 
 def _tell(loaded: LoadedVariant) -> None:

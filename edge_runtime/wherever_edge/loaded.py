@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from wherever_contracts.errors import EngineCrashError, EngineError, WhereverErr
 from wherever_contracts.receipts import Answer, Ran
 from wherever_contracts.tensors import describe
 from wherever_contracts.urgency import CALM, Urgency
+from wherever_edge.counters import COUNTERS
 from wherever_edge.pipelines.pipeline import State, Step, StepContext, compile_steps
 from wherever_edge.pipelines.rows import IN_TURN, run_in_turn
 from wherever_edge.wire_inputs import WireInputs
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 
 # What the longest recent answer counts for, one answer later.
 _FADING = 0.95
+# How often a call is tried again where its engine's process dies, and for how long it waits for a
+# new one. Whoever ends worker after worker from outside may hit the same call twice.
+_TRIES = 3
+_BACK_S = 10.0
 
 
 class LoadedVariant:
@@ -78,8 +84,7 @@ class LoadedVariant:
         self._outputs = tuple(
             (spec.name, spec.admits, spec) for spec in (e.spec() for e in self.signature.outputs)
         )
-        every = (*session.inputs, *session.outputs)
-        self.batches: bool = variant.tensors.batch and all(s.shape[:1] == (-1,) for s in every)
+        self.batches: bool = shares_runs(variant, session)
         self.usual_s: float = 0.0
         self.ran: Ran = _ran(package, variant, session)
         self.wire_inputs: WireInputs = WireInputs(self.signature)
@@ -99,12 +104,21 @@ class LoadedVariant:
     ) -> Answer:
         """Run the whole pipeline for checked inputs.
 
-        When the engine's process dies of it, the next best option answers.
+        When the engine's process dies of it, the next best option answers; where there is none,
+        the same one does as soon as it has a process again.
 
         Raises:
             InputError: an image turned out to be damaged.
             EngineError: the engine or a step failed, or made something else than promised.
         """
+        try:
+            return self._answered(inputs, options, urgency)
+        except EngineCrashError as crash:
+            return self._answered_instead(crash, inputs, options, urgency)
+
+    def _answered(
+        self, inputs: Mapping[str, Any], options: Mapping[str, float], urgency: Urgency
+    ) -> Answer:
         state: State = {**inputs, "options": options}
         try:
             for step in self._pre:
@@ -113,8 +127,6 @@ class LoadedVariant:
             state.update(ran.outputs)
             for step in self._post:
                 step(state)
-        except EngineCrashError as crash:
-            return self._answered_instead(crash, inputs, options, urgency)
         except WhereverError:
             raise
         except Exception as error:
@@ -218,10 +230,32 @@ class LoadedVariant:
         options: Mapping[str, float],
         urgency: Urgency,
     ) -> Answer:
+        """Let the next best option answer; where none can, the same one once it is back."""
         if self._next is None:
-            raise crash
-        answer = self._next().answer(inputs, options, urgency)
+            return self._answered_again(crash, inputs, options, urgency)
+        try:
+            answer = self._next().answer(inputs, options, urgency)
+        except EngineError:
+            return self._answered_again(crash, inputs, options, urgency)
+        labels = {"model": self.package.name, "variant": self.variant.id}
+        COUNTERS.add("wherever_substitutions_total", **labels)
         return answer._replace(substituted=(f"{self.variant.id}: {crash}", *answer.substituted))
+
+    def _answered_again(
+        self,
+        crash: EngineCrashError,
+        inputs: Mapping[str, Any],
+        options: Mapping[str, float],
+        urgency: Urgency,
+    ) -> Answer:
+        for _ in range(_TRIES):
+            if not crash.retryable or not self.resident.recovers(_patience_s(urgency)):
+                break
+            try:
+                return self._answered(inputs, options, urgency)
+            except EngineCrashError as again:
+                crash = again
+        raise crash
 
     def _collect(self, state: State, engine_s: float, queue_s: float = 0.0) -> Answer:
         """The signature's outputs out of the state, checked."""
@@ -256,6 +290,19 @@ class LoadedVariant:
     def _step_failed(self, error: Exception) -> EngineError:
         what = f"{type(error).__name__}: {error}"
         return EngineError(f"a pipeline step of variant {self.variant.id!r} failed: {what}")
+
+
+def _patience_s(urgency: Urgency) -> float:
+    """How long a call may wait for an engine's process to be back."""
+    if urgency.deadline is None:
+        return _BACK_S
+    return min(_BACK_S, urgency.deadline - perf_counter())
+
+
+def shares_runs(variant: Variant, session: Session) -> bool:
+    """Whether rows of several calls may share a run of the engine."""
+    every = (*session.inputs, *session.outputs)
+    return variant.tensors.batch and all(spec.shape[:1] == (-1,) for spec in every)
 
 
 def _ran(package: Package, variant: Variant, session: Session) -> Ran:

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
     from wherever_devices.plans import RunPlan
     from wherever_edge.engines.engine import Session
+    from wherever_edge.queueing.lane import Lane
 
 _ticks = itertools.count(1)
+# runs between two looks at whether calls that wait for nothing should
+_LOOK_EVERY = 61
 
 
 class Ran(NamedTuple):
@@ -61,6 +64,7 @@ class Resident:
         room: the memory that it shares with others; by default one without a limit.
 
     Attributes:
+        lane: where its calls wait for their turn; None where they never do.
         used: grows with each run, over all residents; the smallest was used longest ago.
         held_bytes: what the session took when it was opened last; 0 while that is not known.
         measured: what opening it took at its height, the newest last.
@@ -73,6 +77,7 @@ class Resident:
         "_opened",
         "_room",
         "held_bytes",
+        "lane",
         "lodging",
         "measured",
         "plan",
@@ -88,6 +93,7 @@ class Resident:
     ) -> None:
         self.plan: RunPlan = plan
         self.lodging: Lodging = lodging
+        self.lane: Lane | None = None
         self.used: int = next(_ticks)
         self.held_bytes: int = 0
         self.measured: tuple[int, ...] = ()
@@ -116,12 +122,25 @@ class Resident:
         return held and held.session
 
     def run(self, tensors: Mapping[str, Any], urgency: Urgency = CALM) -> Ran:
-        """Run the variant.
+        """Run the variant, when it is this call's turn.
+
+        Raises:
+            OverloadedError: too many calls wait already.
+            DeadlineError: the call's time ran out before its turn came.
+            EngineError: a tensor does not fit, the engine failed, or it cannot be opened again.
+        """
+        self.used = used = next(_ticks)
+        lane = self.lane
+        if lane is None or (lane.inline and used % _LOOK_EVERY):
+            return self.run_now(tensors)
+        return lane.run(tensors, urgency)
+
+    def run_now(self, tensors: Mapping[str, Any]) -> Ran:
+        """Run the variant without waiting for a turn.
 
         Raises:
             EngineError: a tensor does not fit, the engine failed, or it cannot be opened again.
         """
-        self.used = next(_ticks)
         held = self._held or self._bring_back()
         started = perf_counter()
         try:
@@ -132,6 +151,11 @@ class Resident:
         if ended > self._room.due_s:
             self._room.look(ended)
         return Ran(outputs, ended - started, 0.0)
+
+    def recovers(self, timeout_s: float) -> bool:
+        """Whether `run` may be tried again after `EngineCrashError`; waits until it may."""
+        held = self._held
+        return held is None or held.session.recovers(timeout_s)
 
     def warm(self) -> None:
         """Run the session once on zeros.

@@ -247,13 +247,14 @@ def answer_of(response: InferResponse, outputs: Outputs) -> Answer:
         arrays,
         float(confidence) if isinstance(confidence, int | float) else None,
         _ran(str(parameters.get("wherever_ran", "")), response.model, response.version),
-        _seconds(parameters),
+        _seconds(parameters, "wherever_engine_s"),
         protocol=response.protocol,
+        queue_s=_seconds(parameters, "wherever_queue_s"),
     )
 
 
-def _seconds(parameters: Mapping[str, object]) -> float:
-    seconds = parameters.get("wherever_engine_s")
+def _seconds(parameters: Mapping[str, object], name: str) -> float:
+    seconds = parameters.get(name)
     return float(seconds) if isinstance(seconds, int | float) else 0.0
 
 

@@ -27,6 +27,7 @@ from wherever_contracts.wire.tensors import (
     from_bytes,
     to_array,
 )
+from wherever_edge.engines.engine import Session
 from wherever_edge.host import LocalHost
 from wherever_edge.oip.server import InferenceServer
 from wherever_edge.packages.store import Store
@@ -46,8 +47,12 @@ def serve(host) -> Iterator[Callable[..., Peer]]:
     """Starts servers, by default for `host`; they are ended with the test."""
     with ExitStack() as stack:
 
-        def start(of: Any = None, **arguments: Any) -> Peer:
-            server = InferenceServer(of or host, port=0, **arguments)
+        def start(
+            of: Any = None, *, workers: int = 2, max_waiting: int = 64, **arguments: Any
+        ) -> Peer:
+            served = of or host
+            served.queue.runs, served.queue.max_waiting = workers, max_waiting
+            server = InferenceServer(served, port=0, **arguments)
             server.start()
             stack.callback(server.drain, 0)
             return stack.enter_context(closing(Peer(server)))
@@ -89,34 +94,32 @@ class Peer:
 class HeldHost(LocalHost):
     """A host whose runs begin and then wait until the test lets them end."""
 
-    def __init__(self, host: LocalHost) -> None:
-        super().__init__(host.store, distance="cloud")
+    def __init__(self, store: Store) -> None:
+        super().__init__(store, distance="cloud", batching=False)
         self.begun = threading.Semaphore(0)
         self.release = threading.Event()
         self.runs = 0
 
-    def resolve(self, model: str, version: str = "", variant: str = "") -> Any:
-        return _Held(super().resolve(model, version, variant), self)
+    def _open(self, *what: Any) -> Session:
+        return _Held(super()._open(*what), self)
 
 
-class _Held:
-    def __init__(self, loaded: Any, host: HeldHost) -> None:
-        self._loaded = loaded
+class _Held(Session):
+    def __init__(self, session: Session, host: HeldHost) -> None:
+        super().__init__(session.inputs, session.outputs, session.facts)
+        self._session = session
         self._host = host
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loaded, name)
-
-    def answer(self, inputs: Any, options: Any) -> Any:
+    def _run(self, feed: dict[str, Any]) -> dict[str, Any]:
         self._host.runs += 1
         self._host.begun.release()
         self._host.release.wait(20)
-        return self._loaded.answer(inputs, options)
+        return self._session.run(feed)
 
 
 @pytest.fixture
 def held(host) -> Iterator[HeldHost]:
-    held = HeldHost(host)
+    held = HeldHost(host.store)
     yield held
     held.release.set()
 
@@ -450,7 +453,7 @@ def test_a_call_whose_time_runs_out_while_it_waits_is_dropped(serve, held):
     assert held.begun.acquire(timeout=5)
     late = peer.start(SCALES, timeout=0.2)
     assert late.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert eventually(lambda: peer.server.gate.dropped == 1)
+    assert eventually(lambda: peer.server.queue.dropped == 1)
     held.release.set()
     assert first.result()
     assert peer.infer(SCALES).outputs
@@ -462,13 +465,13 @@ def test_a_call_whose_client_has_gone_by_its_turn_is_dropped(serve, held):
     first = peer.start(SCALES)
     assert held.begun.acquire(timeout=5)
     gone = peer.start(SCALES, timeout=None)
-    assert eventually(lambda: peer.server.gate.waiting == 1)
+    assert eventually(lambda: peer.server.queue.waiting == 1)
     gone.cancel()
     # a later call of the same client: when it is heard, the cancellation was too
     assert metadata.decode_ready(peer.call(SERVICE + "ServerReady"))
     held.release.set()
     assert first.result()
-    assert eventually(lambda: peer.server.gate.dropped == 1)
+    assert eventually(lambda: peer.server.queue.dropped == 1)
     assert held.runs == 1
 
 
@@ -476,7 +479,7 @@ def test_more_calls_than_can_wait_are_refused_at_once_with_a_hint(serve, held):
     peer = serve(held, workers=1, max_waiting=2)
     running = [peer.start(SCALES) for _ in range(3)]
     assert held.begun.acquire(timeout=5)
-    assert eventually(lambda: peer.server.gate.waiting == 2)
+    assert eventually(lambda: peer.server.queue.waiting == 2)
     started = time.monotonic()
     refused = [peer.start(SCALES) for _ in range(5)]
     assert {call.code() for call in refused} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
@@ -484,7 +487,7 @@ def test_more_calls_than_can_wait_are_refused_at_once_with_a_hint(serve, held):
     trailing = dict(refused[0].trailing_metadata())
     assert trailing["wherever-code"] == "overloaded"
     assert int(trailing["grpc-retry-pushback-ms"]) > 0
-    assert peer.server.gate.refused == 5
+    assert peer.server.queue.refused == 5
     assert metadata.decode_ready(peer.call(SERVICE + "ServerReady"))
     held.release.set()
     assert all(call.result() for call in running)
@@ -573,7 +576,7 @@ def test_calls_that_run_or_wait_end_well_and_later_ones_are_not_taken(serve, hel
     peer = serve(held, workers=1)
     calls = [peer.start(SCALES) for _ in range(4)]
     assert held.begun.acquire(timeout=5)
-    assert eventually(lambda: peer.server.gate.waiting == 3)
+    assert eventually(lambda: peer.server.queue.waiting == 3)
     with draining(peer.server, 10) as ended:
         assert eventually(lambda: not peer.server.ready)
         with grpc.insecure_channel(f"127.0.0.1:{peer.server.port}") as channel:

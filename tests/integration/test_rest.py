@@ -22,8 +22,8 @@ import wherever
 from wherever_contracts.errors import MissingExtraError, SettingsError
 from wherever_contracts.manifest import signature_digest
 from wherever_contracts.wire.tensors import InferRequest, InferResponse, from_array
+from wherever_edge.engines.engine import Session
 from wherever_edge.host import LocalHost
-from wherever_edge.oip.gate import Gate
 from wherever_edge.oip.service import InferenceService
 from wherever_edge.packages.store import Store
 from wherever_gateway.gateway import Gateway, GatewayOptions
@@ -80,7 +80,9 @@ def serve(host) -> Iterator[Callable[..., Peer]]:
         def start(
             of: Any = None, *, workers: int = 2, max_waiting: int = 16, **arguments: Any
         ) -> Peer:
-            service = InferenceService(of or host, Gate(workers, max_waiting), {})
+            served = of or LocalHost(host.store, distance="cloud")
+            served.queue.runs, served.queue.max_waiting = workers, max_waiting
+            service = InferenceService(served, {})
             return stack.enter_context(closing(Peer(service, **arguments)))
 
         yield start
@@ -89,7 +91,7 @@ def serve(host) -> Iterator[Callable[..., Peer]]:
 @pytest.fixture(scope="module")
 def peer(host) -> Iterator[Peer]:
     """One front for every test that leaves it as it was."""
-    with closing(Peer(InferenceService(host, Gate(2, 16), {}))) as peer:
+    with closing(Peer(InferenceService(host, {}))) as peer:
         yield peer
 
 
@@ -97,7 +99,7 @@ def peer(host) -> Iterator[Peer]:
 def digits() -> Iterator[Peer]:
     """A front of the package that is in the wheel."""
     host = LocalHost(Store(), distance="cloud")
-    with closing(Peer(InferenceService(host, Gate(2, 16), {}))) as peer:
+    with closing(Peer(InferenceService(host, {}))) as peer:
         yield peer
     host.close()
 
@@ -106,28 +108,26 @@ class HeldHost(LocalHost):
     """A host whose runs begin and then wait until the test lets them end."""
 
     def __init__(self, store: Store) -> None:
-        super().__init__(store, distance="cloud")
+        super().__init__(store, distance="cloud", batching=False)
         self.begun = threading.Semaphore(0)
         self.release = threading.Event()
         self.runs = 0
 
-    def resolve(self, model: str, version: str = "", variant: str = "") -> Any:
-        return _Held(super().resolve(model, version, variant), self)
+    def _open(self, *what: Any) -> Session:
+        return _Held(super()._open(*what), self)
 
 
-class _Held:
-    def __init__(self, loaded: Any, host: HeldHost) -> None:
-        self._loaded = loaded
+class _Held(Session):
+    def __init__(self, session: Session, host: HeldHost) -> None:
+        super().__init__(session.inputs, session.outputs, session.facts)
+        self._session = session
         self._host = host
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loaded, name)
-
-    def answer(self, inputs: Any, options: Any) -> Any:
+    def _run(self, feed: dict[str, Any]) -> dict[str, Any]:
         self._host.runs += 1
         self._host.begun.release()
         self._host.release.wait(20)
-        return self._loaded.answer(inputs, options)
+        return self._session.run(feed)
 
 
 @pytest.fixture
@@ -401,7 +401,7 @@ def test_outputs_that_are_not_finite_still_make_json(host):
             output = from_array("y", np.array([1, np.nan, -np.inf], np.float32))
             return InferResponse("m", "1.0.0", "", {"wherever_confidence": np.nan}, (output,))
 
-    with closing(Peer(NotFinite(host, Gate(1, 1), {}))) as peer:
+    with closing(Peer(NotFinite(host, {}))) as peer:
         text = peer.infer(SCALES).text
     said = json.loads(text, parse_constant=pytest.fail)
     assert said["outputs"][0]["data"] == [1, None, None]
@@ -485,7 +485,7 @@ def test_a_call_whose_time_runs_out_while_it_waits_is_dropped(serve, held, at_on
     first = at_once.submit(peer.infer, SCALES)
     assert held.begun.acquire(timeout=5)
     status, words = peer.refusal({**SCALES, "parameters": {"timeout": 200_000}})
-    assert (status, peer.service.gate.dropped) == (504, 1)
+    assert (status, peer.service.queue.dropped) == (504, 1)
     assert "it was not done" in words
     held.release.set()
     assert first.result().status_code == 200
@@ -499,12 +499,12 @@ def test_a_call_whose_client_has_gone_by_its_turn_is_dropped(serve, held, at_onc
     body = json.dumps(SCALES).encode()
     with peer.socket() as connection:
         connection.sendall(raw_request(body, f"Content-Length: {len(body)}"))
-        assert eventually(lambda: peer.service.gate.waiting == 1)
+        assert eventually(lambda: peer.service.queue.waiting == 1)
     # a request that is answered later: by then the server has seen the other one close
     assert peer.get("/v2/health/live").status_code == 200
     held.release.set()
     assert first.result().status_code == 200
-    assert eventually(lambda: peer.service.gate.dropped == 1)
+    assert eventually(lambda: peer.service.queue.dropped == 1)
     assert held.runs == 1
 
 
@@ -512,7 +512,7 @@ def test_more_calls_than_can_wait_are_refused_at_once_with_a_hint(serve, held, a
     peer = serve(held, workers=1, max_waiting=2)
     running = [at_once.submit(peer.infer, SCALES) for _ in range(3)]
     assert held.begun.acquire(timeout=5)
-    assert eventually(lambda: peer.service.gate.waiting == 2)
+    assert eventually(lambda: peer.service.queue.waiting == 2)
     answers = [peer.infer(SCALES) for _ in range(3)]
     assert {answer.status_code for answer in answers} == {429}
     assert int(answers[0].headers["retry-after"]) >= 1
@@ -537,7 +537,7 @@ def test_requests_that_no_thread_can_take_are_refused_too(serve, host, at_once):
     assert peer.get("/v2/models/scales").status_code == 429
     assert peer.get("/v2/health/live").status_code == 200
     release.set()
-    # how many pass the gate, which lets one in at a time, is their affair
+    # how many pass the queue, which lets one in at a time, is their affair
     assert 200 in {call.result().status_code for call in asked} <= {200, 429}
 
 
@@ -560,7 +560,7 @@ def test_readiness_follows_the_server_and_the_model(serve, host, scales_package)
 
 
 def front(host: LocalHost, **arguments: Any) -> RestFront:
-    service = InferenceService(host, Gate(1, 1), {})
+    service = InferenceService(host, {})
     return RestFront(service, lambda: True, **{"address": "127.0.0.1", **arguments}, max_bytes=1000)
 
 
@@ -607,7 +607,7 @@ def test_requests_that_run_end_well_and_later_ones_are_not_taken(serve, held, at
     peer = serve(held, workers=1)
     calls = [at_once.submit(peer.infer, SCALES) for _ in range(3)]
     assert held.begun.acquire(timeout=5)
-    assert eventually(lambda: peer.service.gate.waiting == 2)
+    assert eventually(lambda: peer.service.queue.waiting == 2)
     ended = at_once.submit(peer.front.drain, 10)
 
     def refused() -> bool:

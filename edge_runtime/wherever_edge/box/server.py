@@ -34,7 +34,7 @@ _LOG = logging.getLogger(__name__)
 DEFAULT_PORT = 8011
 
 _TICK_S = 1.0
-# how much the newest look at the gate counts in the load
+# how much the newest look at the queue counts in the load
 _NEWEST = 0.3
 
 
@@ -50,7 +50,7 @@ class BoxOptions:
         port: 0 takes any free port.
         interface: advertise through this network interface alone, by its name or address.
         advertise: tell the site by mDNS.
-        workers: calls at work at a time; None means one for each core.
+        workers: runs of engines at a time; None means one for each core.
         max_waiting: calls that may wait behind them.
         grace_s: how long calls that run may take when the box stops.
         max_bytes: the largest message.
@@ -96,7 +96,12 @@ class Box:
         self.fingerprint = fingerprint(identity.certificate_pem)
         self._desk = PairingDesk(options.name, self.fingerprint, keys, checker)
         self.code = self._desk.code
-        self.host = LocalHost(_store(options), distance="nearby")
+        self.host = LocalHost(
+            _store(options),
+            distance="nearby",
+            runs=options.workers,
+            max_waiting=options.max_waiting,
+        )
         self.models: list[LoadedVariant] = []
         self.refused: list[tuple[str, WhereverError]] = []
         self.advertising = "it was not asked to"
@@ -104,8 +109,6 @@ class Box:
             self.host,
             address=options.address,
             port=options.port,
-            workers=options.workers,
-            max_waiting=options.max_waiting,
             max_bytes=options.max_bytes,
             identity=identity,
             keys=checker,
@@ -186,8 +189,7 @@ class Box:
         """Keep the advert's load and the code on the screen up to date."""
         load = 0.0
         while not self._stopping.wait(_TICK_S):
-            gate = self.server.gate
-            load += _NEWEST * (min(1.0, (gate.working + gate.waiting) / gate.workers) - load)
+            load += _NEWEST * (self.host.queue.load() - load)
             if self._beacon is not None:
                 with suppress(OSError):
                     self._beacon.update(load, self._served())

@@ -21,7 +21,6 @@ from wherever_contracts.wire.messages import WireError, decode_request, encode_r
 from wherever_contracts.wire.schema import HEALTH_SERVICE, INFERENCE_SERVICE
 from wherever_edge.oip import forks
 from wherever_edge.oip.client import MAX_BYTES
-from wherever_edge.oip.gate import Gate
 from wherever_edge.oip.health import Health, Send
 from wherever_edge.oip.service import InferenceService, server_metadata
 from wherever_edge.oip.status import CODE_KEY, PING_KEY, code_of, status_of
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from wherever_edge.host import LocalHost
     from wherever_edge.oip.keys import KeyChecker
     from wherever_edge.oip.security import ServerIdentity
+    from wherever_edge.queueing.run_queue import RunQueue
 
 _LOG = logging.getLogger(__name__)
 
@@ -61,11 +61,9 @@ class InferenceServer:
     links keep no worker from its work. What has expired by its turn is not worked on.
 
     Args:
-        host: answers the calls.
+        host: answers the calls; its queue says how many may be at work and wait.
         address: the address to listen on; the default is reached from this machine alone.
         port: the port; 0 takes any that is free.
-        workers: calls at work at a time; by default one for each core.
-        max_waiting: calls that may wait behind them; more are refused at once.
         max_bytes: the largest message in either direction.
         identity: speak TLS, as this server; None speaks plaintext.
         keys: decides who may call; None lets everybody. Asking once whether the server is well
@@ -75,7 +73,6 @@ class InferenceServer:
 
     Attributes:
         port: the port that is listened on, once started.
-        gate: the bounds, with counts of calls refused and dropped.
         service: answers what arrives, however it arrives.
     """
 
@@ -85,8 +82,6 @@ class InferenceServer:
         *,
         address: str = "127.0.0.1",
         port: int = 8001,
-        workers: int | None = None,
-        max_waiting: int = 64,
         max_bytes: int = MAX_BYTES,
         identity: ServerIdentity | None = None,
         keys: KeyChecker | None = None,
@@ -94,16 +89,20 @@ class InferenceServer:
     ) -> None:
         self.address = address
         self.port = port
-        self.gate = Gate(workers or max(2, host.machine.usable_cores), max_waiting)
-        self.service = InferenceService(host, self.gate, {PING_KEY: PING_EVERY_MS})
-        threads = self.gate.workers + max_waiting + _SPARE_THREADS
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="wherever-oip")
+        self.service = InferenceService(host, {PING_KEY: PING_EVERY_MS})
+        self._threads = host.queue.places + _SPARE_THREADS
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="wherever-oip")
         self._health = Health(self._pool)
         self._max_bytes = max_bytes
         self._identity = identity
         self._keys = keys
         self._services = services or {}
         self._server: grpc.Server | None = None
+
+    @property
+    def queue(self) -> RunQueue:
+        """Where calls wait, with counts of those refused and dropped."""
+        return self.service.queue
 
     @property
     def ready(self) -> bool:
@@ -123,7 +122,7 @@ class InferenceServer:
             handlers=self._handlers(),
             interceptors=self._interceptors(),
             options=_options(self._max_bytes),
-            maximum_concurrent_rpcs=self.gate.workers + self.gate.max_waiting + _SPARE_THREADS,
+            maximum_concurrent_rpcs=self._threads,
         )
         self.port = _listen(server, self.address, self.port, self._identity)
         server.start()
@@ -141,7 +140,7 @@ class InferenceServer:
         self._health.stop()
         if self._server is not None:
             self._server.stop(grace_s).wait()
-        done = self.gate.working == 0
+        done = self.queue.inside == 0
         self._pool.shutdown(wait=done, cancel_futures=True)
         return done
 
@@ -221,7 +220,7 @@ class InferenceServer:
             _LOG.error("a call failed", exc_info=error)
         trailing = [(CODE_KEY, code_of(error))]
         if isinstance(error, OverloadedError):
-            trailing.append((_PUSHBACK_KEY, f"{self.gate.retry_after_s() * 1000:.0f}"))
+            trailing.append((_PUSHBACK_KEY, f"{self.queue.retry_after_s() * 1000:.0f}"))
         context.set_trailing_metadata(tuple(trailing))
         context.abort(grpc.StatusCode[status], words[:_MAX_WORDS])
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from time import perf_counter
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from wherever_contracts.errors import InputError, RefusedError, WhereverError
 from wherever_contracts.manifest import InputEntry, TensorEntry, signature_digest
+from wherever_contracts.places import PRIORITIES
 from wherever_contracts.tensors import WIRE_TYPES, Array, describe
+from wherever_contracts.urgency import CALM, Urgency
 from wherever_contracts.wire.metadata import ModelMetadata, ServerMetadata, TensorMetadata
 from wherever_contracts.wire.tensors import (
     InferRequest,
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from wherever_contracts.receipts import Answer, Ran
     from wherever_contracts.tensors import TensorSpec
     from wherever_edge.host import LoadedVariant, LocalHost
-    from wherever_edge.oip.gate import Caller, Gate
+    from wherever_edge.queueing.run_queue import RunQueue
 
 PLATFORM = "wherever"
 EXTENSION = "wherever"
@@ -37,6 +40,23 @@ RAW_MARK = "--"
 RAN_KEY = "wherever_ran"
 CONFIDENCE_KEY = "wherever_confidence"
 ENGINE_KEY = "wherever_engine_s"
+QUEUE_KEY = "wherever_queue_s"
+
+# parameter of a request: who goes first where calls wait; numbers, as other clients send, are not
+# ours and change nothing
+PRIORITY_KEY = "priority"
+
+
+class Caller(Protocol):
+    """Who waits for an answer; gRPC's servicer context is one."""
+
+    def time_remaining(self) -> float | None:
+        """Seconds until the answer is of no use, None for no limit."""
+        ...
+
+    def is_active(self) -> bool:
+        """False when nobody waits any more."""
+        ...
 
 
 class InferenceService:
@@ -47,16 +67,19 @@ class InferenceService:
     variant, without its pipeline.
 
     Args:
-        host: where the models are.
-        gate: bounds the calls at work.
+        host: where the models are; its queue bounds the calls of every front together.
         parameters: put into every response.
     """
 
-    def __init__(self, host: LocalHost, gate: Gate, parameters: Parameters) -> None:
+    def __init__(self, host: LocalHost, parameters: Parameters) -> None:
         self.host = host
-        self.gate = gate
         self._parameters = parameters
         self._known: dict[Ran, _Known] = {}
+
+    @property
+    def queue(self) -> RunQueue:
+        """Where calls wait, with counts of those refused and dropped."""
+        return self.host.queue
 
     def infer(self, request: InferRequest, caller: Caller) -> InferResponse:
         """Answer a call.
@@ -80,7 +103,9 @@ class InferenceService:
         options = check_options(
             loaded.signature, {name: parameters[name] for name in known.options & parameters.keys()}
         )
-        answer = self.gate.run(caller, lambda: loaded.answer(inputs, options))
+        urgency = _urgency(parameters, caller)
+        with self.queue.admit(urgency):
+            answer = loaded.answer(inputs, options, urgency)
         return InferResponse(
             loaded.package.name,
             loaded.package.version,
@@ -123,12 +148,20 @@ class InferenceService:
         session = loaded.session
         names = _chosen(request.outputs, [spec.name for spec in session.outputs])
         feed = _feed(session.inputs, request.inputs)
-        outputs = self.gate.run(caller, lambda: session.run(feed))
+        del session  # one that is held while its call waits could not leave the memory
+        urgency = _urgency(request.parameters, caller)
+        with self.queue.admit(urgency):
+            outputs, engine_s, queue_s = loaded.resident.run(feed, urgency)
         return InferResponse(
             request.model,
             loaded.package.version,
             request.id,
-            {**self._parameters, RAN_KEY: _ran_json(loaded.ran)},
+            {
+                **self._parameters,
+                RAN_KEY: _ran_json(loaded.ran),
+                ENGINE_KEY: engine_s,
+                QUEUE_KEY: queue_s,
+            },
             tuple(from_array(name, outputs[name]) for name in names),
         )
 
@@ -179,6 +212,14 @@ def _text(parameters: Parameters, name: str) -> str:
     return value
 
 
+def _urgency(parameters: Parameters, caller: Caller) -> Urgency:
+    wished = parameters.get(PRIORITY_KEY)
+    priority = next((each for each in PRIORITIES if each == wished), CALM.priority)
+    left_s = caller.time_remaining()
+    deadline = None if left_s is None else perf_counter() + left_s
+    return Urgency(priority, deadline, lambda: not caller.is_active())
+
+
 def _other_signature(loaded: LoadedVariant) -> RefusedError:
     return RefusedError(
         f"the caller's signature of {loaded.package.name!r} is not that of version "
@@ -196,6 +237,7 @@ def _chosen(wanted: Sequence[str], known: Sequence[str]) -> Sequence[str]:
 def _answer_parameters(same: Parameters, answer: Answer) -> Parameters:
     parameters = same.copy()
     parameters[ENGINE_KEY] = answer.engine_s
+    parameters[QUEUE_KEY] = answer.queue_s
     if answer.confidence is not None:
         parameters[CONFIDENCE_KEY] = answer.confidence
     return parameters

@@ -1,0 +1,1 @@
+"""Calls that wait for an engine: who goes next, and which of them share a run."""

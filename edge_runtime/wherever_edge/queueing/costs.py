@@ -1,0 +1,112 @@
+"""What runs of one shape cost by their number of rows, learned, and whether joining calls pays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+# Waking a thread that waits and giving it its rows, under Python's lock.
+HAND_OVER_S = 20e-6
+# Together must take less than this share of what the calls take one by one.
+_CLEARLY = 0.8
+
+# so many runs of a size are needed before it is judged
+_SAMPLES = 3
+# so many joined runs may try what they save, once in so many runs
+_TRIALS, _PERIOD = 32, 2000
+# the least is forgotten a little with each run, the usual follows each by so much
+_FORGETTING, _FOLLOWING = 1.01, 0.2
+
+
+class _Size:
+    """Runs of about the same number of rows: seconds for a row."""
+
+    __slots__ = ("least_s", "pays", "samples", "usual_s")
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self.least_s = 0.0
+        self.usual_s = 0.0
+        self.pays = False
+
+    def learn(self, row_s: float) -> None:
+        self.samples += 1
+        if self.samples == 1:
+            self.least_s = self.usual_s = row_s
+        self.least_s = min(row_s, self.least_s * _FORGETTING)
+        self.usual_s += _FOLLOWING * (row_s - self.usual_s)
+
+    @property
+    def known(self) -> bool:
+        return self.samples >= _SAMPLES
+
+
+class Costs:
+    """Learns from runs; decides from the least that each size took, which load disturbs least.
+
+    Sizes are told apart by powers of two. Not safe to use from several threads at once.
+    """
+
+    def __init__(self) -> None:
+        self._sizes: dict[int, _Size] = {}
+        self._runs = 0
+        self._trials = _TRIALS
+        self._broken = False
+
+    def learn(self, rows: int, elapsed_s: float, *, joined: bool = False) -> None:
+        """A run of `rows` rows, of one call or of several that were joined, took `elapsed_s`."""
+        self._runs += 1
+        self._trials -= joined and self._trials > 0
+        if self._runs % _PERIOD == 0:
+            self._trials = _TRIALS
+        size = self._sizes.setdefault(rows.bit_length(), _Size())
+        size.learn(elapsed_s / rows)
+
+    def give_up(self) -> None:
+        """Joined runs do not work: nothing is joined from now on."""
+        self._broken = True
+
+    def known(self, rows: int) -> bool:
+        """Whether enough runs of about so many rows were seen."""
+        size = self._sizes.get(rows.bit_length())
+        return size is not None and size.known
+
+    def expected_s(self, rows: int) -> float:
+        """What a run of `rows` rows usually takes; 0.0 while nothing is known."""
+        if not self._sizes:
+            return 0.0
+        nearest = min(self._sizes, key=lambda bits: (abs(bits - rows.bit_length()), bits))
+        return self._sizes[nearest].usual_s * rows
+
+    def may_join(self, rows: int) -> bool:
+        """Whether a call of `rows` rows gains by waiting for others, as far as is known.
+
+        False until it is known what such a run takes alone, and for what takes hardly longer than
+        handing it over. What never paid is tried again now and then.
+        """
+        if self._broken or not self.known(rows):
+            return False
+        alone_s = self._sizes[rows.bit_length()].least_s * rows
+        if _CLEARLY * alone_s <= HAND_OVER_S:
+            return False
+        return self._trials > 0 or any(size.pays for size in self._sizes.values())
+
+    def pays(self, parts: Sequence[int]) -> bool:
+        """Whether calls of so many rows each gain by one run together; True where it is not known.
+
+        Args:
+            parts: the rows of each call.
+        """
+        apart_s = 0.0
+        for rows in parts:
+            if not self.known(rows):
+                return False
+            apart_s += self._sizes[rows.bit_length()].least_s * rows
+        spared_s = _CLEARLY * apart_s - HAND_OVER_S * len(parts)
+        if self._broken or spared_s <= 0:
+            return False
+        total = sum(parts)
+        if not self.known(total):
+            return True
+        together = self._sizes[total.bit_length()]
+        together.pays = together.least_s * total < spared_s
+        return together.pays or self._trials > 0

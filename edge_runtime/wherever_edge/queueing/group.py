@@ -1,0 +1,53 @@
+"""Calls whose rows may share a run: of one variant, and alike in shape."""
+
+from __future__ import annotations
+
+from wherever_edge.queueing.costs import Costs
+
+# a joined run that fails may be one caller's fault; so many in a row are the variant's
+_FAILURES = 3
+
+
+class Group:
+    """What is known of the calls of one shape. Changed under the queue's lock alone.
+
+    Args:
+        width: runs at a time that keep every core at work.
+        row_bytes: the inputs of one row.
+
+    Attributes:
+        costs: what its runs cost.
+        running: its runs that go on now.
+        joins: whether calls gain by waiting for each other, as far as is known.
+    """
+
+    __slots__ = ("_failures", "_width", "costs", "joins", "row_bytes", "running", "settled")
+
+    def __init__(self, width: int, row_bytes: int) -> None:
+        self.costs = Costs()
+        self.running = 0
+        self.joins = False
+        self.settled = False
+        self.row_bytes = row_bytes
+        self._width = width
+        self._failures = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether one more call does better to wait for the runs that go on."""
+        return self.joins and self.running >= self._width
+
+    def ended(self, rows: int, elapsed_s: float, *, joined: bool) -> None:
+        """One of its runs is over, of one call or of several; `rows` is 0 when it failed."""
+        self.running -= 1
+        if rows:
+            self.costs.learn(rows, elapsed_s, joined=joined)
+            self.joins = self.costs.may_join(rows)
+            self.settled = not self.joins and self.costs.known(rows)
+
+    def joined(self, *, well: bool) -> None:
+        """A run of several calls went well, or failed."""
+        self._failures = 0 if well else self._failures + 1
+        if self._failures >= _FAILURES:
+            self.costs.give_up()
+            self.joins = False
