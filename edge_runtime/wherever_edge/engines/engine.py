@@ -137,6 +137,10 @@ class Session(ABC):
     def close(self) -> None:  # noqa: B027 (optional: most runtimes free with the object)
         """Release what the runtime holds; `run` is not called afterwards, `close` may be."""
 
+    def recovers(self, timeout_s: float) -> bool:
+        """Whether `run` may be tried again after `EngineCrashError`; waits until it may."""
+        return False
+
     @property
     def pids(self) -> tuple[int, ...]:
         """The processes that it lives in, other than this one."""
