@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from wherever_contracts.manifest import Needs
 from wherever_devices.accelerators import Accelerator, accelerators, board
-from wherever_devices.groups import group_limits
+from wherever_devices.groups import GroupLimits, group_limits
 from wherever_devices.kernel import numbers, parse_meminfo, text
 from wherever_devices.onednn import VARIABLE, onednn_features
 from wherever_devices.processor import CoreKinds, Processor, core_kinds, parse_cpuinfo
@@ -98,20 +98,19 @@ def probe(
     limits = group_limits(root)
     allowed = _affinity() if affinity is None else frozenset(affinity)
     cpus = allowed & (limits.cpus or allowed) or allowed
-    cores = usable_cores(len(cpus), limits.quota)
     online = numbers(text(root / "sys/devices/system/cpu/online"))
     return Machine(
         os=platform.system().lower(),
         arch=_arch(),
         cpu_model=processor.model,
         physical_cores=processor.physical_cores,
-        usable_cores=cores,
+        usable_cores=usable_cores(len(cpus), limits.quota),
         memory_bytes=parse_meminfo(text(root / "proc/meminfo")) or _memory_elsewhere(),
         memory_limit_bytes=limits.memory_bytes,
         cpu_features=processor.features if cpuinfo else _features_elsewhere(),
         python=platform.python_version(),
         core_kinds=core_kinds(root, cpus),
-        cores_limit="quota" if cores < len(cpus) else _set_by(cpus, limits.cpus, online | allowed),
+        cores_limit=_set_by(limits, cpus, online | allowed),
         accelerators=accelerators(root),
         board=board(root),
         onednn_max_cpu_isa=(os.environ if environment is None else environment).get(VARIABLE, ""),
@@ -198,13 +197,13 @@ def _affinity() -> frozenset[int]:
     return frozenset(range(os.cpu_count() or 1))
 
 
-def _set_by(
-    cpus: frozenset[int], cpuset: frozenset[int] | None, there: frozenset[int]
-) -> CoresLimit:
+def _set_by(limits: GroupLimits, cpus: frozenset[int], there: frozenset[int]) -> CoresLimit:
     """The affinity of a process in a cpuset is within it, so one that equals it is its work."""
+    if limits.quota is not None and limits.quota < len(cpus):
+        return "quota"
     if len(cpus) >= len(there):
         return ""
-    return "cpuset" if cpus == cpuset else "affinity"
+    return "cpuset" if cpus == limits.cpus else "affinity"
 
 
 def _arch() -> str:

@@ -14,8 +14,7 @@ _BF16 = _VNNI | {"avx512_bf16"}
 _FP16 = _BF16 | {"avx512_fp16", "avx_vnni"}
 _AMX = _FP16 | {"amx_tile", "amx_int8", "amx_bf16"}
 
-# The names and what each includes are oneDNN's (dnnl_cpu_isa_t); each includes what is above it,
-# but for the two of AVX2 with VNNI, which AVX512_CORE leaves out.
+# The names and what each includes are oneDNN's (dnnl_cpu_isa_t).
 LEVELS: dict[str, frozenset[str]] = {
     "SSE41": frozenset(),
     "AVX": frozenset(),
@@ -49,6 +48,14 @@ def is_limit(limit: str) -> bool:
 
 
 def stricter(one: str, other: str) -> str:
-    """Of two limits the one that leaves fewer instructions; "" and unknown names limit nothing."""
-    known = [name for name in (one, other) if is_limit(name)]
-    return min(known, key=lambda name: [*LEVELS].index(name.upper()), default=one or other)
+    """The level that leaves what two limits both leave; one that is not known limits nothing."""
+    known = [limit for limit in (one, other) if is_limit(limit)]
+    if len(known) < 2:
+        return known[0] if known else one or other
+    both = LEVELS[one.upper()] & LEVELS[other.upper()]
+    kept = next((limit for limit in known if LEVELS[limit.upper()] == both), "")
+    return kept or max((name for name in LEVELS if LEVELS[name] <= both), key=_amount)
+
+
+def _amount(name: str) -> int:
+    return len(LEVELS[name])

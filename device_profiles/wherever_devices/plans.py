@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Devices that are named after the software which drives them -> the hardware it computes on.
+_DRIVEN = {
+    "cuda": "gpu",
+    "tensorrt": "gpu",
+    "directml": "gpu",
+    "coreml": "npu",
+    "openvino": "cpu",
+}
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class RunPlan:
@@ -25,6 +34,15 @@ class RunPlan:
         count = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
         threads = count if self.threads else "threads by choice"
         return f"{self.engine} on {self.device}, {self.precision}, {threads}"
+
+
+def hardware_of(device: str) -> str:
+    """The hardware that a plan's device is, in the words of a profile: "cpu", "gpu" or "npu".
+
+    Of "gpu.1" it is "gpu"; a device that nobody named here is its own hardware.
+    """
+    word = device.partition(".")[0]
+    return _DRIVEN.get(word, word)
 
 
 def departures(plan: RunPlan, ran: RunPlan) -> tuple[str, ...]:
