@@ -84,7 +84,7 @@ def _step(
     replaced: Mapping[str, tuple[list[int], list[int]]],
 ) -> dict[str, Any]:
     fresh = dict(step)
-    for parameter in ("name", "to"):
+    for parameter in ("name", "to", "mask", "types"):
         if fresh.get(parameter) in names:
             fresh[parameter] = names[fresh[parameter]]
     for parameter, (before, after) in replaced.items():

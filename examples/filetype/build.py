@@ -12,15 +12,16 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from wherever_contracts.places import BOUNDARIES
+from wherever_contracts.tensors import Array
 from wherever_convert.builder import build_package
 from wherever_edge.host import LocalHost
 from wherever_edge.inputs import InputChecker
+from wherever_edge.loaded import LoadedVariant
 from wherever_edge.packages.store import Store
 
 VERSION = "1.0.0"
@@ -45,8 +46,9 @@ class Model(NamedTuple):
     @property
     def labels(self) -> list[str]:
         """What each score stands for; several may stand for the same."""
+        own: list[str] = self.config["target_labels_space"]
         other: dict[str, str] = self.config["overwrite_map"]
-        return [other.get(label, label) for label in self.config["target_labels_space"]]
+        return [other.get(label, label) for label in own]
 
 
 def main() -> None:
@@ -69,7 +71,7 @@ def main() -> None:
         models.append(read_model("standard", given.reference, given.reference_config))
     build(models, given.output, boundary=given.boundary)
     if given.quality_from is not None:
-        quality = measured(given.output, given.quality_from)
+        quality = measured(given.output, given.quality_from, labels_of(models))
         build(models, given.output, boundary=given.boundary, quality=quality)
     print(f"built filetype {VERSION} in {given.output}")
 
@@ -111,22 +113,27 @@ def build(
     for model, variant in zip(models, variants, strict=True):
         shutil.copyfile(model.file, output / variant["files"][0]["path"])
         variant["quality"] = (quality or {}).get(model.variant, [])
-    known = {label for model in models for label in model.labels} | {*RULES.values()}
+    labels = labels_of(models)
     block = max(model.config["block_size"] for model in models)
     build_package(
         output,
         {
             "name": "filetype",
             "version": VERSION,
-            "summary": f"What kind of file it is: one of {len(known)}, from 8 KiB at most.",
+            "summary": f"What kind of file it is: one of {len(labels)}, from 8 KiB at most.",
             "licence": "Apache-2.0",
             "boundary": boundary,
             "reference": models[-1].variant,
-            "signature": signature(sorted(known), block),
+            "signature": signature(labels, block),
             "variants": variants,
             "provenance": {"sources": {"magika": SOURCE}},
         },
     )
+
+
+def labels_of(models: list[Model]) -> list[str]:
+    """What files may be, by any of the models or by rule."""
+    return sorted({label for model in models for label in model.labels} | {*RULES.values()})
 
 
 def signature(labels: list[str], block: int) -> dict[str, Any]:
@@ -178,30 +185,23 @@ def variant_of(model: Model) -> dict[str, Any]:
     }
 
 
-def measured(package: Path, folder: Path) -> dict[str, list[dict[str, Any]]]:
+def measured(package: Path, folder: Path, labels: list[str]) -> dict[str, list[dict[str, Any]]]:
     """Variant -> the share of files in FOLDER/LABEL/ that it knows for what they are."""
-    files = [(path, path.parent.name) for path in sorted(folder.glob("*/*"))]
+    files = sorted(folder.glob("*/*"))
+    figure = {"dataset": folder.name, "metric": "accuracy", "n": len(files)}
+    quality: dict[str, list[dict[str, Any]]] = {}
     with closing(LocalHost(Store([package], builtin=False), distance="cloud")) as host:
-        return {
-            variant: [
-                {
-                    "dataset": folder.name,
-                    "metric": "accuracy",
-                    "value": round(right / len(files), 4),
-                    "n": len(files),
-                }
-            ]
-            for variant, right in _counted(host, files)
-        }
+        for variant in host.store.get("filetype").manifest.variants:
+            loaded = host.resolve("filetype", variant=variant.id)
+            found = [labels[answer(loaded, path).argmax()] for path in files]
+            right = sum(one == path.parent.name for one, path in zip(found, files, strict=True))
+            quality[variant.id] = [{**figure, "value": round(right / len(files), 4)}]
+    return quality
 
 
-def _counted(host: LocalHost, files: list[tuple[Path, str]]) -> Iterator[tuple[str, int]]:
-    for variant in host.store.get("filetype").manifest.variants:
-        loaded = host.resolve("filetype", variant=variant.id)
-        check, labels = InputChecker(loaded.signature).check, loaded.signature.value.labels
-        answers = [loaded.answer(check(path), {}).outputs["scores"] for path, _ in files]
-        found = [labels[scores.argmax()] for scores in answers]
-        yield variant.id, sum(one == label for one, (_, label) in zip(found, files, strict=True))
+def answer(loaded: LoadedVariant, path: Path) -> Array:
+    """The score of each label."""
+    return loaded.answer(InputChecker(loaded.signature).check(path), {}).outputs["scores"]
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from wherever_contracts.tensors import Array
 from wherever_edge.pipelines.pipeline import State, Step, StepContext, StepFactory
 
 
@@ -17,7 +18,7 @@ def mean_pool(
         without a mask every token counts as 1. A row whose mask is all zero gives zeros.
 
     Cost:
-        About 10 us for 128 tokens of 384 numbers, 60 us for 512 tokens of 768; it grows with their
+        About 5 us for 128 tokens of 384 numbers, 25 us for 512 tokens of 768; it grows with their
         product.
 
     Args:
@@ -48,7 +49,7 @@ def unit_length(context: StepContext, *, name: str, to: str | None = None) -> St
         as it is.
 
     Cost:
-        About 8 us for 384 numbers.
+        About 9 us for 384 numbers.
 
     Args:
         context: not looked at.
@@ -67,7 +68,7 @@ def unit_length(context: StepContext, *, name: str, to: str | None = None) -> St
     return step
 
 
-def _not_zero(numbers: np.ndarray) -> np.ndarray:
+def _not_zero(numbers: Array) -> Array:
     return np.where(numbers > 0, numbers, np.float32(1))
 
 

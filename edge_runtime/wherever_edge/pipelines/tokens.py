@@ -41,8 +41,8 @@ def token_ids(
         token's name within the text counts as that token.
 
     Cost:
-        About 45 us for a sentence of 20 words with a WordPiece vocabulary; it grows with the text,
-        about 2 us a word, whether or not the tokens are dropped after it.
+        About 35 us for a sentence of 20 words with a WordPiece vocabulary, and 1.5 us for each
+        word more, whether or not its tokens are dropped then; 20 ms for 65536 characters.
 
     Args:
         context: the variant, and the package's files.
