@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from wherever_devices.choice import precisions
 from wherever_devices.machine import EngineState, unable
-from wherever_devices.plans import RunPlan
+from wherever_devices.plans import RunPlan, hardware_of
 
 if TYPE_CHECKING:
     from wherever_contracts.manifest import Variant
@@ -33,8 +33,9 @@ def candidates(
     every = [
         RunPlan(name, device, precision, threads)
         for name in able
-        for device in decision.devices
-        if device in devices.get(name, ())
+        for hardware in decision.devices
+        for device in devices.get(name, ())
+        if hardware_of(device) == hardware
         for precision in precisions(decision, variant)
         for threads in _counts(device, decision.threads)
     ]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from wherever_devices.choice import Row
     from wherever_devices.here import Here
     from wherever_devices.machine import Machine
+    from wherever_devices.plans import RunPlan
     from wherever_edge.packages.package import Package
     from wherever_edge.tune.tuning import Tuned
 
@@ -26,7 +27,8 @@ _NOT_LIMITED = (
     "{isa} limits OpenVINO alone: ONNX Runtime and LiteRT use every instruction that this "
     "processor has, and so look better here than on such a machine."
 )
-_HEADINGS = ("", "variant", "plan", "median", "p90", "CPU", "memory", "load", "")
+_NUMBERS = ("median", "p90", "CPU", "memory", "load")
+_NUMBER_CHARS = 7  # "19.9 us"
 
 
 def as_data(
@@ -63,7 +65,8 @@ def as_text(here: Here, tables: Tables, done: Tuned | None, trouble: str) -> Ren
     from rich.console import Group  # noqa: PLC0415 (60 ms)
 
     parts: list[RenderableType] = ["\n".join(_head(here))]
-    parts += [part for package, rows in tables for part in ("", _table(package, rows))]
+    for package, rows in tables:
+        parts += ["", _table(package, rows), *_notes(rows)]
     parts += ["", *_tail(here, done, trouble)]
     return Group(*parts)
 
@@ -74,7 +77,7 @@ def _head(here: Here) -> Iterator[str]:
     name = printable(machine.cpu_model or machine.arch)
     yield f"machine    {name}, {machine.usable_cores} cores usable, {memory} of memory"
     yield f"           {', '.join(_features(machine)) or 'no special instructions known'}"
-    for device in machine.accelerators:
+    for device in machine.accelerators or ():
         yield f"           {device.kind}: {printable(device.vendor)}"
     yield f"profile    {here.profile.name}: {here.why}"
     yield f"conditions {', '.join(_conditions(here))}"
@@ -103,12 +106,13 @@ def _conditions(here: Here) -> Iterator[str]:
 def _table(package: Package, rows: Sequence[Row]) -> RenderableType:
     from rich.table import Table  # noqa: PLC0415 (60 ms)
 
-    shown = Table(
-        title=f"{package.name} {package.version}", title_justify="left", box=None, padding=(0, 1)
-    )
-    for heading in _HEADINGS:
-        right = heading in _HEADINGS[3:-1]
-        shown.add_column(heading, justify="right" if right else "left", overflow="fold")
+    title = f"{package.name} {package.version}"
+    shown = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+    shown.add_column("", min_width=1)
+    shown.add_column("variant", overflow="fold")
+    shown.add_column("plan", overflow="fold")
+    for heading in _NUMBERS:
+        shown.add_column(heading, justify="right", no_wrap=True, min_width=_NUMBER_CHARS)
     for row in rows:
         shown.add_row(*_cells(row))
     return shown
@@ -116,9 +120,9 @@ def _table(package: Package, rows: Sequence[Row]) -> RenderableType:
 
 def _cells(row: Row) -> tuple[str, ...]:
     found = row.found
-    head = ("*" if row.chosen else "", row.variant, str(row.plan or "-"))
+    head = ("*" if row.chosen else "", row.variant, _plan(row.plan) if row.plan else "")
     if found is None or not found.runs:
-        return (*head, "-", "-", "-", "-", "-", printable(row.note))
+        return head
     return (
         *head,
         duration(found.latency_s),
@@ -126,12 +130,29 @@ def _cells(row: Row) -> tuple[str, ...]:
         duration(found.cpu_s),
         human_size(found.memory_bytes),
         duration(found.load_s),
-        printable(row.note),
     )
 
 
+def _plan(plan: RunPlan) -> str:
+    device = "" if plan.device == "cpu" else f" on {plan.device}"
+    threads = f" x {plan.threads}" if plan.threads else ""
+    return f"{plan.engine}{device} {plan.precision}{threads}"
+
+
+def _notes(rows: Sequence[Row]) -> Iterator[str]:
+    """Why the best plan of each variant is the best one, and why others cannot be."""
+    explained: set[str] = set()
+    for row in rows:
+        usable = row.found is not None and row.found.usable
+        if not row.note or (usable and row.variant in explained):
+            continue
+        explained.add(row.variant)
+        what = row.variant if usable or row.plan is None else f"{row.variant}, {row.plan}"
+        yield printable(f"  {what}: {row.note}")
+
+
 def _tail(here: Here, done: Tuned | None, trouble: str) -> Iterator[str]:
-    yield "* answers first on this machine"
+    yield "* answers first on this machine; x 2: on two threads"
     if here.machine.imitates and here.machine.onednn_max_cpu_isa:
         yield _NOT_LIMITED.format(isa=f"ONEDNN_MAX_CPU_ISA={here.machine.onednn_max_cpu_isa}")
     if trouble:

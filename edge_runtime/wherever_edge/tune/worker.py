@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
@@ -47,6 +48,8 @@ class Bench:
     def __init__(self, engine: str) -> None:
         self._engine = engine
         self._engines = InstalledEngines()
+        with suppress(WhereverError):
+            self._engines.devices(engine)  # imports the runtime: no plan shall pay for it
         self._sessions: dict[str, Session] = {}
         self._feeds: dict[str, dict[str, Array]] = {}
         self._obey: dict[str, Callable[[dict[str, Any], dict[str, Array]], Answer]] = {
