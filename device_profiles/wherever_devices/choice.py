@@ -12,7 +12,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from wherever_devices.machine import EngineState, Machine, unable, unfit
-from wherever_devices.plans import RunPlan
+from wherever_devices.plans import RunPlan, hardware_of
 from wherever_devices.weighing import EQUAL, best_of_each, comparison, preferred_first
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def admits(decision: Decision | None, variant: Variant, plan: RunPlan) -> bool:
     """True when a decision allows a plan for a variant; without one, everything is allowed."""
     return decision is None or (
         plan.threads <= decision.threads
-        and plan.device in decision.devices
+        and hardware_of(plan.device) in decision.devices
         and plan.precision in precisions(decision, variant)
     )
 

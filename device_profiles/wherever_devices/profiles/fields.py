@@ -125,10 +125,14 @@ def profile_of(name: str, said: Mapping[str, Any]) -> Profile:
         raise ValueError(f"hardware: expected {' and '.join(lacking)} in the table, found none")
     plain = {key: _frozen(value) for key, value in said.items() if key in FIELDS}
     plain.pop("extends", None)
-    savings = {key: Saving(**said[key]) for key in ("on_battery", "warm", "hot") if key in said}
     hardware = {key: _frozen(value) for key, value in said.get("hardware", {}).items()}
     return Profile(
-        name=name, **plain, **savings, hardware=Hardware(**hardware) if hardware else None
+        name=name,
+        on_battery=Saving(**said.get("on_battery", {})),
+        warm=Saving(**said.get("warm", {})),
+        hot=Saving(**said.get("hot", {})),
+        hardware=Hardware(**hardware) if hardware else None,
+        **plain,
     )
 
 
