@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 # Waking a thread that waits and giving it its rows, under Python's lock.
@@ -58,35 +59,34 @@ class Costs:
         self._trials -= joined and self._trials > 0
         if self._runs % _PERIOD == 0:
             self._trials = _TRIALS
-        size = self._sizes.setdefault(rows.bit_length(), _Size())
-        size.learn(elapsed_s / rows)
+        self._sizes.setdefault(rows.bit_length(), _Size()).learn(elapsed_s / rows)
 
     def give_up(self) -> None:
         """Joined runs do not work: nothing is joined from now on."""
         self._broken = True
 
-    def known(self, rows: int) -> bool:
-        """Whether enough runs of about so many rows were seen."""
-        size = self._sizes.get(rows.bit_length())
-        return size is not None and size.known
+    @property
+    def known(self) -> bool:
+        """Whether it is known what the smallest runs take."""
+        return bool(self._sizes) and self._sizes[min(self._sizes)].known
 
     def expected_s(self, rows: int) -> float:
         """What a run of `rows` rows usually takes; 0.0 while nothing is known."""
         if not self._sizes:
             return 0.0
-        nearest = min(self._sizes, key=lambda bits: (abs(bits - rows.bit_length()), bits))
+        bits = rows.bit_length()
+        nearest = min(self._sizes, key=lambda size: (abs(size - bits), size))
         return self._sizes[nearest].usual_s * rows
 
-    def may_join(self, rows: int) -> bool:
-        """Whether a call of `rows` rows gains by waiting for others, as far as is known.
+    def may_join(self) -> bool:
+        """Whether calls gain by waiting for others, as far as is known.
 
-        False until it is known what such a run takes alone, and for what takes hardly longer than
-        handing it over. What never paid is tried again now and then.
+        False until it is known what one takes alone, and for what takes hardly longer than handing
+        it over. What never paid is tried again now and then.
         """
-        if self._broken or not self.known(rows):
+        if self._broken or not self.known:
             return False
-        alone_s = self._sizes[rows.bit_length()].least_s * rows
-        if _CLEARLY * alone_s <= HAND_OVER_S:
+        if _CLEARLY * self._alone_s(1 << (min(self._sizes) - 1)) <= HAND_OVER_S:
             return False
         return self._trials > 0 or any(size.pays for size in self._sizes.values())
 
@@ -96,17 +96,20 @@ class Costs:
         Args:
             parts: the rows of each call.
         """
-        apart_s = 0.0
-        for rows in parts:
-            if not self.known(rows):
-                return False
-            apart_s += self._sizes[rows.bit_length()].least_s * rows
+        apart_s = sum(self._alone_s(rows) * calls for rows, calls in Counter(parts).items())
         spared_s = _CLEARLY * apart_s - HAND_OVER_S * len(parts)
         if self._broken or spared_s <= 0:
             return False
         total = sum(parts)
-        if not self.known(total):
+        together = self._sizes.get(total.bit_length())
+        if together is None or not together.known:
             return True
-        together = self._sizes[total.bit_length()]
         together.pays = together.least_s * total < spared_s
         return together.pays or self._trials > 0
+
+    def _alone_s(self, rows: int) -> float:
+        """What a run of `rows` rows takes at least, as far as is known."""
+        known = [bits for bits, size in self._sizes.items() if size.known]
+        fitting = max((bits for bits in known if bits <= rows.bit_length()), default=0)
+        least = min(rows, (1 << fitting) - 1)
+        return self._sizes[fitting].least_s * least if fitting else 0.0

@@ -42,8 +42,8 @@ class Group:
         self.running -= 1
         if rows:
             self.costs.learn(rows, elapsed_s, joined=joined)
-            self.joins = self.costs.may_join(rows)
-            self.settled = not self.joins and self.costs.known(rows)
+            self.joins = self.costs.may_join()
+            self.settled = self.costs.known and not self.joins
 
     def joined(self, *, well: bool) -> None:
         """A run of several calls went well, or failed."""

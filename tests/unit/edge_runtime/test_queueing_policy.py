@@ -178,32 +178,32 @@ def test_nothing_is_joined_before_it_is_known_what_a_call_takes_alone():
     costs = Costs()
     assert costs.expected_s(5) == 0.0
     for _ in range(3):
-        assert not costs.may_join(1)
+        assert not costs.may_join()
         assert not costs.pays([1, 1])
         costs.learn(1, 1e-3)
-    assert costs.may_join(1)
+    assert costs.may_join()
     assert costs.pays([1, 1])
 
 
 def test_what_takes_no_longer_than_handing_it_over_is_never_joined():
     costs = learned({1: HAND_OVER_S})
-    assert not costs.may_join(1)
+    assert not costs.may_join()
     assert not costs.pays([1] * 32)
 
 
 def test_runs_that_read_their_weights_once_pay():
     costs = learned({1: 1e-3, 8: 2e-3}, runs=40)
     assert costs.pays([1] * 8)
-    assert costs.may_join(1)
+    assert costs.may_join()
 
 
 def test_runs_that_take_as_long_for_each_row_do_not_pay_and_are_tried_again_later():
     costs = learned({1: 1e-3, 8: 7.9e-3}, runs=40)
     assert not costs.pays([1] * 8)
-    assert not costs.may_join(1)
+    assert not costs.may_join()
     for _ in range(2000):
         costs.learn(1, 1e-3)
-    assert costs.may_join(1)
+    assert costs.may_join()
     assert costs.pays([1] * 8)
 
 
@@ -217,7 +217,7 @@ def test_where_joined_runs_fail_nothing_is_joined():
     costs = learned({1: 1e-3, 8: 2e-3})
     costs.give_up()
     assert not costs.pays([1] * 8)
-    assert not costs.may_join(1)
+    assert not costs.may_join()
 
 
 @settings(max_examples=50)
