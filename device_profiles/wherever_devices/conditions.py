@@ -39,6 +39,13 @@ class Conditions:
     metered: bool | None = None
     available_memory_bytes: int | None = None
 
+    def __str__(self) -> str:
+        left = "" if self.battery_share is None else f", {self.battery_share:.0%} left"
+        power = {None: "power not known", True: "on battery", False: "on mains"}
+        network = {None: "not known to be metered", True: "metered", False: "not metered"}
+        heat = self.thermal or "not known"
+        return f"{power[self.on_battery]}{left}; heat {heat}; network {network[self.metered]}"
+
 
 class Supply(NamedTuple):
     """A power supply as the kernel describes it.

@@ -67,6 +67,19 @@ class Decision:
     prefer_small: bool
     reasons: tuple[Reason, ...]
 
+    def __str__(self) -> str:
+        most = self.memory_max_bytes
+        return "; ".join(
+            (
+                f"at most {_counted(self.threads, 'thread')} a run",
+                f"{_counted(self.runs, 'run')} at once, {self.max_waiting} waiting",
+                "no budget of memory" if most is None else f"{_size(most)} for loaded models",
+                f"on {', '.join(self.devices)} in {', '.join(self.precisions)}",
+                f"chosen by {self.objective.replace('_', ' ')}",
+                *(["smaller variants first"] if self.prefer_small else []),
+            )
+        )
+
 
 class _Condition(NamedTuple):
     """A condition that holds, and what it changes."""

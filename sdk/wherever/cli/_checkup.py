@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from wherever._access import box_targets, gateway_targets
 from wherever._settings import Settings
-from wherever_contracts.errors import WhereverError
-from wherever_devices.machine import default_threads, probe
+from wherever_contracts.errors import SettingsError, WhereverError
+from wherever_devices.here import look_here
 from wherever_devices.plans import RunPlan
 from wherever_edge import plugins
 from wherever_edge.builtin import digits_test_split
@@ -79,18 +79,29 @@ class Finding:
         return asdict(self)
 
 
-def look_at_machine() -> Iterator[Finding]:
-    """What this machine is, and what wherever makes of it."""
-    machine = probe()
+def look_at_machine(settings: Settings) -> Iterator[Finding]:
+    """What this machine is, how things stand, and how it is used."""
+    try:
+        here = look_here(settings.profile, home=settings.home)
+    except SettingsError as error:
+        yield Finding("machine", "fail", str(error), "correct the profile, or name another one")
+        here = look_here()
+    machine, decision = here.machine, here.decision
     memory = f"{machine.usable_memory_bytes / 2**30:.1f} GiB" if machine.memory_bytes else "unknown"
     features = ", ".join(sorted(machine.cpu_features or ())) or "none known"
-    yield Finding("machine", "ok", f"{machine.os} {machine.arch}, {machine.cpu_model or 'CPU'}")
+    found = ", ".join(f"{one.kind} ({one.vendor})" for one in machine.accelerators or ())
+    name = machine.board or machine.cpu_model or "CPU"
+    yield Finding("machine", "ok", f"{machine.os} {machine.arch}, {name}")
     yield Finding(
         "machine",
         "ok",
         f"{machine.usable_cores} cores and {memory} of memory for this process; "
-        f"{default_threads(machine)} thread(s) a run; instructions: {features}",
+        f"instructions: {features}; accelerators: {found or 'none known'}",
     )
+    yield Finding("machine", "ok", f"conditions: {here.conditions}")
+    yield Finding("machine", "ok", f"profile {decision.profile} ({here.why}): {decision}")
+    for reason in decision.reasons:
+        yield Finding("machine", "ok", f"{reason.name}: {reason.words}")
 
 
 def look_at_installation() -> Iterator[Finding]:

@@ -56,18 +56,20 @@ def _findings(
     from wherever.cli import _checkup  # noqa: PLC0415
     from wherever_edge.configured import settings_files  # noqa: PLC0415
 
-    yield from _checkup.look_at_machine()
-    yield from _checkup.look_at_installation()
-    yield from _checkup.look_at_engines()
     given = {n: v for n, v in (("gateways", gateway), ("packages", packages)) if v}
+    wrong = None
     try:
         settings = load_settings(**given)
     except SettingsError as error:
-        mend = f"correct it: the environment, or {' or '.join(map(str, settings_files()))}"
-        yield _checkup.Finding("settings", "fail", str(error), mend)
-        settings = Settings.model_construct()
-    else:
+        wrong, settings = error, Settings.model_construct()
+    yield from _checkup.look_at_machine(settings)
+    yield from _checkup.look_at_installation()
+    yield from _checkup.look_at_engines()
+    if wrong is None:
         yield from _checkup.look_at_settings(settings, given)
+    else:
+        mend = f"correct it: the environment, or {' or '.join(map(str, settings_files()))}"
+        yield _checkup.Finding("settings", "fail", str(wrong), mend)
     yield from _checkup.look_at_home(settings.home)
     store = open_store(settings)
     yield from _checkup.look_at_packages(store)

@@ -13,7 +13,6 @@ from wherever_devices.conditions import Conditions
 from wherever_devices.decision import Decision, Reason, decide
 from wherever_devices.machine import Machine, default_threads
 from wherever_devices.onednn import LEVELS
-from wherever_devices.plans import hardware_of
 from wherever_devices.processor import FEATURES, CoreKinds
 from wherever_devices.profiles import BUILT_IN, Hardware, Profile, Saving, as_machine
 from wherever_devices.profiles.files import load_profile
@@ -247,23 +246,21 @@ def test_a_limit_of_instructions_is_named():
     assert names(decide(replace(PC, onednn_max_cpu_isa="DEFAULT"), PLAIN, CALM)) == []
 
 
-@pytest.mark.parametrize(
-    ("device", "hardware"),
-    [
-        ("cpu", "cpu"),
-        ("gpu", "gpu"),
-        ("gpu.1", "gpu"),
-        ("npu", "npu"),
-        ("cuda", "gpu"),
-        ("tensorrt", "gpu"),
-        ("directml", "gpu"),
-        ("coreml", "npu"),
-        ("openvino", "cpu"),
-        ("abacus", "abacus"),
-    ],
-)
-def test_devices_of_plans_are_hardware_of_profiles(device, hardware):
-    assert hardware_of(device) == hardware
+def test_a_decision_and_the_conditions_read_as_a_phrase():
+    profile = replace(SAVING, memory_max_share=0.5)
+    saving = decide(PC, profile, Conditions(on_battery=True))
+    assert str(saving) == (
+        "at most 1 thread a run; 2 runs at once, 64 waiting; 4,096 MiB of memory for loaded "
+        "models; on cpu in float32; chosen by cpu time; smaller variants first"
+    )
+    assert str(decide(PC, PLAIN, CALM)) == (
+        "at most 2 threads a run; 2 runs at once, 64 waiting; no budget of memory; "
+        "on cpu in float32; chosen by latency"
+    )
+    assert str(Conditions()) == ("power not known; heat not known; network not known to be metered")
+    assert str(Conditions(True, 0.3, "warm", True)) == (
+        "on battery, 30% left; heat warm; network metered"
+    )
 
 
 SHARES = st.floats(min_value=0.001, max_value=1)
