@@ -105,4 +105,7 @@ def _shown(rows: list[dict[str, Any]], reports: list[Report]) -> RenderableType:
     for row in rows:
         cells = (row["name"], row["version"], ", ".join(row["formats"]), ", ".join(row["devices"]))
         table.add_row(*map(printable, cells), printable(row["missing"]))
-    return Group(table, *(Text(printable(f"\n{report}"), no_wrap=True, overflow="ignore") for report in reports))
+    return Group(
+        table,
+        *(Text(printable(f"\n{report}"), no_wrap=True, overflow="ignore") for report in reports),
+    )
