@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
 from wherever_devices.conditions import Conditions
 from wherever_devices.decision import Decision, decide
 from wherever_devices.machine import Machine, probe
-from wherever_devices.onednn import VARIABLE
 from wherever_devices.profiles import Profile, as_machine, default_profile
 from wherever_devices.profiles.files import load_profile
 from wherever_devices.sensing import conditions_now
@@ -66,13 +64,3 @@ def look_here(
     if imitate is not None:
         machine = as_machine(machine, load_profile(imitate, home))
     return Here(machine, conditions, followed, why, decide(machine, followed, conditions))
-
-
-def limit_onednn(machine: Machine) -> None:
-    """Tell OpenVINO of this process which instructions a machine has, before it is loaded.
-
-    Args:
-        machine: the one that is imitated.
-    """
-    if machine.onednn_max_cpu_isa:
-        os.environ[VARIABLE] = machine.onednn_max_cpu_isa

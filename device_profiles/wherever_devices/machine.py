@@ -11,14 +11,16 @@ import platform
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
-from wherever_contracts.manifest import Needs
 from wherever_devices.accelerators import Accelerator, accelerators, board
 from wherever_devices.groups import GroupLimits, group_limits
 from wherever_devices.kernel import numbers, parse_meminfo, text
 from wherever_devices.onednn import VARIABLE, onednn_features
 from wherever_devices.processor import CoreKinds, Processor, core_kinds, parse_cpuinfo
+
+if TYPE_CHECKING:
+    from wherever_contracts.manifest import Needs
 
 CoresLimit: TypeAlias = Literal["", "affinity", "cpuset", "quota", "profile"]
 

@@ -432,14 +432,6 @@ def test_this_machine_is_decided_upon(monkeypatch):
     assert here.look_here(imitate="tiny").profile.name == "tiny"
 
 
-def test_an_imitated_machine_is_one_for_openvino_too(monkeypatch):
-    monkeypatch.setenv(VARIABLE, "")
-    here.limit_onednn(here.look_here().machine)
-    assert here.look_here().machine.onednn_max_cpu_isa == ""
-    here.limit_onednn(here.look_here(imitate="edge-pc").machine)
-    assert here.look_here().machine.onednn_max_cpu_isa == "AVX2"
-
-
 def test_conditions_may_be_looked_at_again(tree):
     root = tree(PC | heat(50))
     found = here.look_here(root=root)
