@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from wherever_contracts.errors import PackageError, missing_extra
+from wherever_contracts.errors import EngineError, PackageError, missing_extra
 from wherever_contracts.tensors import shape_fits
 from wherever_edge.pipelines.pipeline import State, Step, StepContext, StepFactory
 
@@ -59,7 +59,7 @@ def token_ids(
         max_characters: of each text; what comes after them is not looked at.
 
     Raises:
-        PackageError: the file is not listed, or is no tokenizer.
+        PackageError: the file is not listed, or is no tokenizer that works.
         ValueError: a parameter is not one of those.
         MissingExtraError: the library `tokenizers` is not installed.
     """
@@ -71,28 +71,33 @@ def token_ids(
     wanted = [(attribute, output) for attribute, output in outputs.items() if output is not None]
     if padded:
         _check_shapes(context, [output for _, output in wanted], length)
-    tool = read_tokenizer(context.read(tokenizer), tokenizer)
+    tool = read_tokenizer(context.read(tokenizer), tokenizer, pair=pair is not None)
     _prepare(tool, length, padded=padded, pad=pad, pair=pair is not None)
     encode = tool.encode  # safe to be called by many threads at once
 
     def step(state: State) -> None:
         second = None if pair is None else state[pair][:max_characters]
-        encoding = encode(state[name][:max_characters], second)
+        try:
+            encoding = encode(state[name][:max_characters], second)
+        except BaseException as error:
+            _raise_unless_failed(error)
+            raise EngineError(f"{tokenizer} fails on this text: {error}") from error
         for attribute, output in wanted:
             state[output] = np.array([getattr(encoding, attribute)], dtype)
 
     return step
 
 
-def read_tokenizer(data: bytes, file: str) -> Any:
+def read_tokenizer(data: bytes, file: str, *, pair: bool = False) -> Any:
     """The `tokenizers.Tokenizer` that a `tokenizer.json` describes; nothing is fetched for it.
 
     Args:
         data: the file's bytes.
         file: what to call it in errors.
+        pair: whether it is to take two texts at once.
 
     Raises:
-        PackageError: it is too large, or the library cannot make anything of it.
+        PackageError: it is too large, or the library cannot make anything of it, or with it.
         MissingExtraError: the library is not installed.
     """
     try:
@@ -102,11 +107,12 @@ def read_tokenizer(data: bytes, file: str) -> Any:
     if len(data) > _MAX_BYTES:
         raise PackageError(file, "", f"at most {_MAX_BYTES} bytes", f"{len(data)}")
     try:
-        return Tokenizer.from_buffer(data)
+        tool: Any = Tokenizer.from_buffer(data)
+        tool.encode("a", "a" if pair else None)
     except BaseException as error:
-        if not (isinstance(error, Exception) or _is_panic(error)):
-            raise
+        _raise_unless_failed(error)
         raise PackageError(file, "", "a tokenizer in JSON", f"{error}") from error
+    return tool
 
 
 def _prepare(tool: Any, length: int, *, padded: bool, pad: int | None, pair: bool) -> None:
@@ -129,9 +135,10 @@ def _prepare(tool: Any, length: int, *, padded: bool, pad: int | None, pair: boo
     )
 
 
-def _is_panic(error: BaseException) -> bool:
-    """A bug in the library's own language ends as this, which is no `Exception`."""
-    return type(error).__name__ == "PanicException"
+def _raise_unless_failed(error: BaseException) -> None:
+    """Let nothing but a failure of the library be handled; its panics are no `Exception`s."""
+    if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        raise error
 
 
 def _check_shapes(context: StepContext, names: list[str], length: int) -> None:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wherever_contracts.errors import ManifestError, MissingExtraError, PackageError
+from wherever_contracts.errors import EngineError, ManifestError, MissingExtraError, PackageError
 from wherever_contracts.manifest import StepEntry, Variant
 from wherever_edge.pipelines.pipeline import StepContext, compile_steps
 
@@ -35,6 +35,7 @@ PIECES = [
 PIECES += ["##e", "a", "##a", "b", "##b", ",", ".", "'", "!", "中", "文", "##中", "1", "##1", "-"]
 WORDPIECE = {piece: number for number, piece in enumerate(PIECES)}
 SPECIAL = {name: WORDPIECE[name] for name in ("[PAD]", "[UNK]", "[CLS]", "[SEP]")}
+SPLIT = {"type": "Split", "behavior": "Isolated", "invert": False}
 ALPHABET = "unaffablethefilmsabe1 \t\n\0\x07.,!'-ÉéÀà中文字\u200b\u0301\ufeff😀ß_"
 LETTERS = {letter: number for number, letter in enumerate("abcdef<|>")}
 MERGES = [("a", "b"), ("ab", "c"), ("c", "d"), ("b", "c"), ("ab", "ab"), ("e", "f"), ("cd", "ef")]
@@ -88,6 +89,10 @@ def bert(**changes):
         "model": model,
     }
     return json.dumps({**described, **changes}).encode()
+
+
+def template(**changes):
+    return json.loads(bert())["post_processor"] | changes
 
 
 def bpe():
@@ -287,9 +292,10 @@ def test_many_threads_share_one_tokenizer():
         b'{"model": {"type": "Nonsense"}}',
         bert(model={"type": "WordPiece", "vocab": {"a": -1}}),
         bert(normalizer={"type": "Precompiled", "precompiled_charsmap": "AAAA"}),
+        bert(post_processor=template(special_tokens={})),  # the library panics when it is used
         bytes(64 * 1024 * 1024 + 1),
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_a_file_that_is_no_tokenizer_is_refused(file):
     with pytest.raises(PackageError) as caught:
@@ -310,6 +316,24 @@ def test_a_file_that_is_no_tokenizer_is_refused(file):
 def test_parameters_that_do_not_fit_are_refused(parameters, words):
     with pytest.raises(ManifestError, match=words):
         compiled(**parameters)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        # it goes back and forth until the library's limit, which ends in a panic
+        {"pre_tokenizer": {**SPLIT, "pattern": {"Regex": "(a+)+$"}}},
+        {"model": {"type": "Unigram", "unk_id": None, "vocab": [["a", 0.0]]}},
+    ],
+    ids=["panic", "exception"],
+)
+def test_a_text_on_which_the_library_fails_fails_its_own_call_alone(changes, capfd):
+    step = compiled(bert(**changes))
+    state = {"text": "a" * 40 + "!"}
+    with pytest.raises(EngineError, match=r"tokenizer\.json fails on this text: ."):
+        step(state)
+    step({"text": "a"})
+    capfd.readouterr()  # a panic is also told on standard error
 
 
 def test_without_the_library_the_error_names_the_extra(monkeypatch):
