@@ -273,7 +273,7 @@ def test_each_limit_leaves_only_what_the_processor_has():
 def test_the_decision_loads_no_runtime_and_starts_no_process():
     code = (
         "import sys; from wherever_devices.here import look_here; look_here(); "
-        "heavy = {'numpy', 'pydantic', 'onnxruntime', 'openvino', 'grpc', 'subprocess', 'asyncio'}; "
+        "heavy = {'numpy', 'pydantic', 'onnxruntime', 'openvino', 'grpc', 'subprocess'}; "
         "print(sorted(heavy & set(sys.modules)))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
