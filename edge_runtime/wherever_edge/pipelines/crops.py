@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from wherever_contracts.errors import InputError
 from wherever_edge.pipelines.image import parts_of
 from wherever_edge.pipelines.pipeline import State, Step, StepContext, StepFactory
-from wherever_edge.pipelines.placement import Part, starts
+from wherever_edge.pipelines.placement import starts
+
+_MOST_OVERLAP = 0.9
 
 
 def crop(
@@ -100,7 +102,7 @@ def tiles(
         name: the input, an `Image` or a part of one.
         to: where to leave the parts; the same name by default.
         size: height and width of a tile, in pixels of the image.
-        overlap: neighbours share at least this much of a tile, 0 to less than 1; it should be the
+        overlap: neighbours share at least this much of a tile, 0 to 0.9; it should be the
             size of the things sought, so that one tile shows each of them whole.
         whole: add all of the image as a tile, for things larger than a tile.
         most: no image may become more tiles than this, because each is a run of the engine.
@@ -110,24 +112,21 @@ def tiles(
         InputError: (in a call) the image would become more tiles than `most`.
     """
     height, width = (int(n) for n in size)
-    if min(height, width, most) < 1 or not 0 <= overlap < 1:
-        raise ValueError("size and most must be above 0, and overlap from 0 to less than 1")
+    if min(height, width, most) < 1 or not 0 <= overlap <= _MOST_OVERLAP:
+        raise ValueError(f"size and most must be above 0, and overlap from 0 to {_MOST_OVERLAP}")
     target = to or name
 
     def step(state: State) -> None:
         (image,) = parts_of(state[name])
         rows, columns = image.pixels.shape[:2]
-        corners = [
-            (left, top)
-            for top in starts(rows, height, overlap)
-            for left in starts(columns, width, overlap)
-        ]
-        cuts = [image.cut(left, top, width, height) for left, top in corners]
-        parts: list[Part] = [image, *cuts] if whole and len(cuts) > 1 else cuts
-        if len(parts) > most:
-            found = f"{columns}x{rows} pixels: {len(parts)} tiles of {width}x{height}"
+        tops, lefts = starts(rows, height, overlap), starts(columns, width, overlap)
+        count = len(tops) * len(lefts)
+        all_too = (image,) if whole and count > 1 else ()
+        if count + len(all_too) > most:
+            found = f"{columns}x{rows} pixels: {count + len(all_too)} tiles of {width}x{height}"
             raise InputError(name, f"an image of at most {most} tiles", found)
-        state[target] = tuple(parts)
+        cuts = [image.cut(left, top, width, height) for top in tops for left in lefts]
+        state[target] = (*all_too, *cuts)
 
     return step
 

@@ -60,7 +60,8 @@ def image_tensor(
         `antialias_cubic`, `lanczos`: with f = max(1, n / m), every pixel i nearer than s f to x
         counts, weighted by the kernel at (i - x) / f: a triangle (s = 1), Keys' with a = -0.5
         (s = 2), sinc(t) sinc(t / 3) (s = 3); the weights are made to add up to 1, and pixels
-        beyond an edge do not count. These are Pillow's BILINEAR, BICUBIC and LANCZOS.
+        beyond an edge do not count. These are Pillow's BILINEAR, BICUBIC and LANCZOS, which round
+        to 8 bits between the lines and the columns too.
 
         `grey` is 0.299 R + 0.587 G + 0.114 B, rounded. A value v then becomes
         (v * scale - mean) / std, in float32, with the mean and std of its channel.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -108,7 +109,8 @@ def starts(length: int, piece: int, overlap: float) -> tuple[int, ...]:
     if length <= piece:
         return (0,)
     shared = overlap * piece
-    count = int(np.ceil((length - shared) / (piece - shared)))
+    # a quotient that is whole but for the last bit is whole
+    count = math.ceil((length - shared) / (piece - shared) - 1e-9)
     return tuple(round(k * (length - piece) / (count - 1)) for k in range(count))
 
 
