@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -116,6 +117,16 @@ def test_a_path_a_file_object_s_bytes_and_both_ends_get_one_answer(package, pdf)
         for wrong in (None, 5, "no such file", io.BytesIO(b"")):
             with pytest.raises(InputError, match="expected bytes, or the path of a file"):
                 ft(wrong)
+
+
+def test_threads_and_maps_do_not_mix_files_up(package, files):
+    """The variants can batch, so files of several callers may share a run."""
+    paths = [path for path, _ in files]
+    with wherever.Client(packages=[package.root]) as client, ThreadPoolExecutor(8) as pool:
+        ft = client.model("filetype")
+        one_by_one = [str(ft(path).value) for path in paths]
+        assert [str(each.value) for each in ft.map(paths)] == one_by_one
+        assert [str(each.value) for each in pool.map(ft, paths * 4)] == one_by_one * 4
 
 
 def test_a_file_of_gigabytes_costs_two_ends(package, tmp_path):
