@@ -77,6 +77,7 @@ def _quota(root: Path, groups: dict[str, str]) -> float | None:
 def _memory(root: Path, groups: dict[str, str]) -> int | None:
     files = [
         *_files(root, groups.get(""), "", "memory.max"),
+        *_files(root, groups.get(""), "", "memory.high"),  # beyond it, a process is slowed down
         *_files(root, groups.get("memory"), "memory", "memory.limit_in_bytes"),
     ]
     limits = (parse_limit(text(file)) for file in files)

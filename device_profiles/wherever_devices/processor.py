@@ -83,8 +83,9 @@ def core_kinds(root: Path, usable: frozenset[int]) -> CoreKinds | None:
 
 def _small(folder: Path) -> frozenset[int]:
     found = {
-        int(path.parent.name[3:]): number(path) or 0
+        int(path.parent.name[3:]): capacity
         for path in entries(folder, "cpu[0-9]*/cpu_capacity")
+        if (capacity := number(path)) is not None
     }
     most = max(found.values(), default=0)
     return frozenset(cpu for cpu, capacity in found.items() if capacity < most * _SMALL_SHARE)

@@ -26,6 +26,8 @@ from wherever_devices.kernel import entries, number, parse_meminfo, text
 _SLOWING = ("processor", "cpufreq", "thermal-cpufreq", "intel_powerclamp")
 # Of the Raspberry Pi's firmware: frequency capped, throttled, soft limit of heat reached; now.
 _PI_SLOWED = 0b1110
+# The firmware slows down from here on, of which the kernel's thermal zones know nothing.
+_PI_SLOWS_C = 80.0
 
 
 def conditions_now(root: Path = Path("/")) -> Conditions:
@@ -57,10 +59,11 @@ def _supply(path: Path) -> Supply:
 
 
 def _zones(root: Path) -> Iterator[Zone]:
+    of_pi = (("passive", _PI_SLOWS_C),) if _firmware(root) else ()
     for path in entries(root / "sys/class/thermal", "thermal_zone*"):
         heat = number(path / "temp")
         if heat is not None:
-            yield Zone(heat / 1000, tuple(_trips(path)))
+            yield Zone(heat / 1000, (*_trips(path), *of_pi))
 
 
 def _trips(zone: Path) -> Iterator[tuple[str, float]]:
@@ -77,9 +80,12 @@ def _slowed(root: Path) -> bool | None:
         for path in entries(root / "sys/class/thermal", "cooling_device*")
         if text(path / "type").lower().startswith(_SLOWING)
     ]
-    firmware = entries(root / "sys/devices/platform", "soc*/*firmware/get_throttled")
-    states.extend(_hexadecimal(text(path)) & _PI_SLOWED for path in firmware)
+    states.extend(_hexadecimal(text(path)) & _PI_SLOWED for path in _firmware(root))
     return any(state > 0 for state in states) if states else None
+
+
+def _firmware(root: Path) -> list[Path]:
+    return entries(root / "sys/devices/platform", "soc*/*firmware/get_throttled")
 
 
 def _hexadecimal(said: str) -> int:

@@ -134,6 +134,22 @@ def test_the_firmware_of_a_raspberry_pi_says_whether_it_slows_down_now(
     assert conditions_now(root).thermal == expected
 
 
+@pytest.mark.parametrize(("heat_c", "expected"), [(71, "normal"), (72, "warm"), (80, "hot")])
+def test_a_raspberry_pi_slows_down_at_80_degrees_whatever_its_zones_say(tree, heat_c, expected):
+    zone = "sys/class/thermal/thermal_zone0"
+    root = tree(
+        {
+            "sys/devices/platform/soc/soc:firmware/get_throttled": "0\n",
+            f"{zone}/temp": f"{heat_c}000\n",
+            f"{zone}/trip_point_0_type": "critical\n",
+            f"{zone}/trip_point_0_temp": "110000\n",
+            f"{zone}/trip_point_1_type": "active\n",
+            f"{zone}/trip_point_1_temp": "50000\n",
+        }
+    )
+    assert conditions_now(root).thermal == expected
+
+
 ROUTES = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n"
 WIFI = "wlan0\t00000000\t0101A8C0\t0003\t0\t0\t600\t00000000\t0\t0\t0\n"
 MODEM = "wwan0\t00000000\t0100000A\t0003\t0\t0\t{0}\t00000000\t0\t0\t0\n"

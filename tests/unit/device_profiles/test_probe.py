@@ -58,7 +58,7 @@ def test_all_features_that_decide_speed_are_seen():
         (
             {"system/cpu/cpu0/cpu_capacity": "x\n", "system/cpu/cpu1/cpu_capacity": "9"},
             {0, 1},
-            CoreKinds(1, 1),
+            None,
         ),
     ],
 )
@@ -163,8 +163,10 @@ def test_boards_say_what_they_are(tree, texts, name):
                 "sys/fs/cgroup/pod/cpuset.cpus.effective": "2-3\n",
                 "sys/fs/cgroup/cpuset.cpus.effective": "0-7\n",
                 "sys/fs/cgroup/pod/cpu.max": "max 100000\n",
+                "sys/fs/cgroup/pod/memory.high": "1000\n",
+                "sys/fs/cgroup/pod/memory.max": "2000\n",
             },
-            GroupLimits(frozenset({2, 3}), None, None),
+            GroupLimits(frozenset({2, 3}), None, 1000),
         ),
         (
             {
