@@ -25,7 +25,8 @@ from wherever_edge.eviction import Pin
 from wherever_edge.loaded import LoadedVariant, shares_runs
 from wherever_edge.memory import Budget, Room, resident_bytes
 from wherever_edge.packages.checks import tensor_mismatch
-from wherever_edge.queueing.lane import Lane
+from wherever_edge.queueing.bounds import Bounds, bounds_of
+from wherever_edge.queueing.lane import lane_of
 from wherever_edge.queueing.run_queue import RunQueue
 from wherever_edge.resident import Lodging, Resident
 from wherever_edge.tune.guidance import Guidance
@@ -62,7 +63,6 @@ class Loaded(NamedTuple):
 
 Isolation = Literal["none", "process"]
 _LOG = logging.getLogger(__name__)
-_MAX_WAITING = 64
 _RESERVED = ("options", "confidence", "placement", "in_turn")
 
 
@@ -77,9 +77,10 @@ class LocalHost:
         threads: threads of one run; by default what the machine's profile says.
         memory_max_bytes: how much the process may grow by what is loaded (see `Budget`); what was
             used longest ago leaves the memory, and comes back when it is asked. None: no limit.
-        runs: runs of engines at a time; by default any number on the device, and as many as there
-            are cores (but two at least) where others call.
-        max_waiting: calls that may wait behind them; by default any number on the device, else 64.
+        runs: runs of engines at a time; by default what the decision says, and without one any
+            number on the device, and as many as there are cores (but two at least) elsewhere.
+        max_waiting: calls that may wait behind them; by default what the decision says, and
+            without one any number on the device, and 64 elsewhere.
         batching: calls that wait for the same variant share a run where that pays.
         home: where measurements of this machine are kept, which then choose among plans.
         decision: how the machine is used now, or what says so: it is asked again at most every
@@ -111,7 +112,8 @@ class LocalHost:
         self.machine = machine or probe()
         self._guide = Guidance(self.machine, threads=threads, home=home, decision=decision)
         self.threads = self._guide.threads
-        self.queue = self._new_queue(runs, max_waiting)
+        self._wished = Bounds(runs, max_waiting)
+        self.queue = RunQueue(*self._bounds())
         self._batching = batching
         self._isolation: Isolation = isolation
         self._engines = _engines(isolation)
@@ -144,6 +146,7 @@ class LocalHost:
         """
         alias = (model, version, variant)
         if self._guide.changed():
+            self.queue.bound(*self._bounds())
             self._outdated = set(self._aliases)
         found = self._aliases.get(alias)
         if found is None or alias in self._outdated:
@@ -194,6 +197,16 @@ class LocalHost:
             if not option.unfit or option.variant.id not in choices:
                 choices[option.variant.id] = (option.variant, option.unfit)
         return list(choices.values())
+
+    def changed(self) -> bool:
+        """True when other plans may be better now; looked at afresh at most every 30 s."""
+        return self._guide.changed()
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """What limits or changes how this machine is used now, in words."""
+        decision = self._guide.decision
+        return () if decision is None else tuple(reason.words for reason in decision.reasons)
 
     def table(self, package: Package) -> list[Row]:
         """What was measured of a package's plans on this machine, and which one is chosen."""
@@ -357,29 +370,18 @@ class LocalHost:
         session = resident.bring_back()
         with self._lock:
             if resident.lane is None:
-                resident.lane = self._lane(package, variant, resident, session)
+                resident.lane = lane_of(
+                    self.queue,
+                    resident,
+                    session,
+                    joins=self._batching and shares_runs(variant, session),
+                    cores=self.machine.usable_cores,
+                )
         return resident
 
-    def _lane(
-        self, package: Package, variant: Variant, resident: Resident, session: Session
-    ) -> Lane:
-        cores, threads = self.machine.usable_cores, session.facts.threads
-        return Lane(
-            self.queue,
-            resident.run_now,
-            session.inputs,
-            batches=self._batching and shares_runs(variant, session),
-            width=max(1, cores // threads) if threads else 1,
-            labels={"model": package.name, "variant": variant.id},
-        )
-
-    def _new_queue(self, runs: int | None, max_waiting: int | None) -> RunQueue:
-        if self.distance == "device":
-            return RunQueue(runs, max_waiting)
-        return RunQueue(
-            max(2, self.machine.usable_cores) if runs is None else runs,
-            _MAX_WAITING if max_waiting is None else max_waiting,
-        )
+    def _bounds(self) -> Bounds:
+        decision = self._guide.decision
+        return bounds_of(self._wished, decision, self.distance, self.machine.usable_cores)
 
     def _wanted(self, package: Package, variant_id: str) -> list[Option]:
         """The options, or of these those of the variant that is asked for."""

@@ -11,11 +11,11 @@ HAND_OVER_S = 20e-6
 _CLEARLY = 0.8
 
 # so many runs of a size are needed before it is judged
-_SAMPLES = 3
+SAMPLES = 3
 # so many joined runs may try what they save, once in so many runs
 _TRIALS, _PERIOD = 32, 2000
 # the least is forgotten a little with each run, the usual follows each by so much
-_FORGETTING, _FOLLOWING = 1.01, 0.2
+FORGETTING, _FOLLOWING = 1.01, 0.2
 
 
 class _Size:
@@ -33,12 +33,13 @@ class _Size:
         self.samples += 1
         if self.samples == 1:
             self.least_s = self.usual_s = row_s
-        self.least_s = min(row_s, self.least_s * _FORGETTING)
+        aged_s = self.least_s * FORGETTING
+        self.least_s = row_s if row_s < aged_s else aged_s  # noqa: FURB136 (hot path)
         self.usual_s += _FOLLOWING * (row_s - self.usual_s)
 
     @property
     def known(self) -> bool:
-        return self.samples >= _SAMPLES
+        return self.samples >= SAMPLES
 
 
 class Costs:
@@ -59,7 +60,10 @@ class Costs:
         self._trials -= joined and self._trials > 0
         if self._runs % _PERIOD == 0:
             self._trials = _TRIALS
-        self._sizes.setdefault(rows.bit_length(), _Size()).learn(elapsed_s / rows)
+        size = self._sizes.get(rows.bit_length())
+        if size is None:
+            size = self._sizes[rows.bit_length()] = _Size()
+        size.learn(elapsed_s / rows)
 
     def give_up(self) -> None:
         """Joined runs do not work: nothing is joined from now on."""

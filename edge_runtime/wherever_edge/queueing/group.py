@@ -6,6 +6,8 @@ from wherever_edge.queueing.costs import Costs
 
 # a joined run that fails may be one caller's fault; so many in a row are the variant's
 _FAILURES = 3
+# lone runs after which joining is judged anew: each of the first, then one in so many
+_FIRST, _JUDGED_EVERY = 4, 8
 
 
 class Group:
@@ -21,7 +23,16 @@ class Group:
         joins: whether calls gain by waiting for each other, as far as is known.
     """
 
-    __slots__ = ("_failures", "_width", "costs", "joins", "row_bytes", "running", "settled")
+    __slots__ = (
+        "_failures",
+        "_runs",
+        "_width",
+        "costs",
+        "joins",
+        "row_bytes",
+        "running",
+        "settled",
+    )
 
     def __init__(self, width: int, row_bytes: int) -> None:
         self.costs = Costs()
@@ -31,6 +42,7 @@ class Group:
         self.row_bytes = row_bytes
         self._width = width
         self._failures = 0
+        self._runs = 0
 
     @property
     def busy(self) -> bool:
@@ -42,8 +54,13 @@ class Group:
         self.running -= 1
         if rows:
             self.costs.learn(rows, elapsed_s, joined=joined)
-            self.joins = self.costs.may_join()
-            self.settled = self.costs.known and not self.joins
+            self._runs += 1
+            if joined or self._runs <= _FIRST or self._runs % _JUDGED_EVERY == 0:
+                self._judge()
+
+    def _judge(self) -> None:
+        self.joins = self.costs.may_join()
+        self.settled = self.costs.known and not self.joins
 
     def joined(self, *, well: bool) -> None:
         """A run of several calls went well, or failed."""

@@ -10,16 +10,21 @@ import numpy as np
 
 from wherever_contracts.errors import EngineError
 from wherever_edge.counters import COUNTERS
+from wherever_edge.queueing.costs import FORGETTING, HAND_OVER_S, SAMPLES
 from wherever_edge.queueing.group import Group
 from wherever_edge.resident import Ran
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array, TensorSpec
     from wherever_contracts.urgency import Urgency
+    from wherever_edge.engines.engine import Session
     from wherever_edge.queueing.run_queue import RunQueue, Turn
+    from wherever_edge.resident import Resident
 
 # shapes that are told apart; calls of more run singly
 _MAX_GROUPS = 64
+# runs between two looks at whether calls need a place in the line at all
+_LOOK_EVERY = 8
 
 
 class Lane:
@@ -38,10 +43,21 @@ class Lane:
         labels: what its counts are told apart by.
 
     Attributes:
-        inline: calls need not come here now: nothing bounds them, and nothing is gained.
+        inline: calls need not come here now: they would wait for longer than they run, or
+            nothing bounds them and nothing is gained together.
     """
 
-    __slots__ = ("_groups", "_labels", "_queue", "_run", "_specs", "_width", "inline")
+    __slots__ = (
+        "_groups",
+        "_labels",
+        "_least_s",
+        "_queue",
+        "_run",
+        "_seen",
+        "_specs",
+        "_width",
+        "inline",
+    )
 
     def __init__(
         self,
@@ -59,6 +75,8 @@ class Lane:
         self._width = width
         self._labels = dict(labels or {})
         self._groups: dict[tuple[tuple[int, ...], ...], Group] = {}
+        self._least_s = 0.0
+        self._seen = 0
         self.inline: bool = queue.runs is None and not batches
 
     def run(self, tensors: Mapping[str, Any], urgency: Urgency) -> Ran:
@@ -72,9 +90,7 @@ class Lane:
         group, rows = self._group_of(tensors)
         if self._queue.begin(group):
             ran = self._alone(tensors, group, rows)
-            self.inline = self._queue.runs is None and all(
-                [each.settled for each in self._groups.values()]
-            )
+            self._look(ran.engine_s)
             return ran
         turn = self._queue.turn(tensors, urgency, group, rows)
         while True:
@@ -87,6 +103,19 @@ class Lane:
             if turn.leads and self._together(turn):
                 return Ran(*turn.given, queue_s)
             turn.by_itself()
+
+    def _look(self, engine_s: float) -> None:
+        """See whether calls need to come here, now that one took `engine_s`."""
+        self._seen += 1
+        aged_s = self._least_s * FORGETTING if self._seen > 1 else engine_s
+        self._least_s = engine_s if engine_s < aged_s else aged_s  # noqa: FURB136 (hot path)
+        if self._seen > SAMPLES and self._seen % _LOOK_EVERY:
+            return
+        tiny = self._seen >= SAMPLES and self._least_s <= HAND_OVER_S
+        free = self._queue.runs is None and all(
+            each.settled for each in list(self._groups.values())
+        )
+        self.inline = tiny or free
 
     def _group_of(self, tensors: Mapping[str, Any]) -> tuple[Group | None, int]:
         """The group and the number of rows; no group for what cannot share a run."""
@@ -149,6 +178,30 @@ class Lane:
     def _give_back(self, turn: Turn) -> None:
         self._queue.end(turn.standing.group)
         self._queue.disband(turn)
+
+
+def lane_of(
+    queue: RunQueue, resident: Resident, session: Session, *, joins: bool, cores: int
+) -> Lane:
+    """The lane of a resident variant.
+
+    Args:
+        queue: where calls of all variants wait.
+        resident: the variant.
+        session: its session, or one that is opened alike.
+        joins: whether rows of several calls may share a run.
+        cores: cores that this process may use.
+    """
+    threads = session.facts.threads
+    lodging = resident.lodging
+    return Lane(
+        queue,
+        resident.run_now,
+        session.inputs,
+        batches=joins,
+        width=max(1, cores // threads) if threads else 1,
+        labels={"model": lodging.model, "variant": lodging.variant},
+    )
 
 
 def _check_rows(outputs: Mapping[str, Array], rows: int) -> None:

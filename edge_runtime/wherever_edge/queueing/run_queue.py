@@ -140,6 +140,14 @@ class RunQueue:
         """When a call that is refused now may find room."""
         return max(_LEAST_RETRY_S, self._usual_s * (self.waiting + 1) / (self.runs or 1))
 
+    def bound(self, runs: int | None, max_waiting: int | None) -> None:
+        """Set other bounds; calls that run or wait already are not disturbed."""
+        with self._lock:
+            self.runs, self.max_waiting = runs, max_waiting
+            woken = self._next_ones()
+        for turn in woken:
+            turn.ring()
+
     def again(self) -> RunQueue:
         """An empty one with the same bounds."""
         return RunQueue(self.runs, self.max_waiting)
@@ -166,9 +174,13 @@ class RunQueue:
     def begin(self, group: Group | None) -> bool:
         """Begin a run now if there is room for it; each that began has to `end`."""
         with self._lock:
-            if not self._has_room() or (group is not None and group.busy):
+            if self.runs is not None and self._running >= self.runs:
                 return False
-            self._count_in(group)
+            if group is not None:
+                if group.busy:
+                    return False
+                group.running += 1
+            self._running += 1
             return True
 
     def turn(
@@ -294,7 +306,7 @@ class RunQueue:
         """Send those away who no longer wait; True when that made room."""
         now = perf_counter()
         standings = [turn.standing for turn in self._waiting.values()]
-        return any([self._sent_away_late(each, now) for each in standings])
+        return sum(self._sent_away_late(each, now) for each in standings) > 0
 
     def _sent_away_late(self, standing: Standing, now: float) -> bool:
         late = _is_late(self._waiting[standing.number].urgency, now)
