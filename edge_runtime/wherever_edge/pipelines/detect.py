@@ -40,12 +40,14 @@ def class_nms(
 
     Raises:
         ManifestError: the signature is not one of detections.
-        ValueError: `over` is another word.
+        ValueError: `over` is another word, or `iou` no share.
         MissingExtraError: OpenCV is not installed.
     """
     value = detections_of(context)
     if over not in ("union", "smaller"):
         raise ValueError(f"over must be one of union, smaller, not {over!r}")
+    if not 0 <= iou <= 1:
+        raise ValueError(f"iou must be from 0 to 1, not {iou}")
     select = _over_union(iou) if over == "union" else _over_smaller(iou)
 
     def step(state: State) -> None:

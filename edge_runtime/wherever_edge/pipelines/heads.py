@@ -125,7 +125,8 @@ def picodet_boxes(
         raise ValueError("scores, sides and strides must be as many")
     grids = [_centres(size, stride) for stride in strides]
     for cells, chances, distances in zip(grids, scores, sides, strict=True):
-        check_shapes(context, {chances: (-1, len(cells), labels), distances: (-1, len(cells), -1)})
+        check_shapes(context, {chances: (-1, len(cells), labels)})
+        check_shapes(context, {distances: (-1, len(cells), -1)})
     per_stride = list(zip(grids, strides, strict=True))
 
     def decode(tensors: Sequence[Array], low: float) -> Candidates:
