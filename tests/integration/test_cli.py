@@ -421,7 +421,7 @@ def test_a_plug_in_that_cannot_be_imported_hides_no_other_command(tmp_path):
 
 
 EXTRA_MODULES = (
-    *("cv2", "PIL", "starlette", "uvicorn", "matplotlib", "onnx", "skl2onnx"),
+    *("cv2", "PIL", "starlette", "uvicorn", "matplotlib", "onnx", "skl2onnx", "tokenizers"),
     *("openvino", "ai_edge_litert"),
 )
 
@@ -442,7 +442,7 @@ def without_extras(*arguments):
 def test_without_extras_the_doctor_is_content_and_names_the_commands_that_install_them():
     done = without_extras("doctor")
     assert done.returncode == 0
-    for extra in ("image", "gateway", "plot", "convert", "openvino", "litert"):
+    for extra in ("image", "gateway", "plot", "convert", "text", "openvino", "litert"):
         assert f"pip install 'wherever[{extra}]'" in said(done)
 
 
