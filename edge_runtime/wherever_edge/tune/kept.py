@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _FOLDER = "measured"
+_NOTHING = Measurements()
 _LOCK = ".lock"
 # The distributions that bring the runtimes of our own engines.
 _RUNTIMES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "litert": "ai-edge-litert"}
@@ -71,7 +72,7 @@ class KeptMeasurements:
     def load(self) -> Measurements:
         """What was measured so far."""
         if not self._folder.is_dir():
-            return Measurements()
+            return _NOTHING
         seen = _state(self.path)
         if seen != self._seen:
             self._seen, self._read = seen, self._load()

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 BUDGET_S = 30.0
 # Seconds between two savings while a race goes on.
-_SAVE_EVERY_S = 1.0
+_SAVE_EVERY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +131,8 @@ class Tuner:
 
     def _measure_all(self, tasks: Sequence[Task], crew: Crew, started: float) -> int:
         """How many plans were measured: each task gets its share of the time that is left."""
+        for engine in {plan.engine for task in tasks for plan in task.missing}:
+            crew.of(engine)  # they start beside each other
         done = 0
         for position, task in enumerate(tasks):
             left_s = self._budget_s - (self._clock() - started)
