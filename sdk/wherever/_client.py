@@ -16,7 +16,7 @@ from wherever._access import gateway_security, open_store
 from wherever._handle import Model
 from wherever._nearby import Nearby
 from wherever._remotes import Remote
-from wherever._route import DEVICE, Route
+from wherever._route import DEVICE, NO_VIEWS, Route, Views
 from wherever._router import MODES, Candidate, check_words, make_plan
 from wherever._settings import Settings, load_settings
 from wherever._status import Status, make_status
@@ -28,6 +28,7 @@ from wherever_contracts.errors import (
 )
 from wherever_contracts.manifest import signature_digest
 from wherever_contracts.places import stricter
+from wherever_devices.here import look_here
 from wherever_edge.forking import loading
 from wherever_edge.host import LoadedVariant, LocalHost
 from wherever_edge.oip.client import RemoteHost
@@ -106,6 +107,7 @@ class Client:
         self._pool: ThreadPoolExecutor | None = None
         self._watcher: Watcher | None = None
         self._cache: ResultCache | None = None
+        self.standing = 0
         self._nearby = Nearby(
             settings.home,
             enabled=settings.nearby,
@@ -269,7 +271,7 @@ class Client:
             check_words(boundary=boundary)
             limit = stricter(limit, boundary)
         with loading():
-            device, unfit = self._load_device(package, mode or self.settings.mode, places)
+            device, unfit, failed = self._load_device(package, mode or self.settings.mode, places)
             for remote in self._remotes.values():
                 remote.host.prepare()  # 75 ms, not within a deadline
         plan = make_plan(
@@ -293,6 +295,8 @@ class Client:
             wire_name=manifest.name,
             wire_version=_wire_version(name, package),
             device=device,
+            device_failed=failed,
+            views=self._views(package) if device is not None else NO_VIEWS,
             remotes=self._remotes,
             remote_timeout_s=self.settings.remote_timeout_s,
             in_thread=self.in_thread,
@@ -308,11 +312,25 @@ class Client:
         """Run a blocking function beside the running event loop."""
         with self._lock:
             self._refuse_closed()
-            if self._pool is None:
-                workers = 2 * (os.cpu_count() or 1)
-                self._pool = ThreadPoolExecutor(workers, thread_name_prefix="wherever")
-            submitted = self._pool.submit(function, *arguments)
+            submitted = self._threads().submit(function, *arguments)
         return await asyncio.wrap_future(submitted)
+
+    def beside(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Run a function in a thread of this client's; nobody waits for it."""
+        with self._lock:
+            if not self._closed:
+                self._threads().submit(function, *arguments)
+
+    def look_again(self) -> int:
+        """Look whether this machine is to be used otherwise now.
+
+        Returns:
+            A number that is another one than before when it is.
+        """
+        host = self._host
+        if host is not None and host.changed():
+            self.standing += 1
+        return self.standing
 
     def fetch(self, package: Package, progress: Callable[[int, int | None], None]) -> Package:
         """The same package with its files on this machine; brings them from the catalogue's pages.
@@ -340,27 +358,55 @@ class Client:
                 raise
             return package
 
+    def _threads(self) -> ThreadPoolExecutor:
+        if self._pool is None:
+            workers = 2 * (os.cpu_count() or 1)
+            self._pool = ThreadPoolExecutor(workers, thread_name_prefix="wherever")
+        return self._pool
+
     def _load_device(
         self, package: Package, mode: Mode, places: Collection[Place] | None
-    ) -> tuple[LoadedVariant | None, str]:
-        """The device's variant, or why there is none; not loaded when no plan could use it."""
+    ) -> tuple[LoadedVariant | None, str, bool]:
+        """The device's variant, or why there is none, and whether it failed to load.
+
+        It is not loaded when no plan could use it.
+        """
         rule = MODES.get(mode)
         if rule is None or "device" not in rule.order or (places and "device" not in places):
-            return None, ""
+            return None, "", False
         if not package.present():
             from wherever_edge.packages.catalogue import not_fetched  # noqa: PLC0415
 
-            return None, str(not_fetched(package))
+            return None, str(not_fetched(package)), False
         try:
-            return self._local_host().resolve_package(package), ""
+            return self._local_host().resolve_package(package), "", False
         except WhereverError as error:
-            return None, str(error)
+            return None, str(error), True
+
+    def _views(self, package: Package) -> Views:
+        host = self._local_host()
+        return Views(tuple(host.table(package)), host.reasons)
 
     def _local_host(self) -> LocalHost:
         with self._lock:
             if self._host is None:
-                self._host = LocalHost(self.store, distance="device", threads=self.settings.threads)
+                self._host = self._new_host()
             return self._host
+
+    def _new_host(self) -> LocalHost:
+        settings = self.settings
+        here = look_here(settings.profile, home=settings.home)
+        return LocalHost(
+            self.store,
+            distance="device",
+            machine=here.machine,
+            threads=settings.threads,
+            memory_max_bytes=settings.memory_max_bytes or here.decision.memory_max_bytes,
+            batching=settings.batching,
+            home=settings.home,
+            decision=lambda: here.again().decision,
+            isolation=settings.isolation,
+        )
 
     def _kept(self, package: Package, device: LoadedVariant | None) -> KeptAnswers:
         """The result cache, for calls of a package."""

@@ -7,12 +7,20 @@ from typing import TYPE_CHECKING, Any
 from wherever_contracts.values import Label, is_detections, is_tensors
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from wherever._prediction import Prediction
+    from wherever._route import Views
     from wherever_contracts.receipts import AttemptRecord, Receipt
 
 
-def explain(prediction: Prediction) -> str:
-    """What was answered, by what, why, and what else was considered."""
+def explain(prediction: Prediction, views: Views | None = None) -> str:
+    """What was answered, by what, why, and what else was considered.
+
+    Args:
+        prediction: the answer.
+        views: what there is to know of the device that gave it.
+    """
     receipt = prediction.receipt
     lines = [
         ("answer", _answer(prediction.value, prediction.confidence)),
@@ -24,11 +32,22 @@ def explain(prediction: Prediction) -> str:
         *(("not as planned", why) for why in receipt.substituted),
         *(("passed over", why) for why in receipt.passed_over),
         *(("not asked", f"{host}: {why}") for host, why in receipt.alternatives.items()),
+        *(("measured", text) for text in (_measured(views) if views else ())),
+        *(("this device", reason) for reason in (views.reasons if views else ())),
         ("asked for", _wish(receipt)),
         ("package", f"sha256 {receipt.ran.package_digest[:12]}, trust: {receipt.ran.trust}"),
         ("id", receipt.id),
     ]
     return "\n".join(f"{name:>14}  {text}" for name, text in lines)
+
+
+def _measured(views: Views) -> Iterator[str]:
+    """The table of plans: what each was measured to cost on this machine."""
+    for row in views.plans:
+        if row.plan is not None and row.found is not None and row.found.usable:
+            figures = f"{milliseconds(row.found.latency_s)}, {milliseconds(row.found.cpu_s)} of CPU"
+            chosen = "; runs" if row.chosen else ""
+            yield f"{row.variant} in {row.plan}: {figures}{chosen}"
 
 
 def milliseconds(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sized
 from contextlib import AbstractContextManager, nullcontext
@@ -14,10 +15,17 @@ from wherever._flow import predict_flow
 from wherever._prediction import Context, Prediction
 from wherever._route import DEVICE, Route
 from wherever._router import check_words
-from wherever_contracts.errors import EngineError, InputError, NoRouteError
+from wherever_contracts.errors import EngineError, InputError, NoRouteError, WhereverError
 from wherever_contracts.places import PLACES
 from wherever_contracts.urgency import CALM, Urgency
 from wherever_edge.inputs import InputChecker, check_options
+
+_log = logging.getLogger(__name__)
+
+# How often a model in use looks whether its calls should be planned anew, and how often at least
+# when that keeps failing.
+LOOK_EVERY_S = 30.0
+LOOK_AT_LEAST_EVERY_S = 600.0
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 RouteKey: TypeAlias = "tuple[Mode | None, Boundary | None, tuple[Place, ...] | None]"
@@ -39,13 +47,16 @@ class Edition:
     the one that the call began with.
     """
 
-    __slots__ = ("check", "defaults", "package", "routes")
+    __slots__ = ("check", "defaults", "look_at", "package", "pause_s", "routes", "standing")
 
-    def __init__(self, package: Package) -> None:
+    def __init__(self, package: Package, standing: int = 0) -> None:
         self.package: Package = package
         self.check: Callable[[Any], dict[str, Any]] = InputChecker(package.manifest.signature).check
         self.defaults: dict[str, float] = check_options(package.manifest.signature, {})
         self.routes: dict[RouteKey, Route] = {}
+        self.standing: int = standing
+        self.pause_s: float = LOOK_EVERY_S
+        self.look_at: float = perf_counter() + self.pause_s
 
     def options(self, given: dict[str, float]) -> dict[str, float]:
         """The options of a call, those that it did not name by default."""
@@ -73,7 +84,7 @@ class Model:
         self._name = name
         self._cached = client.settings.cache
         self._strict = client.settings.strict
-        self._edition = Edition(package)
+        self._edition = Edition(package, client.standing)
 
     @property
     def name(self) -> str:
@@ -133,6 +144,8 @@ class Model:
         """
         started = perf_counter()
         edition = self._edition
+        if started > edition.look_at:
+            self._look_again(edition, started)
         route = edition.routes.get((mode, boundary, places)) if places is None else None
         if route is None:
             route = self._route(edition, mode, boundary, places)
@@ -168,6 +181,8 @@ class Model:
         """The same call as a coroutine; work of this process runs in threads beside the loop."""
         started = perf_counter()
         in_thread, edition = self._client.in_thread, self._edition
+        if started > edition.look_at:
+            self._look_again(edition, started)
         route = edition.routes.get((mode, boundary, places)) if places is None else None
         if route is None:
             route = await in_thread(self._route, edition, mode, boundary, places)
@@ -281,6 +296,9 @@ class Model:
             rest = iter(values)
             while rows := list(islice(rest, batch)):
                 edition = self._edition
+                now = perf_counter()
+                if now > edition.look_at:
+                    self._look_again(edition, now)
                 route = self._route(edition, *key)
                 chosen = edition.options(options)
                 kept = route.kept() if wish.cache else None
@@ -336,13 +354,34 @@ class Model:
         Raises:
             WhereverError: it cannot be used; the handle goes on with the one that it has.
         """
-        old, new = self._edition, Edition(package)
+        old, new = self._edition, Edition(package, self._client.standing)
         for key in list(old.routes):
             self._route(new, *key)
         for key, route in new.routes.items():
             if route.device is None and old.routes[key].device is not None:
                 raise EngineError(route.plan.ruled_out.get(DEVICE, "it does not load here"))
         self._edition = new
+
+    def _look_again(self, edition: Edition, now: float) -> None:
+        """See beside the calls whether they should be planned anew; seldom, and no call waits."""
+        edition.look_at = now + edition.pause_s
+        self._client.beside(self._plan_anew, edition)
+
+    def _plan_anew(self, edition: Edition) -> None:
+        """Go over to other plans where the machine is to be used otherwise, or a load had failed.
+
+        What fails to load again is tried less and less often.
+        """
+        failed = any(route.device_failed for route in list(edition.routes.values()))
+        stands = self._client.look_again() == edition.standing
+        if (stands and not failed) or edition is not self._edition:
+            return
+        try:
+            self.renew(edition.package)
+        except WhereverError as error:
+            _log.warning("%s goes on by the plans that it has: %s", self.name, error)
+        if failed and stands:
+            self._edition.pause_s = min(2 * edition.pause_s, LOOK_AT_LEAST_EVERY_S)
 
     def _route(
         self,
@@ -469,5 +508,6 @@ def _prediction(
         total_s,
         call.caches,
         () if route.device is None else route.device.passed_over,
+        route.views,
     )
     return Prediction(verdict, context)

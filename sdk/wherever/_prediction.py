@@ -18,6 +18,7 @@ from wherever_contracts.values import Detection, Label, detections, is_detection
 
 if TYPE_CHECKING:
     from wherever._flow import Tried, Verdict
+    from wherever._route import Views
     from wherever._router import Plan
     from wherever_contracts.places import Place
     from wherever_contracts.tensors import Array
@@ -63,6 +64,7 @@ class Context(NamedTuple):
     total_s: float
     caches: bool = False
     passed_over: tuple[str, ...] = ()
+    views: Views | None = None
 
 
 class Prediction:
@@ -133,7 +135,7 @@ class Prediction:
         """The receipt in words, for a person."""
         from wherever._explain import explain  # noqa: PLC0415 (only people need it)
 
-        return explain(self)
+        return explain(self, self._context.views if self.place == "device" else None)
 
     def plot(self) -> Any:
         """The input with the answer drawn on it, as a `PIL.Image.Image`.

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import cache
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wherever._flow import Senses
 from wherever._prediction import Serial, next_serial
@@ -24,17 +24,38 @@ if TYPE_CHECKING:
     from wherever._router import Candidate, Plan
     from wherever_contracts.manifest import Signature
     from wherever_contracts.tensors import TensorSpec
+    from wherever_devices.choice import Row
     from wherever_edge.host import LoadedVariant
 
 
 DEVICE = "device"
 
 
+class Views(NamedTuple):
+    """What a person may want to see of how this device answers.
+
+    Attributes:
+        plans: the table of plans: what each was measured to cost, and which one is chosen.
+        reasons: what limits or changes how this machine is used.
+    """
+
+    plans: tuple[Row, ...]
+    reasons: tuple[str, ...]
+
+
+NO_VIEWS = Views((), ())
+
+
 class Route:
-    """Everything that calls of one model with one set of options share."""
+    """Everything that calls of one model with one set of options share.
+
+    Attributes:
+        device_failed: the device could answer, if only its variant had not failed to load.
+    """
 
     __slots__ = (
         "device",
+        "device_failed",
         "in_thread",
         "kept",
         "outputs",
@@ -43,6 +64,7 @@ class Route:
         "senses",
         "signature",
         "signature_digest",
+        "views",
         "wire_inputs",
         "wire_name",
         "wire_version",
@@ -57,6 +79,8 @@ class Route:
         wire_name: str,
         wire_version: str,
         device: LoadedVariant | None,
+        device_failed: bool,
+        views: Views,
         remotes: Mapping[str, Remote],
         remote_timeout_s: float,
         in_thread: Callable[..., Awaitable[Any]],
@@ -70,6 +94,8 @@ class Route:
         self.wire_name: str = wire_name
         self.wire_version: str = wire_version
         self.device: LoadedVariant | None = device
+        self.device_failed: bool = device_failed
+        self.views: Views = views
         self.remotes: Mapping[str, Remote] = remotes
         self.in_thread: Callable[..., Awaitable[Any]] = in_thread
         self.kept: Callable[[], KeptAnswers] = cache(kept)
