@@ -10,6 +10,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+import batching
 import in_cloud
 import kept
 import memory
@@ -27,6 +28,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "kept": kept.rows,
     "memory": memory.rows,
     "quality": quality.rows,
+    "batching": batching.rows,
 }
 HEAD = """# Measured
 
