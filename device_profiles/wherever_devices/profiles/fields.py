@@ -15,11 +15,14 @@ class Rule(NamedTuple):
     """What a field may hold: in words, and as a test."""
 
     expected: str
-    holds: Callable[[Any], bool]
+    holds: Callable[[object], bool]
 
 
 def _one_of(*words: str) -> Rule:
-    return Rule(" or ".join(map(repr, words)), lambda value: value in words)
+    def holds(value: object) -> bool:
+        return value in words
+
+    return Rule(" or ".join(map(repr, words)), holds)
 
 
 def _some_of(*words: str, least: int = 1) -> Rule:
@@ -27,30 +30,36 @@ def _some_of(*words: str, least: int = 1) -> Rule:
         if not isinstance(value, list):
             return False
         listed = cast("list[object]", value)
-        return (
-            least <= len(listed)
-            and all(listed.count(one) == 1 for one in listed)
-            and (all(one in words for one in listed))
-        )
+        once = all(one in words and listed.count(one) == 1 for one in listed)
+        return once and len(listed) >= least
 
-    amount = "a list" if least == 0 else "a list of one or more"
+    amount = "a list of one or more" if least else "a list"
     return Rule(f"{amount} of {', '.join(words)}, none twice", holds)
 
 
 def _whole(least: int) -> Rule:
-    return Rule(
-        f"a whole number of {least} or more",
-        lambda value: type(value) is int and value >= least,
-    )
+    def holds(value: object) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+    return Rule(f"a whole number of {least} or more", holds)
 
 
-_TEXT = Rule("text", lambda value: isinstance(value, str))
-_FLAG = Rule("true or false", lambda value: isinstance(value, bool))
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+_TEXT = Rule("text", _is_text)
+_FLAG = Rule("true or false", _is_flag)
 _COUNT = _whole(1)
-_SHARE = Rule(
-    "a number over 0, up to 1",
-    lambda value: type(value) in (int, float) and 0 < value <= 1,
-)
+_SHARE = Rule("a number over 0, up to 1", _is_share)
 _OBJECTIVE = _one_of("latency", "cpu_time")
 
 _SAVING = {
@@ -150,5 +159,5 @@ def _meant(name: str, rules: Mapping[str, Rule], table: str) -> str:
     return f": did you mean {table}{near[0]}?" if near else f"; fields: {', '.join(known)}"
 
 
-def _frozen(value: Any) -> Any:
-    return tuple(cast("list[Any]", value)) if isinstance(value, list) else value
+def _frozen(value: object) -> Any:
+    return tuple(cast("list[object]", value)) if isinstance(value, list) else value
