@@ -237,8 +237,8 @@ class LoadedVariant:
             answer = self._next().answer(inputs, options, urgency)
         except EngineError:
             return self._answered_again(crash, inputs, options, urgency)
-        labels = {"model": self.package.name, "variant": self.variant.id}
-        COUNTERS.add("wherever_substitutions_total", **labels)
+        model, variant = self.package.name, self.variant.id
+        COUNTERS.add("wherever_substitutions_total", model=model, variant=variant)
         return answer._replace(substituted=(f"{self.variant.id}: {crash}", *answer.substituted))
 
     def _answered_again(

@@ -6,9 +6,6 @@ import mmap
 import os
 import tempfile
 
-if hasattr(os, "memfd_create"):
-    import fcntl
-
 PAGE = mmap.PAGESIZE
 LEAST_BYTES = 64 * 1024
 # The first byte says whether the worker is at work on a call; tensors come behind it.
@@ -27,19 +24,15 @@ def rounded(needed: int) -> int:
 def anonymous_file(size: int) -> int:
     """A descriptor of `size` bytes of memory that have no name in any file system.
 
-    Where the system has no such memory it is a temporary file that was unlinked at once. The bytes
-    are reserved, so that a full memory is told here and does not end the process at a later write.
+    Where the system has no such memory it is a temporary file that was unlinked at once.
 
     Raises:
         OSError: there is no room.
     """
     descriptor = _nameless()
     try:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(descriptor, 0, size)
-        else:
-            os.ftruncate(descriptor, size)
-        _keep_size(descriptor)
+        os.ftruncate(descriptor, size)
+        _settle(descriptor, size)
     except OSError:
         os.close(descriptor)
         raise
@@ -67,7 +60,12 @@ def _nameless() -> int:
     return descriptor
 
 
-def _keep_size(descriptor: int) -> None:
-    """Let no worker cut off what the application has mapped: touching it would end the latter."""
+def _settle(descriptor: int, size: int) -> None:
     if hasattr(os, "memfd_create"):
+        import fcntl  # noqa: PLC0415 (not there where the above is not)
+
+        # no worker may cut off what the application has mapped: touching it would end the latter
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+    elif hasattr(os, "posix_fallocate"):
+        # a full disk is told here, and does not end the process at a later write
+        os.posix_fallocate(descriptor, 0, size)

@@ -25,5 +25,5 @@ def digest(feed: Mapping[str, Array]) -> bytes:
     made = hashlib.blake2b(digest_size=16)
     for name, array in feed.items():
         made.update(f"{name}:{array.dtype.name}{array.shape};".encode())
-        made.update(memoryview(array.reshape(-1).view("uint8")))
+        made.update(array.tobytes())
     return made.digest()

@@ -11,7 +11,7 @@ import socket
 import struct
 from collections.abc import Iterable, Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -113,22 +113,29 @@ def views(body: bytes, memory: mmap.mmap) -> list[tuple[str, Array]]:
     Raises:
         ValueError: the body is damaged, or an array would not lie within the memory.
     """
-    return [(name, _view(memory, *rest)) for name, *rest in json.loads(body)]
+    return [(at.name, _view(at, memory)) for at in _places(body)]
 
 
 def end(body: bytes) -> int:
     """Where the last of the tensors ends whose places a body tells."""
-    places = (Tensor(*each) for each in json.loads(body))
-    return max(
-        (at.offset + np.dtype(at.dtype).itemsize * prod(at.shape) for at in places), default=0
-    )
+    sizes = ((at.offset, np.dtype(at.dtype).itemsize * prod(at.shape)) for at in _places(body))
+    return max(map(sum, sizes), default=0)
 
 
-def _view(memory: mmap.mmap, dtype: Any, shape: Any, offset: Any) -> Array:
+def _places(body: bytes) -> list[Tensor]:
     try:
-        return np.ndarray(shape, np.dtype(dtype), memory, offset)
+        return [Tensor(*each) for each in json.loads(body)]
     except TypeError as error:
-        raise ValueError(f"no array lies at {offset!r} with {dtype!r}, {shape!r}") from error
+        raise ValueError(f"no places of tensors: {body[:80]!r}") from error
+
+
+def _view(at: Tensor, memory: mmap.mmap) -> Array:
+    try:
+        if min(at.shape, default=0) < 0:
+            raise ValueError(f"{at.name!r} has the shape {at.shape}")
+        return np.ndarray(at.shape, np.dtype(at.dtype), memory, at.offset)
+    except TypeError as error:
+        raise ValueError(f"no array lies where {at} says") from error
 
 
 def _read(connection: socket.socket) -> tuple[bytes, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -14,8 +14,7 @@ from wherever_edge.isolation import arena, frames
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
-
-Shapes: TypeAlias = "tuple[tuple[int, ...], ...]"
+    from wherever_edge.isolation.supervision import Shapes
 
 _TIMEOUT = struct.Struct("ll")  # of `struct timeval`
 # Models see few shapes; one that sees many pays a little more for each call.

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from wherever_contracts.errors import EngineError, SettingsError
 from wherever_edge.forking import loading
-from wherever_edge.isolation.lane import Lane, Shapes
+from wherever_edge.isolation.lane import Lane
 from wherever_edge.isolation.supervision import how_it_ended, told
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
+    from wherever_edge.isolation.supervision import Shapes
 
 _PROGRAM = "wherever_edge.isolation.worker"
 _LAST_WORDS = 200
@@ -40,6 +41,7 @@ class Death(NamedTuple):
 
 
 CLOSED = Death("closed", "was closed")
+BROKEN_OFF = Death("interrupt", "was ended because a call was broken off")
 
 
 class WorkerGone(Exception):  # noqa: N818 (an event that is caught, never one that is reported)
@@ -155,7 +157,7 @@ class Worker:
             raise WorkerGone(self.death(), blamed=True) from error
         except BaseException:
             # the call was broken off: its answer would be taken for the next caller's
-            self.end(Death("interrupt", "was ended because a call was broken off"))
+            self.end(BROKEN_OFF)
             raise
         finally:
             self._give_back(lane)

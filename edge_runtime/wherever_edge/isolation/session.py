@@ -8,17 +8,17 @@ from collections.abc import Mapping
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any
 
-from wherever_contracts.errors import EngineCrashError
+from wherever_contracts.errors import EngineCrashError, EngineError
 from wherever_contracts.tensors import TensorSpec
 from wherever_edge.engines.engine import EngineFacts, Session
 from wherever_edge.isolation.fingerprints import digest, sample
-from wherever_edge.isolation.process import WorkerGone
+from wherever_edge.isolation.process import BROKEN_OFF, WorkerGone
 from wherever_edge.isolation.supervision import Pace, Suspects, Verdict
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
     from wherever_edge.isolation.keeper import Keeper
-    from wherever_edge.isolation.lane import Shapes
+    from wherever_edge.isolation.supervision import Shapes
 
 
 class IsolatedSession(Session):
@@ -91,6 +91,11 @@ class IsolatedSession(Session):
         except WorkerGone as gone:
             self._keeper.lost(worker, gone.death)
             raise self._crash(gone, feed) from None
+        except EngineError:
+            raise
+        except BaseException:
+            self._keeper.lost(worker, BROKEN_OFF)
+            raise
         self._took(shapes, perf_counter() - started)
         return outputs
 

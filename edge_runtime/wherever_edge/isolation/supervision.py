@@ -5,14 +5,13 @@ from __future__ import annotations
 import signal
 from collections import OrderedDict, deque
 from dataclasses import dataclass
-from math import ceil
-from typing import Literal
+from math import ceil, prod
+from typing import Literal, TypeAlias
 
 # A run hangs when it takes longer than both.
 LEAST_HANG_S = 1.0
 HANG_FACTOR = 10
-# Runs of a shape that was never answered before may compile kernels first.
-NEW_SHAPE_S = 10.0
+FIRST_RUN_S = 10.0
 _RECENT = 256
 _SHAPES = 64
 
@@ -26,41 +25,64 @@ SENTENCE_S = 600.0
 _CRASHES = 2
 _SUSPECTS = 64
 
+# of the inputs, in order
+Shapes: TypeAlias = "tuple[tuple[int, ...], ...]"
 Verdict = Literal["free", "suspect", "refused"]
 
 
 class Pace:
     """How long runs take, and from which time on one counts as hanging.
 
-    The limit is `max(1 s, 10 x p99)` of the recent runs; at least 10 s for a shape that was never
-    answered. Not safe to use from several threads at once.
+    The limit is `max(1 s, 10 x p99)` of the recent runs. Runs of a shape that was not answered
+    before are told apart, since a runtime may compile for it first; the very first run of all has
+    ten seconds. Not safe to use from several threads at once.
     """
 
     def __init__(self) -> None:
-        self._recent: deque[float] = deque(maxlen=_RECENT)
-        self._known: OrderedDict[object, None] = OrderedDict()
-        self._limit_s = LEAST_HANG_S
+        self._known: OrderedDict[Shapes, None] = OrderedDict()
+        self._largest = 1
+        self._again = _Limit()
+        self._new = _Limit()
 
-    def limit_s(self, shape: object) -> float:
-        """Seconds after which a run of inputs of this shape counts as hanging."""
-        if shape in self._known:
-            return self._limit_s
-        return max(NEW_SHAPE_S, self._limit_s)
+    def limit_s(self, shapes: Shapes) -> float:
+        """Seconds after which a run of inputs of these shapes counts as hanging."""
+        if shapes in self._known:
+            return self._again.limit_s
+        if not self._known:
+            return FIRST_RUN_S
+        # what is larger than anything before may take longer
+        growth = max(1.0, _elements(shapes) / self._largest)
+        return max(self._new.limit_s, self._again.limit_s) * growth
 
-    def answered(self, shape: object, elapsed_s: float) -> None:
+    def answered(self, shapes: Shapes, elapsed_s: float) -> None:
         """Remember a run that gave an answer."""
-        if shape not in self._known:
-            # the first run of a shape is slow and says nothing about the next ones
-            self._know(shape)
+        if shapes in self._known:
+            self._again.add(elapsed_s)
             return
-        self._recent.append(elapsed_s)
-        if elapsed_s * HANG_FACTOR > LEAST_HANG_S or self._limit_s > LEAST_HANG_S:
-            self._limit_s = max(LEAST_HANG_S, HANG_FACTOR * p99(self._recent))
-
-    def _know(self, shape: object) -> None:
-        self._known[shape] = None
+        if self._known:
+            # but not the very first one, which pays for the start of the runtime
+            self._new.add(elapsed_s)
+        self._largest = max(self._largest, _elements(shapes))
+        self._known[shapes] = None
         if len(self._known) > _SHAPES:
             self._known.popitem(last=False)
+
+
+class _Limit:
+    """Ten times the 99th percentile of recent runs, and a second at least."""
+
+    def __init__(self) -> None:
+        self._recent: deque[float] = deque(maxlen=_RECENT)
+        self.limit_s: float = LEAST_HANG_S
+
+    def add(self, elapsed_s: float) -> None:
+        self._recent.append(elapsed_s)
+        if elapsed_s * HANG_FACTOR > LEAST_HANG_S or self.limit_s > LEAST_HANG_S:
+            self.limit_s = max(LEAST_HANG_S, HANG_FACTOR * p99(self._recent))
+
+
+def _elements(shapes: Shapes) -> int:
+    return sum(prod(shape) for shape in shapes)
 
 
 def p99(samples: deque[float]) -> float:

@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib import import_module
@@ -107,13 +108,14 @@ def _load(asked: dict[str, Any], descriptor: int) -> Session:
     files: list[bytes] = []
     with arena.mapped(descriptor, asked["bytes"]) as memory:
         files.extend(memory.read(size) for size in asked["sizes"])
-    given = asked["resources"]
-    cache_dir = given["cache_dir"] and Path(given["cache_dir"])
+    given: dict[str, Any] = asked["resources"]
+    if given["cache_dir"] is not None:
+        given["cache_dir"] = Path(given["cache_dir"])
     return _engine(asked).open(
         files,
         file_format=asked["format"],
         plan=RunPlan(**asked["plan"]),
-        resources=Resources(**{**given, "cache_dir": cache_dir}),
+        resources=Resources(**given),
     )
 
 
@@ -143,7 +145,7 @@ class _Lane:
         except (EOFError, ConnectionError):
             _end(0)
         except BaseException:  # noqa: BLE001 (a lane that nobody serves would hang its callers)
-            sys.excepthook(*sys.exc_info())
+            traceback.print_exc()
             _end(_BROKEN)
 
     def _answer(self, asked: frames.Frame) -> None:
@@ -191,7 +193,7 @@ class _Lane:
 
     def _understood(self, body: bytes) -> tuple[dict[str, Array], int]:
         feed = dict(frames.views(body, self._memory))
-        end = frames.end(body)
+        end = max(frames.end(body), arena.HEAD_BYTES)
         return _kept(self._feeds, body, (feed, end))
 
     def _use(self, memory: mmap.mmap) -> None:
