@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import batching
+import best_engine
 import in_cloud
 import kept
 import memory
@@ -29,6 +30,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "memory": memory.rows,
     "quality": quality.rows,
     "batching": batching.rows,
+    "best-engine": best_engine.rows,
 }
 HEAD = """# Measured
 

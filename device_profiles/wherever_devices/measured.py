@@ -157,7 +157,8 @@ def _measurement(row: object) -> Measurement:
     if not _is_object(row) or not _is_object(row.get("plan")):
         raise DamagedError(f"{row!r:.80} is no measurement")
     try:
-        found = Measurement(**{**row, "plan": RunPlan(**row["plan"])})
+        values: dict[str, Any] = {**row, "plan": RunPlan(**row["plan"])}
+        found = Measurement(**values)
     except TypeError as error:
         raise DamagedError(f"{row!r:.80} is no measurement ({error})") from error
     for owner, part in ((found, Measurement), (found.plan, RunPlan)):

@@ -159,9 +159,9 @@ class Tuner:
                 if digest not in seen:
                     seen.add(digest)
                     plans = self._plans(variant, crew)
-                    of = {} if fresh else found.of(digest)
-                    missing = tuple(plan for plan in plans if not settled(of.get(plan)))
-                    known = tuple(plan for plan in plans if settled(of.get(plan)))
+                    of = found.of(digest)
+                    known = tuple(plan for plan in plans if settled(of.get(plan)) and not fresh)
+                    missing = tuple(plan for plan in plans if plan not in known)
                     yield Task(package, variant, digest, missing, known)
 
     def _plans(self, variant: Variant, crew: Crew) -> list[RunPlan]:
