@@ -93,13 +93,13 @@ def expected_bytes(
         engine: the engine's name.
         file_bytes: the size of the variant's files.
         needs_bytes: what its manifest says it needs; 0 where it does not.
-        measured: what it took when it was opened before, the newest last.
+        measured: what it took when it was opened before, the last few times.
         first: it is the engine's first session in this process, and brings its runtime along.
     """
     appetite = _APPETITES.get(engine, _UNKNOWN)
     guess = needs_bytes or int(file_bytes * appetite.factor) + appetite.session_bytes
     runtime = appetite.runtime_bytes if first else 0
-    return runtime + (max(measured[-2:]) if measured else guess)
+    return runtime + (max(measured) if measured else guess)
 
 
 def too_large(needs_bytes: int, measured: Sequence[int], max_bytes: int) -> str:
