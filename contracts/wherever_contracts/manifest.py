@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from wherever_contracts.errors import ManifestError
+from wherever_contracts.manifest_refusals import check_schema, refusal_of
 from wherever_contracts.places import Boundary, Place
 from wherever_contracts.tensors import DTYPES, TensorSpec
 
@@ -335,12 +336,13 @@ def parse_manifest(data: bytes, source: str = MANIFEST_NAME) -> Manifest:
             names the field, what it should be, and what was found.
     """
     raw = _read_json(data, source)
-    _check_schema_version(raw.get("schema"), source)
+    check_schema(raw.get("schema"), source, SCHEMA_MAJOR)
     try:
         manifest = Manifest.model_validate(raw)
         manifest.to_bytes()  # half a surrogate pair, or too deep a nest, cannot be written back
     except ValidationError as error:
-        raise _as_manifest_error(error, source, raw["schema"]) from error
+        known = (SCHEMA_MAJOR, SCHEMA_MINOR)
+        raise refusal_of(error, source, raw["schema"], known) from error
     except ValueError as error:
         raise ManifestError(source, "", "what can be written back as JSON", f"{error}") from error
     return manifest
@@ -367,34 +369,6 @@ def _read_json(data: bytes, source: str) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
-
-
-def _check_schema_version(found: object, source: str) -> None:
-    match = re.fullmatch(r"([0-9]+)\.[0-9]+", found) if isinstance(found, str) else None
-    if match is None:
-        raise ManifestError(source, "schema", f'a version like "{SCHEMA_MAJOR}.0"', repr(found))
-    if match[1] != str(SCHEMA_MAJOR):
-        raise ManifestError(
-            source, "schema", f"major version {SCHEMA_MAJOR} (update wherever to read it)", match[0]
-        )
-
-
-def _as_manifest_error(error: ValidationError, source: str, schema: str) -> ManifestError:
-    first = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"])
-    found = "nothing" if first["type"] == "missing" else _short(first["input"])
-    expected = first["msg"].removeprefix("Value error, ")
-    more = error.error_count() - 1
-    suffix = f" (and {more} more wrong fields)" if more else ""
-    if int(schema.partition(".")[2][:18]) > SCHEMA_MINOR:
-        newer = f"schema {schema} is newer than {SCHEMA_MAJOR}.{SCHEMA_MINOR}, which is known here"
-        suffix += f"; {newer}: update wherever to read it"
-    return ManifestError(source, field or "the manifest", expected, found + suffix)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _refuse_twins(what: str, names: list[str]) -> None:
