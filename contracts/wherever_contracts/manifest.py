@@ -120,6 +120,8 @@ class InputEntry(_Part):
             raise ValueError("only an input of kind 'image' can have numbers")
         if self.kind != "bytes" and self.ends_bytes is not None:
             raise ValueError("only an input of kind 'bytes' can have ends_bytes")
+        if self.ends_bytes is not None and self.max_bytes < 2 * self.ends_bytes:
+            raise ValueError("max_bytes must be at least twice ends_bytes")
         return self
 
 

@@ -236,6 +236,8 @@ def test_only_bytes_have_ends_and_signatures_without_them_are_written_as_before(
     assert "ends_bytes" not in InputEntry.model_validate({"name": "x", "kind": "text"}).model_dump()
     with pytest.raises(ValueError, match="only an input of kind 'bytes' can have ends_bytes"):
         InputEntry.model_validate({**one, "kind": "text"})
+    with pytest.raises(ValueError, match="max_bytes must be at least twice ends_bytes"):
+        InputEntry.model_validate({**one, "max_bytes": 8191})
 
 
 @pytest.mark.parametrize("schema", ["2.0", "0.9", "11.0", "9" * 5000 + ".0", "01.0"])
