@@ -16,7 +16,7 @@ def scale(context: StepContext, *, name: str, to: str | None = None, by: float) 
         y = float32(by) * x, in float32.
 
     Cost:
-        COST_scale
+        About 0.2 ms for 224x224x3 numbers.
     """
     target = to or name
     factor = np.float32(by)
@@ -36,7 +36,7 @@ def reshape(
         The same elements in the same (row-major) order.
 
     Cost:
-        COST_reshape
+        About 0.2 us: no element is copied where they lie one after another.
     """
     target = to or name
     wanted = tuple(int(n) for n in shape)
@@ -54,7 +54,7 @@ def first_row(context: StepContext, *, name: str, to: str | None = None) -> Step
         y = x[0]; a view.
 
     Cost:
-        COST_first_row
+        About 0.1 us.
     """
     target = to or name
 
@@ -74,7 +74,7 @@ def columns(
         there.
 
     Cost:
-        COST_columns
+        About 0.2 us.
     """
     target, wanted = to or name, slice(start, stop)
 
@@ -91,7 +91,7 @@ def rename(context: StepContext, *, name: str, to: str) -> Step:
         y = x; the very array.
 
     Cost:
-        COST_rename
+        Less than 0.1 us.
     """
 
     def step(state: State) -> None:
@@ -108,7 +108,7 @@ def softmax(context: StepContext, *, name: str, to: str | None = None) -> Step:
         own type.
 
     Cost:
-        COST_softmax
+        About 4.5 us for 1000 numbers.
     """
     target = to or name
 
@@ -127,7 +127,7 @@ def sigmoid(context: StepContext, *, name: str, to: str | None = None) -> Step:
         p_i = 1 / (1 + exp(-x_i)), in the array's own type, without overflow.
 
     Cost:
-        COST_sigmoid
+        About 12 us for 1000 numbers.
     """
     target = to or name
 
@@ -148,7 +148,7 @@ def probabilities(context: StepContext, *, name: str, to: str | None = None) -> 
         y = x where 0.5 <= sum of x <= 1.5 and every element is from 0 to 1, else softmax(x).
 
     Cost:
-        COST_probabilities
+        About 5.5 us for 1000 numbers.
     """
     target = to or name
     turn = softmax(context, name=target)
@@ -170,7 +170,7 @@ def cast(context: StepContext, *, name: str, to: str | None = None, dtype: str) 
         rounded to the even neighbour; for others the nearest number of that type.
 
     Cost:
-        COST_cast
+        About 60 us for 224x224x3 numbers.
     """
     target, wanted = to or name, np.dtype(dtype)
     if wanted.kind not in "iuf":
@@ -194,7 +194,7 @@ def utf8_bytes(context: StepContext, *, name: str, to: str, length: int, pad: in
         cut in two.
 
     Cost:
-        COST_utf8_bytes
+        About 1.6 us for 100 letters.
     """
     if length < 1:
         raise ValueError("length must be 1 or more")
@@ -215,7 +215,7 @@ def max_confidence(context: StepContext, *, name: str) -> Step:
         confidence = max of x.
 
     Cost:
-        COST_max_confidence
+        About 1 us for 1000 numbers.
     """
 
     def step(state: State) -> None:

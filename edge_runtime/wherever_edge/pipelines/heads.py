@@ -44,7 +44,7 @@ def fastestdet_boxes(
         out.
 
     Cost:
-        COST_fastestdet_boxes
+        About 45 us for 22x22 cells (352x352) of 80 labels.
 
     Args:
         context: the signature (detections, with an option `min_score`) and the variant.
@@ -104,7 +104,8 @@ def picodet_boxes(
         min(floor, min_score) are left out.
 
     Cost:
-        COST_picodet_boxes
+        About 1.5 ms for 3598 cells (416x416) of 80 labels, most of it for the best label of every
+        cell.
 
     Args:
         context: the signature (detections, with an option `min_score`) and the variant.
@@ -155,7 +156,7 @@ def ssd_boxes(
         first_class. Scores below `min_score` and classes that are no label are left out.
 
     Cost:
-        COST_ssd_boxes
+        About 25 us for 10 rows.
 
     Args:
         context: the signature (detections, with an option `min_score`) and the variant.

@@ -67,7 +67,12 @@ def image_tensor(
         (v * scale - mean) / std, in float32, with the mean and std of its channel.
 
     Cost:
-        COST_image_tensor
+        From 1280x720 to 416x416 about 0.8 ms (`linear`; normalised and letterboxed alike), 0.8 ms
+        (`cubic`), 1.1 ms (`nearest`), 2.5 ms (`area`), 4.5 ms (`antialias`), 6 ms
+        (`antialias_cubic`), 8.5 ms (`lanczos`); `linear` to 224x224 0.4 ms, and 0.2 ms for grey.
+        `area` and Pillow's three grow with the pixels of the image, the others with those of the
+        tensor; several parts cost what each costs. Decoding the file comes before, about 6 ms for a
+        JPEG of 1280x720.
 
     Args:
         context: the variant; where it declares the tensor, the shapes must agree.

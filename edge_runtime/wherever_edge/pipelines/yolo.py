@@ -42,7 +42,7 @@ def yolox_boxes(
         are left out.
 
     Cost:
-        COST_yolox_boxes
+        About 45 us for 3549 cells (416x416) of 80 labels, of which few are near.
 
     Args:
         context: the signature (detections, with an option `min_score`) and the variant.
@@ -102,7 +102,8 @@ def yolov8_boxes(
         min(floor, min_score) are left out.
 
     Cost:
-        COST_yolov8_boxes
+        About 1 ms for 8400 cells (640x640) of 80 labels: the best label of every cell is looked
+        for.
 
     Args:
         context: the signature (detections, with an option `min_score`) and the variant.
@@ -149,7 +150,7 @@ def yolov5_boxes(
         out.
 
     Cost:
-        COST_yolov5_boxes
+        About 0.25 ms for 25200 rows (640x640) of 80 labels, of which few are near.
 
     Args:
         context: the signature (detections, with an option `min_score`) and the variant.
