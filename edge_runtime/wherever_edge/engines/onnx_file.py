@@ -13,6 +13,7 @@ _GRAPH = 7  # of ModelProto
 _NODE, _INITIALIZER = 1, 5  # of GraphProto
 _OP_TYPE = 4  # of NodeProto
 _DIMENSIONS, _DATA_TYPE = 1, 2  # of TensorProto
+_LONGEST_VARINT = 63  # bits before the last byte
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
 _FLOATS = {1: "float32", 10: "float16", 16: "bfloat16"}  # of TensorProto.DataType
 _ON_INTEGERS = (
@@ -106,3 +107,5 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, at
         shift += 7
+        if shift > _LONGEST_VARINT:
+            raise ValueError("a number of more than 64 bits")
