@@ -23,7 +23,7 @@ from wherever_edge.packages.store import Store
 if TYPE_CHECKING:
     from wherever_contracts.manifest import TensorEntry
     from wherever_contracts.tensors import Array
-    from wherever_edge.loaded import LoadedVariant
+    from wherever_edge.packages.store import Package
 
 MB = 1e6
 _SEED = 20260101
@@ -41,31 +41,38 @@ def main() -> None:
     parser.add_argument("--only", help="call this model alone")
     arguments = parser.parse_args()
     store = Store([arguments.packages], builtin=False)
-    names = [arguments.only] if arguments.only else [package.name for package in store.list()]
+    packages = [p for p in store.list() if arguments.only in (None, p.name)]
+    # made before the host starts: they are the callers', not the models'
+    inputs = {package.name: inputs_of(package) for package in packages}
     started = resident_bytes()
     budget = None if arguments.budget_mb is None else int(arguments.budget_mb * MB)
     host = LocalHost(store, distance="device", threads=1, memory_max_bytes=budget)
     if arguments.write:
-        answers = {name: ask(host.resolve(name)) for name in names}
+        answers = {name: ask(host, name, inputs[name]) for name in inputs}
         np.savez(
             arguments.write, **{f"{n} {o}": a for n, by in answers.items() for o, a in by.items()}
         )
-    said = _called(host, names, arguments) if arguments.calls else {}
+    said = _called(host, inputs, arguments) if arguments.calls else {}
     said |= {
         "peak_mb": (peak_bytes() - started) / MB,
         "final_mb": (resident_bytes() - started) / MB,
         "loaded": sum(known.in_memory for known in host.loaded()),
-        "models": len(names),
+        "models": len(inputs),
         "evictions": sum(n for key, n in COUNTERS.snapshot().items() if "evictions" in key),
     }
     print(json.dumps(said))
 
 
-def ask(loaded: LoadedVariant) -> dict[str, Array]:
-    """A model's answer to numbers that are always the same."""
+def inputs_of(package: Package) -> dict[str, Any]:
+    """Numbers for a model that are always the same."""
     given = np.random.default_rng(_SEED)
-    tensors = {entry.name: _numbers(given, entry) for entry in loaded.variant.tensors.inputs}
-    return dict(loaded.answer(tensors, {}).outputs)
+    entries = package.manifest.variants[0].tensors.inputs
+    return {entry.name: _numbers(given, entry) for entry in entries}
+
+
+def ask(host: LocalHost, name: str, inputs: dict[str, Any]) -> dict[str, Array]:
+    """A model's answer."""
+    return dict(host.resolve(name).answer(inputs, {}).outputs)
 
 
 def _numbers(given: np.random.Generator, entry: TensorEntry) -> Array:
@@ -76,7 +83,10 @@ def _numbers(given: np.random.Generator, entry: TensorEntry) -> Array:
     return given.integers(0, 100, shape).astype(dtype)
 
 
-def _called(host: LocalHost, names: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
+def _called(
+    host: LocalHost, inputs: dict[str, dict[str, Any]], arguments: argparse.Namespace
+) -> dict[str, Any]:
+    names = list(inputs)
     expected = dict(np.load(arguments.compare)) if arguments.compare else {}
     problems: list[str] = []
 
@@ -85,7 +95,7 @@ def _called(host: LocalHost, names: list[str], arguments: argparse.Namespace) ->
         for _ in range(arguments.calls // arguments.callers):
             name = names[chosen.integers(len(names))]
             try:
-                outputs = ask(host.resolve(name))
+                outputs = ask(host, name, inputs[name])
             except WhereverError as error:
                 problems.append(f"{name}: {error}")
                 continue
