@@ -26,6 +26,7 @@ from wherever_edge.loaded import LoadedVariant, shares_runs
 from wherever_edge.memory import Budget, Room, resident_bytes
 from wherever_edge.packages.checks import tensor_mismatch
 from wherever_edge.queueing.bounds import Bounds, bounds_of
+from wherever_edge.queueing.desk import desk_for, needs_desk
 from wherever_edge.queueing.lane import lane_of
 from wherever_edge.queueing.run_queue import RunQueue
 from wherever_edge.resident import Lodging, Resident
@@ -114,6 +115,7 @@ class LocalHost:
         self.threads = self._guide.threads
         self._wished = Bounds(runs, max_waiting)
         self.queue = RunQueue(*self._bounds())
+        self._desk = desk_for(distance, self.machine.usable_cores)
         self._batching = batching
         self._isolation: Isolation = isolation
         self._engines = _engines(isolation)
@@ -287,6 +289,7 @@ class LocalHost:
         self._aliases = {}
         self._room = self._new_room()
         self.queue = self.queue.again()
+        self._desk = desk_for(self.distance, self.machine.usable_cores)
 
     def close(self) -> None:
         """Close every session, each when the last call in it has ended."""
@@ -348,6 +351,7 @@ class LocalHost:
             tuple(passed_over),
             (*failed, *(f"{variant.id}: {other}" for other in others)),
             next_best=(lambda: self._first(package, left, ())) if left else None,
+            desk=self._desk if needs_desk(package.manifest.signature) else None,
         )
         first = self._variants.setdefault(key, loaded)
         if first is loaded:

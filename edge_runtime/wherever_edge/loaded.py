@@ -15,6 +15,7 @@ from wherever_contracts.urgency import CALM, Urgency
 from wherever_edge.counters import COUNTERS
 from wherever_edge.pipelines.pipeline import State, Step, StepContext, compile_steps
 from wherever_edge.pipelines.rows import IN_TURN, run_in_turn
+from wherever_edge.resident import Ran as EngineRan
 from wherever_edge.wire_inputs import WireInputs
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
     from wherever_edge.engines.engine import Session
     from wherever_edge.packages.store import Package
-    from wherever_edge.resident import Ran as EngineRan
+    from wherever_edge.queueing.desk import Desk
     from wherever_edge.resident import Resident
 
 # What the longest recent answer counts for, one answer later.
@@ -69,6 +70,7 @@ class LoadedVariant:
         substituted: tuple[str, ...] = (),
         *,
         next_best: Callable[[], LoadedVariant] | None = None,
+        desk: Desk | None = None,
     ) -> None:
         self.package: Package = package
         self.passed_over: tuple[str, ...] = passed_over
@@ -81,6 +83,8 @@ class LoadedVariant:
         where = f"variants.{variant.id}.pipeline"
         self._pre = compile_steps(variant.pipeline.pre, context, f"{where}.pre")
         self._post = compile_steps(variant.pipeline.post, context, f"{where}.post")
+        if desk is not None:
+            self._pre, self._post = desk.around(self._pre), desk.around(self._post)
         self._outputs = tuple(
             (spec.name, spec.admits, spec) for spec in (e.spec() for e in self.signature.outputs)
         )
@@ -180,7 +184,7 @@ class LoadedVariant:
         names = [spec.name for spec in self.session.inputs]
         feed = {name: np.concatenate([state[name] for state in states]) for name in names}
         sizes = [len(state[names[0]]) for state in states]
-        outputs, together_s, _ = self.resident.run(feed, urgency)
+        outputs, together_s, queue_s = self.resident.run(feed, urgency)
         engine_s = together_s / len(states)
         ends = np.cumsum(sizes).tolist()
         if any(array.shape[:1] != (ends[-1],) for array in outputs.values()):
@@ -191,16 +195,15 @@ class LoadedVariant:
             for end, size in zip(ends, sizes, strict=True)
         ]
         return [
-            self._finished(state, own, engine_s) for state, own in zip(states, rows, strict=True)
+            self._finished(state, EngineRan(own, engine_s, queue_s))
+            for state, own in zip(states, rows, strict=True)
         ]
 
-    def _finished(
-        self, state: State, outputs: Mapping[str, Array], engine_s: float
-    ) -> Answer | WhereverError:
-        state.update(outputs)
+    def _finished(self, state: State, ran: EngineRan) -> Answer | WhereverError:
+        state.update(ran.outputs)
         try:
             self._run_steps(self._post, state)
-            return self._collect(state, engine_s)
+            return self._collect(state, ran.engine_s, ran.queue_s)
         except WhereverError as error:
             return error
 

@@ -170,9 +170,9 @@ class Lane:
             raise
         group.joined(well=True)
         self._queue.end(group, total, engine_s, joined=True)  # first, so that the engine goes on
-        _hand_out(everyone, outputs, engine_s)
         COUNTERS.add("wherever_batches_total", **self._labels)
         COUNTERS.add("wherever_batched_rows_total", total, **self._labels)
+        _hand_out(everyone, outputs, engine_s)
         return True
 
     def _give_back(self, turn: Turn) -> None:
