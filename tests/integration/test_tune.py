@@ -111,6 +111,16 @@ def test_a_damaged_file_is_said_and_replaced(copied, here, echo_package, caplog)
     assert kept.trouble == ""
 
 
+def test_a_variant_with_a_damaged_file_is_left_out_and_said(tmp_path, here, build_scales):
+    package = build_scales(tmp_path / "scales")
+    (package.root / "small.onnx").write_bytes(bytes((package.root / "small.onnx").stat().st_size))
+    report, kept = tuned(tmp_path, here, package)
+    (why,) = report.refused
+    assert why.startswith("scales 1.0.0, small: ")
+    assert (report.measured, report.left) == (1, 1)
+    assert not kept.load().of(package.variant_digest("small"))
+
+
 def test_two_do_not_measure_at_once(copied, here):
     with (
         KeptMeasurements(copied, here.machine).alone(),

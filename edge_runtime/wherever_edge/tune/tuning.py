@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from wherever_contracts.errors import EngineError
+from wherever_contracts.errors import EngineError, PackageError
 from wherever_devices.machine import unfit
 from wherever_devices.measured import Measurements
 from wherever_devices.onednn import VARIABLE
@@ -59,12 +59,14 @@ class Tuned:
         known: plans that had been measured before.
         left: plans for which the time was too short; measuring again goes on with them.
         elapsed_s: how long it took.
+        refused: variants with damaged files, each with what is wrong.
     """
 
     measured: int
     known: int
     left: int
     elapsed_s: float
+    refused: tuple[str, ...] = ()
 
 
 class Tuner:
@@ -116,18 +118,19 @@ class Tuner:
 
         Raises:
             OverloadedError: somebody else measures under this home.
-            PackageError: a file of a package is damaged.
             OSError: the figures cannot be saved.
         """
         started = self._clock()
         self._over = lambda: progress(min(1.0, (self._clock() - started) / self._budget_s))
         with self._kept.alone(), self._crew() as crew:
             tasks = list(self._tasks(packages, crew, self._kept.load(), fresh=fresh))
-            done = self._measure_all([task for task in tasks if task.missing], crew, started)
+            pending = [(task, _damage(task)) for task in tasks if task.missing]
+            done = self._measure_all([task for task, why in pending if not why], crew, started)
         progress(1.0)
+        whys = [why for _, why in pending]
         known = sum(len(task.known) for task in tasks)
         left = sum(len(task.missing) for task in tasks) - done
-        return Tuned(done, known, left, self._clock() - started)
+        return Tuned(done, known, left, self._clock() - started, tuple(filter(None, whys)))
 
     def _measure_all(self, tasks: Sequence[Task], crew: Crew, started: float) -> int:
         """How many plans were measured: each task gets its share of the time that is left."""
@@ -220,6 +223,16 @@ class Tuner:
         if more:
             self._kept.save(self._kept.load().with_these(more))
         self._saved_at = self._clock()
+
+
+def _damage(task: Task) -> str:
+    """What is wrong with the files of a variant, or ""."""
+    try:
+        for entry in task.variant.files:
+            task.package.read(entry)
+    except PackageError as error:
+        return f"{task.package.name} {task.package.version}, {task.variant.id}: {error}"
+    return ""
 
 
 def _devices_of(engine: str, crew: Crew) -> tuple[str, ...]:

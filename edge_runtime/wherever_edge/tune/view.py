@@ -162,6 +162,7 @@ def _tail(here: Here, done: Tuned | None, trouble: str) -> Iterator[str]:
             f"{_counted(done.measured, 'plan')} measured in {done.elapsed_s:.1f} s, "
             f"{done.known} known from before"
         )
+        yield from (printable(f"not measured: {why}") for why in done.refused)
         if done.left:
             yield f"{done.left} left: run it again to go on, or give it a larger --budget"
 
