@@ -71,7 +71,7 @@ def image_tensor(
         (`cubic`), 1.1 ms (`nearest`), 2.5 ms (`area`), 4.5 ms (`antialias`), 6 ms
         (`antialias_cubic`), 8.5 ms (`lanczos`); `linear` to 224x224 0.4 ms, and 0.2 ms for grey.
         `area` and Pillow's three grow with the pixels of the image, the others with those of the
-        tensor; several parts cost what each costs. Decoding the file comes before, about 6 ms for a
+        tensor; several parts cost what each costs. Decoding the file comes before, about 7 ms for a
         JPEG of 1280x720.
 
     Args:
