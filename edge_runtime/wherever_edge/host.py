@@ -276,7 +276,8 @@ class LocalHost:
         """
         with self._lock:
             for key in [key for key in self._residents if key[0] not in used]:
-                self._residents.pop(key)
+                # the lane knows it too, and who is known by nobody else is freed at once
+                self._residents.pop(key).lane = None
             for known in [known for known in self._variants if known[0] not in used]:
                 self._variants.pop(known)
 
