@@ -12,6 +12,7 @@ from pathlib import Path
 
 import batching
 import best_engine
+import engines
 import in_cloud
 import kept
 import memory
@@ -31,6 +32,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "quality": quality.rows,
     "batching": batching.rows,
     "best-engine": best_engine.rows,
+    "engines": engines.rows,
 }
 HEAD = """# Measured
 
