@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,9 @@ from wherever_edge.tune.messages import receive, send
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
+
+# A worker that takes longer to import its runtime counts as hanging.
+_START_S = 60.0
 
 
 class Worker:
@@ -111,6 +114,24 @@ class Crew:
         if engine not in self._workers:
             self._workers[engine] = Worker(engine, self._cores, self._environment)
         return self._workers[engine]
+
+    def start(self, engines: Collection[str]) -> None:
+        """Start the workers of some engines, and wait: one that starts disturbs who is measured."""
+        for engine in engines:
+            self.of(engine)
+        for engine in engines:
+            self.devices(engine)
+
+    def devices(self, engine: str) -> tuple[str, ...]:
+        """The hardware that an engine can use here; the CPU alone when it cannot say."""
+        worker = self.of(engine)
+        try:
+            return tuple(worker.ask({"do": "devices"}, {}, timeout_s=_START_S)[0]["devices"])
+        except EngineCrashError:
+            self.bury(worker)
+        except EngineError:
+            pass
+        return ("cpu",)
 
     def bury(self, worker: Worker) -> None:
         """Forget a worker that died."""

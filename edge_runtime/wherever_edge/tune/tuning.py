@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from wherever_contracts.errors import EngineError, PackageError
+from wherever_contracts.errors import PackageError
 from wherever_devices.machine import unfit
 from wherever_devices.measured import Measurements
 from wherever_devices.onednn import VARIABLE
 from wherever_edge.engines.installed import InstalledEngines
 from wherever_edge.tune.candidates import candidates
-from wherever_edge.tune.contest import OPEN_S, Contest
+from wherever_edge.tune.contest import Contest
 from wherever_edge.tune.crew import Crew
 from wherever_edge.tune.race import Contestant, drop_the_slow, finished, kept, settled
 
@@ -134,8 +134,7 @@ class Tuner:
 
     def _measure_all(self, tasks: Sequence[Task], crew: Crew, started: float) -> int:
         """How many plans were measured: each task gets its share of the time that is left."""
-        for engine in {plan.engine for task in tasks for plan in task.missing}:
-            crew.of(engine)  # they start beside each other
+        crew.start({plan.engine for task in tasks for plan in task.missing})
         done = 0
         for position, task in enumerate(tasks):
             left_s = self._budget_s - (self._clock() - started)
@@ -179,7 +178,7 @@ class Tuner:
         if self._decision.devices == ("cpu",):
             return dict.fromkeys(states, ("cpu",))
         able = [name for name, state in states.items() if not state.missing]
-        return {name: _devices_of(name, crew) for name in able}
+        return {name: crew.devices(name) for name in able}
 
     def _measure(self, task: Task, crew: Crew, share_s: float) -> int:
         """Race the plans that are missing, and the best one that is known beside them."""
@@ -233,12 +232,3 @@ def _damage(task: Task) -> str:
     except PackageError as error:
         return f"{task.package.name} {task.package.version}, {task.variant.id}: {error}"
     return ""
-
-
-def _devices_of(engine: str, crew: Crew) -> tuple[str, ...]:
-    worker = crew.of(engine)
-    try:
-        return tuple(worker.ask({"do": "devices"}, {}, timeout_s=OPEN_S)[0]["devices"])
-    except EngineError:
-        crew.bury(worker)
-        return ("cpu",)
