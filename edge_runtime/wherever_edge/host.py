@@ -6,30 +6,28 @@ import logging
 import threading
 from collections.abc import Collection
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING
 
 from wherever_contracts.errors import (
     EngineError,
-    ManifestError,
     ModelNotFoundError,
     WhereverError,
 )
-from wherever_contracts.manifest import MANIFEST_NAME, Signature, Variant
+from wherever_contracts.manifest import Variant
 from wherever_devices.choice import Option, Row, order_options, table
 from wherever_devices.machine import Machine, probe
 from wherever_devices.plans import departures
 from wherever_edge.counters import COUNTERS
 from wherever_edge.engines.engine import Resources, runs_at_once
-from wherever_edge.engines.installed import InstalledEngines
 from wherever_edge.eviction import Pin
 from wherever_edge.loaded import LoadedVariant, shares_runs
-from wherever_edge.memory import Budget, Room, resident_bytes
-from wherever_edge.packages.checks import tensor_mismatch
+from wherever_edge.memory import resident_bytes
+from wherever_edge.opening import Isolation, engines_for, open_variant
 from wherever_edge.queueing.bounds import Bounds, bounds_of
 from wherever_edge.queueing.desk import desk_for, needs_desk
 from wherever_edge.queueing.lane import lane_of
 from wherever_edge.queueing.run_queue import RunQueue
-from wherever_edge.resident import Lodging, Resident
+from wherever_edge.residents import Loaded, Residents
 from wherever_edge.tune.guidance import Guidance
 from wherever_edge.updates.state import CHANNELS
 
@@ -40,31 +38,13 @@ if TYPE_CHECKING:
     from wherever_contracts.places import Place
     from wherever_devices.plans import RunPlan
     from wherever_edge.engines.engine import Session
-    from wherever_edge.isolation.engines import IsolatedEngines
     from wherever_edge.packages.store import Package, Store
+    from wherever_edge.resident import Resident
     from wherever_edge.tune.guidance import Deciding
 
 __all__ = ["Loaded", "LoadedVariant", "LocalHost"]
 
-# digest of the package, id of the variant, and how it runs
-_Key: TypeAlias = "tuple[str, str, RunPlan]"
-
-
-class Loaded(NamedTuple):
-    """A variant that a host has loaded, in memory or able to come back."""
-
-    model: str
-    version: str
-    variant: str
-    plan: RunPlan
-    held_bytes: int
-    pinned: bool
-    in_memory: bool
-
-
-Isolation = Literal["none", "process"]
 _LOG = logging.getLogger(__name__)
-_RESERVED = ("options", "confidence", "placement", "in_turn")
 
 
 class LocalHost:
@@ -118,20 +98,16 @@ class LocalHost:
         self._desk = desk_for(distance, self.machine.usable_cores)
         self._batching = batching
         self._isolation: Isolation = isolation
-        self._engines = _engines(isolation)
+        self._engines = engines_for(isolation)
         self._resources = Resources(
             runs=runs_at_once(self.machine.usable_cores, self.threads),
             frugal=memory_max_bytes is not None,
         )
-        self._max_bytes = memory_max_bytes
-        self._started_bytes = resident_bytes()
-        self._pins: set[Pin] = set()
-        self._residents: dict[_Key, Resident] = {}
+        self._residents = Residents(self._open, memory_max_bytes, resident_bytes())
         self._variants: dict[tuple[object, ...], LoadedVariant] = {}
         self._aliases: dict[tuple[str, str, str], LoadedVariant] = {}
         self._outdated: set[tuple[str, str, str]] = set()
         self._lock = threading.RLock()
-        self._room = self._new_room()
 
     def resolve(self, model: str, version: str = "", variant: str = "") -> LoadedVariant:
         """The loaded variant that answers for `model`; loads it on first use, once.
@@ -223,30 +199,17 @@ class LocalHost:
             WhereverError: it cannot be loaded (see `resolve`).
         """
         loaded = self.resolve(model, version, variant)
-        self._pins.add(self._pin(model, version, variant))
+        self._residents.pin(self._pin(model, version, variant))
         loaded.resident.bring_back()
         return loaded
 
     def unpin(self, model: str, version: str = "", variant: str = "") -> None:
         """Take back what `pin` was told in the same words."""
-        self._pins.discard(self._pin(model, version, variant))
+        self._residents.unpin(self._pin(model, version, variant))
 
     def loaded(self) -> list[Loaded]:
         """What was loaded and not let go of, in memory or able to come back; last used first."""
-        with self._lock:
-            residents = list(self._residents.values())
-        residents.sort(key=lambda resident: -resident.used)
-        return [
-            Loaded(
-                *resident.lodging[:3],
-                resident.plan,
-                resident.held_bytes,
-                pinned=self._pinned(resident),
-                in_memory=resident.session is not None,
-            )
-            for resident in residents
-            if resident.opened
-        ]
+        return self._residents.loaded()
 
     def refresh(self) -> list[tuple[str, WhereverError]]:
         """Look for packages again, and let the names in use mean the newest ones.
@@ -274,30 +237,24 @@ class LocalHost:
 
         A session is freed when the last call in it has ended.
         """
+        self._residents.release(used)
         with self._lock:
-            for key in [key for key in self._residents if key[0] not in used]:
-                # the lane knows it too, and who is known by nobody else is freed at once
-                self._residents.pop(key).lane = None
             for known in [known for known in self._variants if known[0] not in used]:
                 self._variants.pop(known)
 
     def forget(self) -> None:
         """Drop every session and engine; the next call loads anew."""
         self._lock = threading.RLock()
-        self._engines = _engines(self._isolation)
-        self._residents = {}
+        self._engines = engines_for(self._isolation)
+        self._residents.forget()
         self._variants = {}
         self._aliases = {}
-        self._room = self._new_room()
         self.queue = self.queue.again()
         self._desk = desk_for(self.distance, self.machine.usable_cores)
 
     def close(self) -> None:
         """Close every session, each when the last call in it has ended."""
-        with self._lock:
-            residents = list(self._residents.values())
-        for resident in residents:
-            resident.put_out()
+        self._residents.close()
         self.forget()
 
     def _first(
@@ -361,17 +318,7 @@ class LocalHost:
 
     def _resident(self, package: Package, variant: Variant, plan: RunPlan) -> Resident:
         """The session of a variant under a plan, opened once whoever asks at the same time."""
-        key = (package.digest, variant.id, plan)
-        with self._lock:
-            resident = self._residents.get(key)
-            if resident is None:
-                resident = Resident(
-                    plan,
-                    lambda: self._open(package, variant, plan),
-                    _lodging(package, variant),
-                    self._room,
-                )
-                self._residents[key] = resident
+        resident = self._residents.get(package, variant, plan)
         session = resident.bring_back()
         with self._lock:
             if resident.lane is None:
@@ -404,23 +351,8 @@ class LocalHost:
     def _within_budget(self, package: Package, option: Option) -> Option:
         if option.plan is None or option.unfit:
             return option
-        resident = self._residents.get((package.digest, option.variant.id, option.plan))
-        return replace(
-            option, unfit=self._room.too_large(option.variant.needs.memory_bytes, resident)
-        )
-
-    def _new_room(self) -> Room:
-        if self._max_bytes is None:
-            return Room()
-        return Budget(
-            self._max_bytes,
-            self._started_bytes,
-            lambda: list(self._residents.values()),
-            self._pinned,
-        )
-
-    def _pinned(self, resident: Resident) -> bool:
-        return any(pin.covers(*resident.lodging[:3]) for pin in list(self._pins))
+        unfit = self._residents.too_large(package, option.variant, option.plan)
+        return replace(option, unfit=unfit)
 
     def _pin(self, model: str, version: str, variant: str) -> Pin:
         """The wish that these words stand for; "name@canary" is the version that it means now."""
@@ -430,21 +362,7 @@ class LocalHost:
         return Pin(name, meant, variant)
 
     def _open(self, package: Package, variant: Variant, plan: RunPlan) -> Session:
-        _refuse_reserved_names(package.manifest.signature, variant)
-        files = [package.read(entry) for entry in variant.files]
-        session = self._engines.open(plan, variant, files, self._resources)
-        mismatch = tensor_mismatch(variant, session.inputs, session.outputs)
-        if mismatch is not None:
-            raise mismatch
-        return session
-
-
-def _engines(isolation: Isolation) -> InstalledEngines | IsolatedEngines:
-    if isolation == "none":
-        return InstalledEngines()
-    from wherever_edge.isolation.engines import IsolatedEngines  # noqa: PLC0415 (few ask for it)
-
-    return IsolatedEngines()
+        return open_variant(self._engines, package, variant, plan, self._resources)
 
 
 def _tell(loaded: LoadedVariant) -> None:
@@ -454,34 +372,3 @@ def _tell(loaded: LoadedVariant) -> None:
         COUNTERS.add(
             "wherever_substitutions_total", model=loaded.package.name, variant=loaded.variant.id
         )
-
-
-def _lodging(package: Package, variant: Variant) -> Lodging:
-    return Lodging(
-        package.name,
-        package.version,
-        variant.id,
-        sum(entry.bytes for entry in variant.files),
-        variant.needs.memory_bytes,
-        lambda: _still_there(package, variant),
-    )
-
-
-def _still_there(package: Package, variant: Variant) -> bool:
-    """False when a file was removed, or has another length: what is in memory is the last of it."""
-    try:
-        sizes = [(package.root / entry.path).stat().st_size for entry in variant.files]
-    except OSError:
-        return False
-    return sizes == [entry.bytes for entry in variant.files]
-
-
-def _refuse_reserved_names(signature: Signature, variant: Variant) -> None:
-    """Refuse tensors named like what a pipeline keeps beside them."""
-    names = [entry.name for entry in signature.inputs]
-    for entries in (signature.outputs, variant.tensors.inputs, variant.tensors.outputs):
-        names += [entry.name for entry in entries]
-    for name in names:
-        if name in _RESERVED:
-            expected = f"no tensor named {' or '.join(_RESERVED)}"
-            raise ManifestError(MANIFEST_NAME, f"variants.{variant.id}", expected, name)

@@ -257,6 +257,6 @@ def test_closing_a_host_frees_its_sessions(host_of):
     host = host_of(3, None)
     for number in (1, 2, 3):
         times(host, number)
-    freed = [resident._held.gone for resident in host._residents.values()]
+    freed = [resident._held.gone for resident in host._residents.all()]
     host.close()
     assert [event.is_set() for event in freed] == [True] * 3
