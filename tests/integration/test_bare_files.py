@@ -137,7 +137,7 @@ def test_what_is_no_model_is_refused(client, tmp_path):
 def test_detectors_are_recognised_and_find_people(client, test_data):
     image = test_data / "images/coco_val2017/images/000000000885.jpg"  # tennis
     models = test_data / "models"
-    files = ("FastestDet.onnx", "yolox_nano.onnx")
+    files = ("FastestDet.onnx", "yolox_nano.onnx", "picodet_s_416_coco.onnx")
     found = [client.open(models / name, task="detect", labels="coco80")(image) for name in files]
     ssd = "coco_ssd_mobilenet_v1_1.0_quant_2018_06_29.tflite"
     found.append(client.open(models / ssd, task="detect", labels=models / "coco_labels.txt")(image))

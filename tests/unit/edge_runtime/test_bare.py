@@ -97,6 +97,15 @@ def test_numbers_are_classified_too():
         ([("out", "float32", (1, 7, 4, 4))], "fastestdet_boxes", "bgr"),
         ([("out", "float32", (1, 64 + 16 + 4, 7))], "yolox_boxes", "bgr"),
         ([("out", "float32", (1, 6, 64 + 16 + 4))], "yolov8_boxes", "rgb"),
+        ([("out", "float32", (1, 3 * (64 + 16 + 4), 7))], "yolov5_boxes", "rgb"),
+        (
+            [
+                *((f"s{n}", "float32", (1, n, 2)) for n in (64, 16, 4, 1)),
+                *((f"d{n}", "float32", (1, n, 32)) for n in (64, 16, 4, 1)),
+            ],
+            "picodet_boxes",
+            "bgr",
+        ),
         (
             [
                 ("b", "float32", (1, 10, 4)),
@@ -175,6 +184,11 @@ def test_a_name_is_made_of_the_files(stem, name):
         [("out", "float32", (1, 84, 5))],  # YOLOX without a label
         [("out", "float32", (1, 4, 84))],  # YOLOv8 without a label
         [("out", "float32", (1, 7, 9, 9))],  # a grid of another size
+        [("out", "float32", (1, 252, 5))],  # YOLOv5 without a label
+        # PicoDet's grids of another size, with several numbers of labels, without sides
+        [(f"t{n}{side}", "float32", (1, n, side)) for side in (3, 32) for n in (64, 16, 4, 2)],
+        [(f"t{n}", "float32", (1, n % 100, n)) for n in (164, 116, 104, 101, 264, 216, 204, 201)],
+        [(f"t{n}{side}", "float32", (1, n, side)) for side in (3, 7) for n in (64, 16, 4, 1)],
     ],
 )
 def test_a_detector_without_labels_is_none(outputs):

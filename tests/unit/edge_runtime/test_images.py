@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as pillow
+from PIL.PngImagePlugin import PngInfo
 
 from wherever_contracts.errors import InputError, MissingExtraError
 from wherever_edge.images import MAX_PIXELS, Image
@@ -170,10 +171,50 @@ def test_pil_images_of_other_modes_become_rgb(mode):
     assert (rgb == 255).all()
 
 
-def test_of_an_animation_the_first_frame_counts():
+@pytest.mark.parametrize("name", ["GIF", "WEBP", "PNG"])
+def test_of_an_animation_the_first_frame_counts(name):
     frames = [pillow.fromarray(np.full((4, 4, 3), grey, np.uint8)) for grey in (10, 200)]
-    data = file_of(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    assert (Image.from_encoded(data, "film").rgb() == 10).all()
+    data = file_of(frames[0], name, save_all=True, append_images=frames[1:], duration=100)
+    np.testing.assert_allclose(Image.from_encoded(data, "clip").rgb(), 10, atol=2)
+
+
+def sixteen_bit_png(values):
+    """A PNG file of uint16 [height, width, channels], which Pillow cannot write."""
+    height, width, channels = values.shape
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
+    kind = {3: 2, 4: 6}[channels]
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)),
+        (b"IDAT", zlib.compress(lines)),
+        (b"IEND", b""),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks
+    )
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_sixteen_bit_colour_keeps_its_upper_bits(channels):
+    values = np.random.default_rng(5).integers(0, 65536, (6, 5, channels)).astype(np.uint16)
+    values[:, :, 3:] = 65535  # not transparent
+    rgb = Image.from_encoded(sixteen_bit_png(values), "scan").rgb()
+    np.testing.assert_array_equal(rgb, values[:, :, :3] >> 8)
+
+
+def test_a_text_that_unpacks_to_a_thousand_times_its_size_is_refused():
+    info = PngInfo()
+    info.add_text("comment", " " * (80 * 1024 * 1024), zip=True)
+    data = file_of(picture(), pnginfo=info)
+    assert len(data) < 100_000
+    with pytest.raises(InputError, match="too large"):
+        Image.from_encoded(data, "photo").rgb()
+
+
+def test_a_bmp_of_absurd_dimensions_is_refused_from_its_header():
+    header = struct.pack("<IiiHHIIiiII", 40, 100_000, 100_000, 1, 24, 0, 0, 0, 0, 0, 0)
+    with pytest.raises(InputError):
+        Image.from_encoded(b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + header, "photo")
 
 
 def test_a_grey_array_becomes_three_equal_channels():
