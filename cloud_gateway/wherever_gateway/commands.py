@@ -13,8 +13,12 @@ import typer
 
 from wherever_edge.cli import (
     FAILED,
+    BatchingOption,
     HomeOption,
+    IsolationOption,
     JsonFlag,
+    MemoryOption,
+    ProfileOption,
     printable,
     run,
 )
@@ -48,13 +52,18 @@ def gateway(
         ),
     ] = None,
     http: Annotated[bool, typer.Option("--http/--no-http", help="Serve HTTP too.")] = True,
-    threads: Annotated[
+    runs: Annotated[
         int | None,
-        typer.Option("--threads", min=1, help="Calls at work at a time; by default one a core."),
+        typer.Option("--runs", "--threads", min=1, help="Runs of engines at a time."),
     ] = None,
     max_waiting: Annotated[
-        int, typer.Option("--max-waiting", min=0, help="Calls that may wait; more are refused.")
-    ] = 64,
+        int | None,
+        typer.Option("--max-waiting", min=0, help="Calls that may wait; more are refused."),
+    ] = None,
+    profile: ProfileOption = None,
+    isolation: IsolationOption = None,
+    memory_max_mib: MemoryOption = None,
+    batching: BatchingOption = True,
     grace_s: Annotated[
         float,
         typer.Option("--grace-s", min=0, help="Seconds that running calls have when it ends."),
@@ -88,7 +97,8 @@ def gateway(
 
     An administrator's key is made with `keys add NAME --role admin`.
     """
-    from wherever_gateway.gateway import GatewayOptions  # noqa: PLC0415 (grpc, numpy: 160 ms)
+    from wherever_edge.hosting import host_options  # noqa: PLC0415 (numpy, with grpc: 160 ms)
+    from wherever_gateway.gateway import GatewayOptions  # noqa: PLC0415
     from wherever_gateway.gateway import run as run_gateway  # noqa: PLC0415
     from wherever_gateway.securing import SecurityOptions  # noqa: PLC0415
 
@@ -98,8 +108,14 @@ def gateway(
         address=host,
         grpc_port=grpc_port,
         http_port=_http_port(http_port, http=http),
-        workers=threads,
-        max_waiting=max_waiting,
+        host=host_options(
+            profile=profile,
+            runs=runs,
+            max_waiting=max_waiting,
+            isolation=isolation,
+            memory_max_mib=memory_max_mib,
+            batching=batching,
+        ),
         grace_s=grace_s,
         home=home_or_configured(home),
         security=SecurityOptions(

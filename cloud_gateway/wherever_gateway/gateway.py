@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from wherever_contracts.errors import WhereverError
 from wherever_edge.cli import error_data
-from wherever_edge.host import LocalHost
+from wherever_edge.hosting import HostOptions, open_host
 from wherever_edge.oip.client import MAX_BYTES
 from wherever_edge.oip.server import InferenceServer
 from wherever_edge.oip.serving import joined, load_models, serve_until_told
@@ -39,8 +39,7 @@ class GatewayOptions:
         address: what to listen on.
         grpc_port: 0 takes any free port.
         http_port: 0 takes any free port, None serves no HTTP.
-        workers: runs of engines at a time; None means one for each core.
-        max_waiting: calls that may wait behind them.
+        host: how it uses its machine.
         grace_s: how long calls that run may take when the gateway stops.
         max_bytes: the largest message.
         home: where archives are unpacked, and where signed updates put their packages, which are
@@ -52,8 +51,7 @@ class GatewayOptions:
     address: str = "127.0.0.1"
     grpc_port: int = 8001
     http_port: int | None = 8000
-    workers: int | None = None
-    max_waiting: int = 64
+    host: HostOptions = field(default_factory=HostOptions)
     grace_s: float = 10.0
     max_bytes: int = MAX_BYTES
     home: Path | None = None
@@ -75,11 +73,8 @@ class Gateway:
     def __init__(self, options: GatewayOptions) -> None:
         self.options = options
         self.secured = secure([options.address], options.security)
-        self.host = LocalHost(
-            _store(options),
-            distance="cloud",
-            runs=options.workers,
-            max_waiting=options.max_waiting,
+        self.host = open_host(
+            _store(options), distance="cloud", home=options.home, options=options.host
         )
         self.models: list[LoadedVariant] = []
         self.refused: list[tuple[str, WhereverError]] = []

@@ -37,6 +37,30 @@ HomeOption: TypeAlias = Annotated[
     Path | None,
     typer.Option("--home", envvar="WHEREVER_HOME", help="Where wherever keeps its state."),
 ]
+ProfileOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        envvar="WHEREVER_PROFILE",
+        help="Use the machine as this profile says: a name, or a file; else the one that fits.",
+    ),
+]
+IsolationOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--isolation",
+        envvar="WHEREVER_ISOLATION",
+        help='"process" runs each engine in a process of its own, which may die alone.',
+    ),
+]
+MemoryOption: TypeAlias = Annotated[
+    int | None,
+    typer.Option("--memory-max-mib", min=1, help="The most memory that loaded models may take."),
+]
+BatchingOption: TypeAlias = Annotated[
+    bool,
+    typer.Option("--batching/--no-batching", help="Let calls that wait for a model share a run."),
+]
 InterfaceOption: TypeAlias = Annotated[
     str | None,
     typer.Option(

@@ -28,9 +28,9 @@ from wherever_contracts.errors import (
 )
 from wherever_contracts.manifest import signature_digest
 from wherever_contracts.places import stricter
-from wherever_devices.here import look_here
 from wherever_edge.forking import loading
 from wherever_edge.host import LoadedVariant, LocalHost
+from wherever_edge.hosting import HostOptions, open_host
 from wherever_edge.oip.client import RemoteHost
 from wherever_edge.oip.endpoints import Endpoint
 from wherever_edge.updates.state import CHANNELS
@@ -395,18 +395,14 @@ class Client:
 
     def _new_host(self) -> LocalHost:
         settings = self.settings
-        here = look_here(settings.profile, home=settings.home)
-        return LocalHost(
-            self.store,
-            distance="device",
-            machine=here.machine,
+        options = HostOptions(
+            profile=settings.profile,
             threads=settings.threads,
-            memory_max_bytes=settings.memory_max_bytes or here.decision.memory_max_bytes,
+            memory_max_bytes=settings.memory_max_bytes,
             batching=settings.batching,
-            home=settings.home,
-            decision=lambda: here.again().decision,
             isolation=settings.isolation,
         )
+        return open_host(self.store, distance="device", home=settings.home, options=options)
 
     def _kept(self, package: Package, device: LoadedVariant | None) -> KeptAnswers:
         """The result cache, for calls of a package."""

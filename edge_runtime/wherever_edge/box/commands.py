@@ -16,10 +16,14 @@ import typer
 from wherever_contracts.errors import PairingError, SettingsError
 from wherever_edge.cli import (
     FAILED,
+    BatchingOption,
     HomeOption,
     InterfaceOption,
+    IsolationOption,
     JsonFlag,
+    MemoryOption,
     Output,
+    ProfileOption,
     error_data,
     printable,
     run,
@@ -63,6 +67,10 @@ def serve(
     advertise: Annotated[
         bool, typer.Option("--advertise/--no-advertise", help="Tell the network by mDNS.")
     ] = True,
+    profile: ProfileOption = None,
+    isolation: IsolationOption = None,
+    memory_max_mib: MemoryOption = None,
+    batching: BatchingOption = True,
     home: HomeOption = None,
     json: JsonFlag = False,
 ) -> None:
@@ -70,6 +78,7 @@ def serve(
     from wherever_edge.box.adverts import name_from  # noqa: PLC0415 (with what follows: 160 ms)
     from wherever_edge.box.server import BoxOptions  # noqa: PLC0415
     from wherever_edge.box.server import run as run_box  # noqa: PLC0415
+    from wherever_edge.hosting import host_options  # noqa: PLC0415
 
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     options = BoxOptions(
@@ -80,6 +89,12 @@ def serve(
         port=port,
         interface=_interface(interface),
         advertise=advertise,
+        host=host_options(
+            profile=profile,
+            isolation=isolation,
+            memory_max_mib=memory_max_mib,
+            batching=batching,
+        ),
     )
     done = run_box(
         options,

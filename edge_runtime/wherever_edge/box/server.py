@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from wherever_edge.box.adverts import ID_CHARS, Advert
 from wherever_edge.box.codes import Code
 from wherever_edge.box.interfaces import Reach, reach_of
 from wherever_edge.box.pairing import METHOD, PairingDesk, keys_directory
-from wherever_edge.host import LocalHost
+from wherever_edge.hosting import HostOptions, open_host
 from wherever_edge.oip.client import MAX_BYTES
 from wherever_edge.oip.keys import KeyChecker, KeyStore
 from wherever_edge.oip.security import ServerIdentity, fingerprint
@@ -50,8 +50,7 @@ class BoxOptions:
         port: 0 takes any free port.
         interface: advertise through this network interface alone, by its name or address.
         advertise: tell the site by mDNS.
-        workers: runs of engines at a time; None means one for each core.
-        max_waiting: calls that may wait behind them.
+        host: how it uses its machine.
         grace_s: how long calls that run may take when the box stops.
         max_bytes: the largest message.
     """
@@ -63,8 +62,7 @@ class BoxOptions:
     port: int = DEFAULT_PORT
     interface: str = ""
     advertise: bool = True
-    workers: int | None = None
-    max_waiting: int = 64
+    host: HostOptions = field(default_factory=HostOptions)
     grace_s: float = 10.0
     max_bytes: int = MAX_BYTES
 
@@ -96,11 +94,8 @@ class Box:
         self.fingerprint = fingerprint(identity.certificate_pem)
         self._desk = PairingDesk(options.name, self.fingerprint, keys, checker)
         self.code = self._desk.code
-        self.host = LocalHost(
-            _store(options),
-            distance="nearby",
-            runs=options.workers,
-            max_waiting=options.max_waiting,
+        self.host = open_host(
+            _store(options), distance="nearby", home=options.home, options=options.host
         )
         self.models: list[LoadedVariant] = []
         self.refused: list[tuple[str, WhereverError]] = []
