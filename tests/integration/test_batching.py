@@ -25,13 +25,13 @@ from wherever_edge.oip.server import InferenceServer
 from wherever_edge.packages.package import Package
 from wherever_edge.packages.store import Store
 
-WIDTH = 512
+WIDTH = 1024
 CALLERS = 24
 
 
 @pytest.fixture(scope="module")
 def wide_package(tmp_path_factory: pytest.TempPathFactory) -> Package:
-    """A layer of 512 by 512: what takes long enough to wait for, and pays to share."""
+    """Four layers of 1024 by 1024: what takes long enough to wait for, and pays to share."""
     root = tmp_path_factory.mktemp("packages") / "wide"
     root.mkdir()
     weights = np.random.default_rng(0).standard_normal((WIDTH, WIDTH)).astype(np.float32)
@@ -122,9 +122,13 @@ def asker(loaded: LoadedVariant) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def test_callers_share_runs_and_each_gets_its_own_answer(host_of):
+    ask = asker(host_of().resolve("wide"))
     before = batches()
-    assert ask_all(asker(host_of().resolve("wide"))) < 1e-4
-    assert batches() > before
+    for _ in range(10):
+        assert ask_all(ask) < 1e-4
+        if batches() > before:
+            return
+    pytest.fail("no two calls shared a run")
 
 
 def test_nothing_is_shared_where_batching_is_off(host_of):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from wherever_contracts.errors import InputError, RefusedError, WhereverError
 from wherever_contracts.manifest import InputEntry, TensorEntry, signature_digest
-from wherever_contracts.places import PRIORITIES
+from wherever_contracts.places import PRIORITIES, Priority
 from wherever_contracts.tensors import WIRE_TYPES, Array, describe
 from wherever_contracts.urgency import CALM, Urgency
 from wherever_contracts.wire.metadata import ModelMetadata, ServerMetadata, TensorMetadata
@@ -45,6 +45,7 @@ QUEUE_KEY = "wherever_queue_s"
 # parameter of a request: who goes first where calls wait; numbers, as other clients send, are not
 # ours and change nothing
 PRIORITY_KEY = "priority"
+_PRIORITIES: dict[object, Priority] = {priority: priority for priority in PRIORITIES}
 
 
 class Caller(Protocol):
@@ -213,8 +214,7 @@ def _text(parameters: Parameters, name: str) -> str:
 
 
 def _urgency(parameters: Parameters, caller: Caller) -> Urgency:
-    wished = parameters.get(PRIORITY_KEY)
-    priority = next((each for each in PRIORITIES if each == wished), CALM.priority)
+    priority = _PRIORITIES.get(parameters.get(PRIORITY_KEY), CALM.priority)
     left_s = caller.time_remaining()
     deadline = None if left_s is None else perf_counter() + left_s
     return Urgency(priority, deadline, lambda: not caller.is_active())

@@ -40,7 +40,8 @@ class Lane:
         inputs: what it takes.
         batches: whether rows of several calls may share a run.
         width: runs at a time that keep every core at work.
-        labels: what its counts are told apart by.
+        model: the package's name, for the counts.
+        variant: the variant's id, for the counts.
 
     Attributes:
         inline: calls need not come here now: they would wait for longer than they run, or
@@ -49,12 +50,13 @@ class Lane:
 
     __slots__ = (
         "_groups",
-        "_labels",
         "_least_s",
+        "_model",
         "_queue",
         "_run",
         "_seen",
         "_specs",
+        "_variant",
         "_width",
         "inline",
     )
@@ -67,13 +69,14 @@ class Lane:
         *,
         batches: bool,
         width: int = 1,
-        labels: Mapping[str, str] | None = None,
+        model: str = "",
+        variant: str = "",
     ) -> None:
         self._queue = queue
         self._run = run
         self._specs = tuple((spec.name, spec.admits) for spec in inputs) if batches else ()
         self._width = width
-        self._labels = dict(labels or {})
+        self._model, self._variant = model, variant
         self._groups: dict[tuple[tuple[int, ...], ...], Group] = {}
         self._least_s = 0.0
         self._seen = 0
@@ -97,11 +100,11 @@ class Lane:
             self._queue.wait(turn)
             queue_s = perf_counter() - turn.arrived
             if turn.given is not None:
-                return Ran(*turn.given, queue_s - turn.given[1])
-            if turn.leads and not turn.company:
-                return self._alone(tensors, turn.standing.group, rows)._replace(queue_s=queue_s)
-            if turn.leads and self._together(turn):
-                return Ran(*turn.given, queue_s)
+                outputs, engine_s = turn.given
+                return Ran(outputs, engine_s, queue_s - engine_s)
+            ran = self._lead(turn) if turn.leads else None
+            if ran is not None:
+                return Ran(ran.outputs, ran.engine_s, queue_s)
             turn.by_itself()
 
     def _look(self, engine_s: float) -> None:
@@ -149,34 +152,45 @@ class Lane:
         self._queue.end(group, rows, ran.engine_s)
         return ran
 
-    def _together(self, turn: Turn) -> bool:
-        """Run for the whole company, and give everybody their rows; False when it failed."""
-        everyone = [turn, *turn.company]
-        group = turn.standing.group
+    def _lead(self, turn: Turn) -> Ran | None:
+        """Run for a call and its company; None when that failed, and each has to run alone."""
+        if turn.group is None or not turn.company:
+            return self._alone(turn.tensors, turn.group, turn.standing.rows)
         try:
-            feed = {
-                name: np.concatenate([each.tensors[name] for each in everyone])
-                for name, _ in self._specs
-            }
-            total = sum(each.standing.rows for each in everyone)
-            outputs, engine_s, _ = self._run(feed)
-            _check_rows(outputs, total)
+            ran, total = self._joined([turn, *turn.company])
         except Exception:  # noqa: BLE001 (each runs by itself, and gets its own error)
-            group.joined(well=False)
+            turn.group.joined(well=False)
             self._give_back(turn)
-            return False
+            return None
         except BaseException:
             self._give_back(turn)
             raise
-        group.joined(well=True)
-        self._queue.end(group, total, engine_s, joined=True)  # first, so that the engine goes on
-        COUNTERS.add("wherever_batches_total", **self._labels)
-        COUNTERS.add("wherever_batched_rows_total", total, **self._labels)
-        _hand_out(everyone, outputs, engine_s)
-        return True
+        turn.group.joined(well=True)
+        # first, so that the engine goes on
+        self._queue.end(turn.group, total, ran.engine_s, joined=True)
+        self._count(total)
+        return _hand_out(turn, ran)
+
+    def _joined(self, everyone: Sequence[Turn]) -> tuple[Ran, int]:
+        """One run of the engine for all of them, and how many rows that were."""
+        feed = {
+            name: np.concatenate([each.tensors[name] for each in everyone])
+            for name, _ in self._specs
+        }
+        total = sum(each.standing.rows for each in everyone)
+        ran = self._run(feed)
+        for name, array in ran.outputs.items():
+            if array.shape[:1] != (total,):
+                raise EngineError(f"output {name!r} has shape {array.shape} for {total} rows")
+        return ran, total
+
+    def _count(self, rows: int) -> None:
+        labels = {"model": self._model, "variant": self._variant}
+        for name, amount in ("wherever_batches_total", 1), ("wherever_batched_rows_total", rows):
+            COUNTERS.add(name, amount, **labels)
 
     def _give_back(self, turn: Turn) -> None:
-        self._queue.end(turn.standing.group)
+        self._queue.end(turn.group)
         self._queue.disband(turn)
 
 
@@ -200,23 +214,23 @@ def lane_of(
         session.inputs,
         batches=joins,
         width=max(1, cores // threads) if threads else 1,
-        labels={"model": lodging.model, "variant": lodging.variant},
+        model=lodging.model,
+        variant=lodging.variant,
     )
 
 
-def _check_rows(outputs: Mapping[str, Array], rows: int) -> None:
-    for name, array in outputs.items():
-        if array.shape[:1] != (rows,):
-            raise EngineError(f"output {name!r} has the shape {array.shape} for {rows} rows")
+def _hand_out(turn: Turn, ran: Ran) -> Ran:
+    """Give each of the company its rows of a run, and return the leader's own.
 
+    They are copies: a row must not keep the whole batch in memory.
+    """
 
-def _hand_out(everyone: Sequence[Turn], outputs: Mapping[str, Array], engine_s: float) -> None:
-    """Give each its own rows, as copies: a row must not keep the whole batch in memory."""
-    start = 0
-    for each in everyone:
-        end = start + each.standing.rows
-        own = {name: array[start:end].copy() for name, array in outputs.items()}
-        each.given = own, engine_s
-        if not each.leads:
-            each.ring()
-        start = end
+    def cut(start: int, end: int) -> dict[str, Array]:
+        return {name: array[start:end].copy() for name, array in ran.outputs.items()}
+
+    own = end = turn.standing.rows
+    for each in turn.company:
+        start, end = end, end + each.standing.rows
+        each.given = cut(start, end), ran.engine_s
+        each.ring()
+    return Ran(cut(0, own), ran.engine_s, 0.0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Sequence
 from typing import NamedTuple, Protocol
 
-# Each so many-th turn belongs to the one who has waited longest, whatever the priorities.
+# At least one in so many turns is that of the one who has waited longest.
 FAIR_TURN = 4
 
 _NEVER = float("inf")
@@ -54,23 +54,31 @@ class Prices(Protocol):
 
 
 def next_of(
-    waiting: Collection[Standing], turn: int, busy: Collection[Hashable] = ()
+    waiting: Collection[Standing], passed: int, busy: Collection[Hashable] = ()
 ) -> Standing | None:
-    """Whose turn it is: the most urgent, or each few turns the one who has waited longest.
+    """Whose turn it is: the most urgent, or now and then the one who has waited longest.
 
-    Nobody waits for more than `FAIR_TURN` turns for each of those who came before.
+    Nobody waits for more than `FAIR_TURN` turns for each of those who came before, apart from the
+    time for which its own group is busy.
 
     Args:
         waiting: who waits.
-        turn: grows by one with each turn.
+        passed: turns that were taken since one went to the one who had waited longest.
         busy: groups that cannot begin another run now.
     """
     able = [each for each in waiting if each.group not in busy] if busy else waiting
     if not able:
         return None
-    if turn % FAIR_TURN == 0:
-        return min(able, key=lambda each: each.number)
+    if passed >= FAIR_TURN - 1:
+        oldest = longest_waiting(waiting)
+        if oldest.group not in busy:
+            return oldest
     return min(able)
+
+
+def longest_waiting(waiting: Collection[Standing]) -> Standing:
+    """Who came first."""
+    return min(waiting, key=lambda each: each.number)
 
 
 def company(

@@ -4,88 +4,37 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from wherever_contracts.errors import DeadlineError, OverloadedError, WhereverError
 from wherever_contracts.places import PRIORITIES
-from wherever_edge.queueing.policy import Limits, Standing, company, displaced_by, next_of
+from wherever_edge.queueing.policy import (
+    Limits,
+    Standing,
+    company,
+    displaced_by,
+    longest_waiting,
+    next_of,
+)
+from wherever_edge.queueing.turn import NEVER, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from wherever_contracts.tensors import Array
     from wherever_contracts.urgency import Urgency
     from wherever_edge.queueing.group import Group
 
 _RANKS = {priority: rank for rank, priority in enumerate(PRIORITIES)}
 # stands for a number of runs where none is set
 _UNBOUNDED = 64
-_NEVER = float("inf")
 _LIMITS = Limits()
 
 # how much the newest run counts in the usual time of one
 _WEIGHT = 0.1
 _LEAST_RETRY_S = 0.01
-
-
-class Turn:
-    """One call that waits: for its turn to run the engine, or for its part of another's run.
-
-    Attributes:
-        standing: what decides when it is its turn.
-        tensors: what the engine is to run on.
-        company: those whose rows it takes along in its run.
-        leads: its turn has come: it has to run, and to `end`.
-        given: its own rows of the outputs, and the seconds in the engine, once another ran it.
-        again: it was part of a run that failed, and has its place in the house already.
-        refused: why it is not run.
-    """
-
-    __slots__ = (
-        "_bell",
-        "again",
-        "arrived",
-        "company",
-        "given",
-        "leads",
-        "refused",
-        "standing",
-        "tensors",
-        "urgency",
-    )
-
-    def __init__(self, standing: Standing, tensors: Mapping[str, Any], urgency: Urgency) -> None:
-        self.standing = standing
-        self.tensors = tensors
-        self.urgency = urgency
-        self.arrived: float = perf_counter()
-        self.company: list[Turn] = []
-        self.leads = False
-        self.given: tuple[dict[str, Array], float] | None = None
-        self.again = False
-        self.refused: WhereverError | None = None
-        self._bell = threading.Lock()
-        self._bell.acquire()
-
-    def by_itself(self) -> None:
-        """Have it wait once more, for a run of its own."""
-        self.standing = self.standing._replace(group=None)
-        self.leads = False
-        self.again = True
-
-    def ring(self) -> None:
-        """Wake the one who waits."""
-        self._bell.release()
-
-    def wait(self, ends: float) -> bool:
-        """Wait until it rings, or `ends` has come; True when it rang."""
-        if ends == _NEVER:
-            return self._bell.acquire()
-        left = min(max(0.0, ends - perf_counter()), threading.TIMEOUT_MAX)
-        return self._bell.acquire(timeout=left)
 
 
 class RunQueue:
@@ -111,7 +60,7 @@ class RunQueue:
         self.refused = 0
         self.dropped = 0
         self._running = 0
-        self._turns = 0
+        self._passed = 0
         self._usual_s = 0.0
         self._numbers = itertools.count(1)
         self._waiting: dict[int, Turn] = {}
@@ -153,7 +102,7 @@ class RunQueue:
         return RunQueue(self.runs, self.max_waiting)
 
     @contextmanager
-    def admit(self, urgency: Urgency) -> Iterator[None]:
+    def admit(self, urgency: Urgency) -> Generator[None]:
         """Let a call in for the time of the block.
 
         Raises:
@@ -187,11 +136,11 @@ class RunQueue:
         self, tensors: Mapping[str, Any], urgency: Urgency, group: Group | None, rows: int
     ) -> Turn:
         """A place in the line for a call that could not begin."""
-        deadline = _NEVER if urgency.deadline is None else urgency.deadline
+        deadline = NEVER if urgency.deadline is None else urgency.deadline
         size = 0 if group is None else group.row_bytes * rows
         number = next(self._numbers)
         standing = Standing(_RANKS[urgency.priority], deadline, number, group, rows, size)
-        return Turn(standing, tensors, urgency)
+        return Turn(standing, group, tensors, urgency)
 
     def wait(self, turn: Turn) -> None:
         """Return when its turn has come (`leads`), or when another's run with it has ended.
@@ -238,7 +187,7 @@ class RunQueue:
         turn.company = []
 
     def _line_up(self, turn: Turn) -> None:
-        group = turn.standing.group
+        group = turn.group
         with self._lock:
             if not turn.again:
                 self._make_room(self._running + len(self._waiting), turn.urgency)
@@ -274,19 +223,20 @@ class RunQueue:
         woken: list[Turn] = []
         while self._waiting and self._has_room():
             standings = [turn.standing for turn in self._waiting.values()]
-            busy = {each.group for each in standings if each.group is not None and each.group.busy}
-            first = next_of(standings, self._turns + 1, busy)
+            groups = {turn.group for turn in self._waiting.values()}
+            busy = {group for group in groups if group is not None and group.busy}
+            first = next_of(standings, self._passed, busy)
             if first is None:
                 break
             if not self._sent_away_late(first, now):
+                self._passed = 0 if first == longest_waiting(standings) else self._passed + 1
                 woken.append(self._start(first, standings, now))
         return woken
 
     def _start(self, first: Standing, standings: list[Standing], now: float) -> Turn:
         turn = self._waiting.pop(first.number)
         turn.leads = True
-        self._turns += 1
-        group = first.group
+        group = turn.group
         if group is not None:
             others = company(first, standings, group.costs, now, _LIMITS)
             turn.company = [
@@ -324,7 +274,7 @@ class RunQueue:
         with self._lock:
             if self._waiting.pop(turn.standing.number, None) is not None:
                 raise self._late()
-        turn.wait(_NEVER)
+        turn.wait(NEVER)
 
     def _walk_off(self, turn: Turn) -> None:
         """Its thread was interrupted while it waited: the others must not wait for it."""
@@ -332,7 +282,7 @@ class RunQueue:
             self._waiting.pop(turn.standing.number, None)
         if turn.leads:
             self.disband(turn)
-            self.end(turn.standing.group)
+            self.end(turn.group)
 
     def _late(self) -> DeadlineError:
         self.dropped += 1

@@ -21,6 +21,7 @@ from wherever_contracts.urgency import CALM, Urgency
 from wherever_edge.counters import COUNTERS
 from wherever_edge.queueing.lane import Lane
 from wherever_edge.queueing.run_queue import RunQueue
+from wherever_edge.queueing.turn import Turn
 from wherever_edge.resident import Ran
 
 INPUT = TensorSpec("x", "float32", (-1, -1))
@@ -76,7 +77,15 @@ class Bench:
     def __init__(self, *, batches: bool = False, width: int = 1, **bounds: int | None) -> None:
         self.queue = RunQueue(**bounds)
         self.engine = Engine()
-        self.lane = Lane(self.queue, self.engine.run, [INPUT], batches=batches, width=width)
+        self.lane = Lane(
+            self.queue,
+            self.engine.run,
+            [INPUT],
+            batches=batches,
+            width=width,
+            model="m",
+            variant="v",
+        )
         self.pool = ThreadPoolExecutor(64)
         if batches:
             for _ in range(LEARNING_RUNS):
@@ -275,8 +284,9 @@ def test_what_is_joined_is_counted(bench):
     b.release()
     answers(calls)
     after = COUNTERS.snapshot()
-    added = {n: after.get(n, 0) - before.get(n, 0) for n in after if "batch" in n}
-    assert added == {"wherever_batches_total": 1, "wherever_batched_rows_total": 3}
+    labels = '{model="m",variant="v"}'
+    for name, amount in ("wherever_batches_total", 1), ("wherever_batched_rows_total", 3):
+        assert after[name + labels] - before.get(name + labels, 0) == amount
 
 
 def test_shapes_never_share_a_run(bench):
@@ -382,6 +392,29 @@ def test_what_does_not_fit_runs_alone_and_fails_alone(bench):
         b.lane.run({"x": "no tensor"}, CALM)
     b.release()
     assert answers([good]) == [[2]]
+
+
+@pytest.mark.parametrize("leads", [False, True])
+def test_a_thread_that_is_interrupted_while_it_waits_holds_up_nobody(bench, monkeypatch, leads):
+    b = bench(batches=True)
+    first = b.hold()
+    calls: list[Future[Ran]] = []
+
+    def interrupted(turn: Turn, ends: float) -> bool:
+        """As a signal would, in the main thread: before its turn has come, or just after."""
+        monkeypatch.undo()
+        calls.extend([b.ask(1), b.ask(2)])
+        if leads:
+            b.release()
+            turn.wait(ends)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Turn, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        b.lane.run(row(0), CALM)
+    b.release()
+    assert answers([first, *calls]) == [[-2], [2], [4]]
+    assert 0 not in [value for run in b.engine.runs for value in run]
 
 
 @settings(max_examples=12, deadline=None)

@@ -16,6 +16,7 @@ from wherever_edge.queueing.policy import (
     Standing,
     company,
     displaced_by,
+    longest_waiting,
     next_of,
 )
 
@@ -59,43 +60,38 @@ standings = st.lists(
 
 def test_the_more_urgent_goes_first_then_the_earlier_deadline_then_the_earlier_arrival():
     line = [standing(1, 2), standing(2, 1), standing(3), standing(4, deadline=NOW), standing(5)]
-    turns = [turn for turn in range(1, 9) if turn % FAIR_TURN][: len(line)]
     order = []
-    for turn in turns:
-        chosen = next_of(line, turn)
-        line.remove(chosen)
-        order.append(chosen.number)
-    assert order == [4, 3, 5, 2, 1]
+    while line:
+        order.append(next_of(line, 0))
+        line.remove(order[-1])
+    assert [each.number for each in order] == [4, 3, 5, 2, 1]
 
 
-def test_each_few_turns_belong_to_the_one_who_has_waited_longest():
-    assert next_of([standing(1, 2), standing(2)], FAIR_TURN).number == 1
+def test_one_turn_in_a_few_is_that_of_the_one_who_has_waited_longest():
+    line = [standing(1, 2), standing(2)]
+    assert [next_of(line, passed).number for passed in range(FAIR_TURN + 1)] == [2, 2, 2, 1, 1]
 
 
-def test_a_group_that_cannot_begin_holds_up_nobody_else():
-    line = [standing(1), standing(2, 2, group="h")]
-    assert next_of(line, 1, {"g"}).number == 2
-    assert next_of(line, 1, {"g", "h"}) is None
+def test_a_group_that_cannot_begin_holds_up_nobody_else_and_does_not_lose_its_turn():
+    line = [standing(1, 2), standing(2), standing(3, 2, group="h")]
+    assert next_of(line, FAIR_TURN, {"g"}).number == 3
+    assert next_of(line, FAIR_TURN, {"g", "h"}) is None
+    assert next_of(line, FAIR_TURN + 1).number == 1
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), deadlines, st.integers(0, 2)), max_size=60))
 def test_nobody_waits_for_more_turns_than_those_before_it_explain(calls):
     """Whatever comes later, and however urgent it is: each call's wait has a bound."""
-    line: dict[int, int] = {}  # number -> the most turns it may still wait
-    standing_of = {}
-    turn = 0
+    line: dict[Standing, int] = {}  # call -> the most turns that it may still wait
+    passed = 0
     for number, (rank, deadline, turns) in enumerate([*calls, (0, math.inf, 10_000)], 1):
-        line[number] = FAIR_TURN * (len(line) + 1)
-        standing_of[number] = standing(number, rank, deadline)
-        for _ in range(turns):
-            if not line:
-                break
-            turn += 1
-            chosen = next_of([standing_of[each] for each in line], turn)
-            del line[chosen.number]
-            for each in line:
-                line[each] -= 1
-                assert line[each] > 0, f"{each} starves"
+        line[standing(number, rank, deadline)] = FAIR_TURN * (len(line) + 1)
+        for _ in range(min(turns, len(line))):
+            chosen = next_of(line, passed)
+            passed = 0 if chosen == longest_waiting(line) else passed + 1
+            del line[chosen]
+            line = {each: left - 1 for each, left in line.items()}
+            assert all(left > 0 for left in line.values()), line
     assert not line
 
 
