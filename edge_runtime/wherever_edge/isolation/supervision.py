@@ -17,7 +17,7 @@ _SHAPES = 64
 
 FIRST_DELAY_S = 0.05
 # A start takes under a second, so that a worker is back within two.
-LONGEST_DELAY_S = 1.0
+LONGEST_DELAY_S = 0.5
 LONGEST_START_DELAY_S = 30.0
 HEALTHY_S = 10.0
 
