@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 from wherever_edge.pipelines.pipeline import StepFactory, known_steps
 
@@ -128,10 +129,10 @@ def _parameters(factory: StepFactory, described: list[str]) -> Iterator[str]:
         yield f"- `{name}` ({given})" + (f": {known[name]}" if name in known else "")
 
 
-def _plain(default: object) -> str:
+def _plain(default: Any) -> str:
     """A default as JSON would have it."""
     if isinstance(default, tuple):
-        return repr(list(default))
+        return f"[{', '.join(map(str, cast('tuple[Any, ...]', default)))}]"
     words = {None: "null", True: "true", False: "false"}
     if default is None or isinstance(default, bool):
         return words[default]

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from wherever_contracts.errors import InputError
 from wherever_edge.pipelines.image import parts_of
 from wherever_edge.pipelines.pipeline import State, Step, StepContext, StepFactory
 from wherever_edge.pipelines.placement import starts
+
+# left, top, right and bottom
+_Corners: TypeAlias = tuple[int, int, int, int]
+# gives the corners of a rectangle in an image of so many rows and columns
+_CornersIn: TypeAlias = Callable[[int, int], _Corners]
 
 _MOST_OVERLAP = 0.9
 
@@ -47,23 +53,19 @@ def crop(
         ValueError: none or several are given, or they are no rectangle.
         InputError: (in a call) nothing of the image lies within.
     """
-    given = [each for each in (box, shares, middle) if each is not None]
-    if len(given) != 1:
+    if sum(each is not None for each in (box, shares, middle)) != 1:
         raise ValueError("one of box, shares and middle must be given")
-    _check_rectangle(box if shares is None else shares, middle)
     target = to or name
+    if middle is not None:
+        corners_in = _in_the_middle(*middle)
+    else:
+        corners_in = _by_pixels(*box) if box is not None else _by_shares(*(shares or ()))
 
     def step(state: State) -> None:
         (part,) = parts_of(state[name])
         rows, columns = part.pixels.shape[:2]
-        if middle is not None:
-            height, width = middle
-            left, top = (columns - width) // 2, (rows - height) // 2
-            corners = (left, top, left + width, top + height)
-        else:
-            corners = _corners(box, shares, rows, columns)
-        left, top, right, bottom = corners
-        cut = part.cut(left, top, right - left, bottom - top)
+        corners = corners_in(rows, columns)
+        cut = part.cut(*corners)
         if cut.pixels.size == 0:
             wanted = f"an image with pixels in {list(corners)} (left, top, right, bottom)"
             raise InputError(name, wanted, f"{columns}x{rows} pixels")
@@ -126,33 +128,41 @@ def tiles(
         if count + len(all_too) > most:
             found = f"{columns}x{rows} pixels: {count + len(all_too)} tiles of {width}x{height}"
             raise InputError(name, f"an image of at most {most} tiles", found)
-        cuts = [image.cut(left, top, width, height) for top in tops for left in lefts]
+        cuts = [image.cut(x, y, x + width, y + height) for y in tops for x in lefts]
         state[target] = (*all_too, *cuts)
 
     return step
 
 
-def _corners(
-    box: Sequence[int] | None, shares: Sequence[float] | None, rows: int, columns: int
-) -> Sequence[int]:
-    if box is not None:
-        return box
-    left, top, right, bottom = shares or ()
-    return (
-        math.floor(left * columns),
-        math.floor(top * rows),
-        math.ceil(right * columns),
-        math.ceil(bottom * rows),
-    )
+def _by_pixels(left: int, top: int, right: int, bottom: int) -> _CornersIn:
+    _check_rectangle(left, top, right, bottom)
+    return lambda _rows, _columns: (left, top, right, bottom)
 
 
-def _check_rectangle(corners: Sequence[float] | None, middle: Sequence[int] | None) -> None:
-    if middle is not None:
-        height, width = middle
-        corners = (0, 0, width, height)
-    left, top, right, bottom = corners or ()
+def _by_shares(left: float, top: float, right: float, bottom: float) -> _CornersIn:
+    _check_rectangle(left, top, right, bottom)
+
+    def corners(rows: int, columns: int) -> _Corners:
+        start = math.floor(left * columns), math.floor(top * rows)
+        return *start, math.ceil(right * columns), math.ceil(bottom * rows)
+
+    return corners
+
+
+def _in_the_middle(height: int, width: int) -> _CornersIn:
+    _check_rectangle(0, 0, width, height)
+
+    def corners(rows: int, columns: int) -> _Corners:
+        left, top = (columns - width) // 2, (rows - height) // 2
+        return left, top, left + width, top + height
+
+    return corners
+
+
+def _check_rectangle(left: float, top: float, right: float, bottom: float) -> None:
     if not (0 <= left < right and 0 <= top < bottom):
-        raise ValueError(f"left, top, right and bottom of a rectangle, not {list(corners or ())}")
+        found = [left, top, right, bottom]
+        raise ValueError(f"left, top, right and bottom of a rectangle, not {found}")
 
 
 STEPS: dict[str, StepFactory] = {"crop": crop, "tiles": tiles}

@@ -153,9 +153,10 @@ def _over_smaller(limit: float) -> _Select:
 def _shares_of_smaller(box: Array, others: Array) -> Array:
     """Intersection over the smaller area, of a box with each of others [n, 4]."""
     sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
-    width, height = sides.clip(0).T
+    shared: Array = sides.clip(0).prod(axis=1)
     areas = (others[:, 2] - others[:, 0]) * (others[:, 3] - others[:, 1])
-    return width * height / np.minimum(areas, (box[2] - box[0]) * (box[3] - box[1]))
+    shares: Array = shared / np.minimum(areas, (box[2] - box[0]) * (box[3] - box[1]))
+    return shares
 
 
 STEPS: dict[str, StepFactory] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -138,7 +138,7 @@ def parts_of(given: Any) -> tuple[Part, ...]:
     """The parts that an input stands for: all of an `Image`, a part, or several."""
     if isinstance(given, Part):
         return (given,)
-    return given if isinstance(given, tuple) else (whole(given.rgb()),)
+    return cast("tuple[Part, ...]", given) if isinstance(given, tuple) else (whole(given.rgb()),)
 
 
 def _grey(rgb: Array) -> Array:

@@ -74,9 +74,8 @@ class Part(NamedTuple):
         """The pixels, as an `Image` gives them."""
         return self.pixels
 
-    def cut(self, left: int, top: int, width: int, height: int) -> Part:
-        """A part of this part; what would lie beyond its edges is left out."""
-        right, bottom = left + width, top + height
+    def cut(self, left: int, top: int, right: int, bottom: int) -> Part:
+        """A part of this part, in its pixels; what would lie beyond its edges is left out."""
         left, top = max(left, 0), max(top, 0)
         pixels = self.pixels[top : max(bottom, 0), left : max(right, 0)]
         return self._replace(pixels=pixels, left=self.left + left, top=self.top + top)
@@ -87,7 +86,7 @@ class Part(NamedTuple):
         scale = share * min(rows / height, columns / width)
         used_rows, used_columns = max(1, round(height * scale)), max(1, round(width * scale))
         top, left = (rows - used_rows) // 2, (columns - used_columns) // 2
-        return self.cut(left, top, used_columns, used_rows)
+        return self.cut(left, top, left + used_columns, top + used_rows)
 
 
 def whole(rgb: Array) -> Part:
