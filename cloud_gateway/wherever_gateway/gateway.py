@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from wherever_contracts.errors import WhereverError
 from wherever_edge.cli import error_data
+from wherever_edge.counters import COUNTERS
 from wherever_edge.hosting import HostOptions, open_host
 from wherever_edge.oip.client import MAX_BYTES
 from wherever_edge.oip.server import InferenceServer
@@ -127,6 +128,10 @@ class Gateway:
                 "refused": queue.refused,
                 "dropped": queue.dropped,
             },
+            "loaded": [
+                {**loaded._asdict(), "plan": str(loaded.plan)} for loaded in self.host.loaded()
+            ],
+            "counts": COUNTERS.snapshot(),
             "pid": os.getpid(),
         }
 

@@ -218,7 +218,8 @@ class Client:
     def status(self) -> Status:
         """Models, places and their health, as known without asking anyone. Never raises."""
         problems = self._nearby.problems
-        return make_status(self.settings, self._store_or_error(), self._remotes, problems)
+        loaded = () if self._host is None else self._host.loaded()
+        return make_status(self.settings, self._store_or_error(), self._remotes, problems, loaded)
 
     @property
     def store(self) -> Store:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from wherever_edge.updates.watching import UpdateState, update_state
 if TYPE_CHECKING:
     from wherever._remotes import Remote
     from wherever._settings import Settings
+    from wherever_edge.host import Loaded
     from wherever_edge.packages.store import Package, Store
 
 
@@ -48,6 +49,18 @@ class PlaceStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadedStatus:
+    """A variant that was loaded here; `bytes` is what it took, 0 when that is not known."""
+
+    model: str
+    version: str
+    variant: str
+    plan: str
+    bytes: int
+    in_memory: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """Models, places and problems, as known now.
 
@@ -55,6 +68,7 @@ class Status:
     """
 
     models: tuple[ModelStatus, ...]
+    loaded: tuple[LoadedStatus, ...]
     places: tuple[PlaceStatus, ...]
     problems: tuple[str, ...]
     updates: UpdateState
@@ -72,6 +86,7 @@ class Status:
         places = [f"{p.host}: {p.state}{f' ({p.why})' if p.why else ''}" for p in self.places]
         rows = [
             *(("model", text) for text in models),
+            *(("loaded", text) for text in map(loaded_line, self.loaded)),
             *(("place", text) for text in places),
             *(("problem", text) for text in self.problems),
             *(("updates", text) for text in update_lines(self.updates)),
@@ -87,6 +102,7 @@ def make_status(
     store: Store | WhereverError,
     remotes: Mapping[str, Remote],
     problems: tuple[str, ...] = (),
+    loaded: Sequence[Loaded] = (),
 ) -> Status:
     """Put the status together; nothing here can fail or wait."""
     models: tuple[ModelStatus, ...] = ()
@@ -97,6 +113,7 @@ def make_status(
         problems = (*problems, *(f"{path}: {error}" for path, error in store.refused()))
     return Status(
         models=models,
+        loaded=tuple(map(_loaded_status, loaded)),
         places=(
             PlaceStatus("device", "device", "ready", "", 0.0),
             *(_remote_status(remote) for remote in remotes.values()),
@@ -108,6 +125,13 @@ def make_status(
         mode=settings.mode,
         boundary=settings.boundary,
     )
+
+
+def loaded_line(loaded: LoadedStatus) -> str:
+    """What was loaded, in a line."""
+    size = f"{loaded.bytes / 2**20:.1f} MiB" if loaded.bytes else "size not known"
+    where = size if loaded.in_memory else f"out of memory now, took {size}"
+    return f"{loaded.model} {loaded.version}, {loaded.variant} in {loaded.plan}: {where}"
 
 
 def update_lines(updates: UpdateState) -> list[str]:
@@ -128,6 +152,17 @@ def _model_status(package: Package) -> ModelStatus:
         package.trust,
         package.manifest.boundary,
         tuple(variant.id for variant in package.present()),
+    )
+
+
+def _loaded_status(loaded: Loaded) -> LoadedStatus:
+    return LoadedStatus(
+        loaded.model,
+        loaded.version,
+        loaded.variant,
+        str(loaded.plan),
+        loaded.held_bytes,
+        loaded.in_memory,
     )
 
 

@@ -269,6 +269,10 @@ def test_administrative_calls_need_an_admin_key(gateway):
     said = gateway.http.get("/v1/admin/status", headers=bearer(admin)).json()
     assert [model["name"] for model in said["models"]] == ["scales"]
     assert (said["tls"], said["keys"], said["calls"]["working"]) == (True, True, 0)
+    (loaded,) = said["loaded"]
+    assert (loaded["model"], loaded["in_memory"]) == ("scales", True)
+    assert loaded["plan"].startswith("onnxruntime on cpu, float32")
+    assert isinstance(said["counts"], dict)
 
 
 def test_a_reload_serves_packages_that_came_later(start, build_scales, tmp_path):

@@ -102,3 +102,14 @@ def test_what_does_not_change_is_not_planned_anew(scales_package, conditions):
             scales(SURE)
         client._threads().shutdown(wait=True)
         assert scales._edition is edition
+
+
+def test_the_status_says_what_was_loaded_and_how_it_runs(scales_package):
+    with wherever.Client(packages=[scales_package.root]) as client:
+        assert client.status().loaded == ()
+        client.predict("scales", SURE)
+        status = client.status()
+    (loaded,) = status.loaded
+    assert (loaded.model, loaded.version, loaded.variant) == ("scales", "1.0.0", "small")
+    assert loaded.in_memory
+    assert "loaded  scales 1.0.0, small in onnxruntime on cpu, float32, " in str(status)
