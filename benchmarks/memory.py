@@ -120,7 +120,7 @@ def build(root: Path, model: bytes, file_format: str, engine: str) -> None:
                 {
                     "id": "only",
                     "format": file_format,
-                    "precision": "float32",
+                    "precision": session.facts.precision,
                     "files": [{"path": f"model.{file_format}"}],
                     "tensors": {"inputs": inputs, "outputs": outputs},
                     "needs": {"engines": [engine]},

@@ -48,10 +48,12 @@ def main() -> None:
     budget = None if arguments.budget_mb is None else int(arguments.budget_mb * MB)
     host = LocalHost(store, distance="device", threads=1, memory_max_bytes=budget)
     if arguments.write:
-        answers = {name: ask(host, name, inputs[name]) for name in inputs}
-        np.savez(
-            arguments.write, **{f"{n} {o}": a for n, by in answers.items() for o, a in by.items()}
-        )
+        answers = {
+            f"{name} {output}": array
+            for name in inputs
+            for output, array in ask(host, name, inputs[name]).items()
+        }
+        np.savez(arguments.write, allow_pickle=False, **answers)
     said = _called(host, inputs, arguments) if arguments.calls else {}
     said |= {
         "peak_mb": (peak_bytes() - started) / MB,

@@ -254,7 +254,7 @@ def _libc() -> Any:
 
 def _resident_bytes_elsewhere(pid: int) -> int:
     try:
-        import psutil  # noqa: PLC0415 (15 ms, and not everywhere)
+        import psutil  # noqa: PLC0415 (where there is one)  # pyright: ignore[reportMissingModuleSource]
     except ImportError:
         return 0
     try:

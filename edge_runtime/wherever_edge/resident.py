@@ -119,7 +119,7 @@ class Resident:
     def session(self) -> Session | None:
         """The session while it is in memory, else None."""
         held = self._held
-        return held and held.session
+        return None if held is None else held.session
 
     def run(self, tensors: Mapping[str, Any], urgency: Urgency = CALM) -> Ran:
         """Run the variant, when it is this call's turn.
@@ -141,7 +141,7 @@ class Resident:
         Raises:
             EngineError: a tensor does not fit, the engine failed, or it cannot be opened again.
         """
-        held = self._held or self._bring_back()
+        held: _Held | None = self._held or self._bring_back()
         started = perf_counter()
         try:
             outputs = held.session.run(tensors)
@@ -177,7 +177,7 @@ class Resident:
             What is set when it has left; None when it was not there.
         """
         held, self._held = self._held, None
-        return held and held.gone
+        return None if held is None else held.gone
 
     def _bring_back(self) -> _Held:
         self.used = next(_ticks)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -238,6 +239,21 @@ def test_what_could_not_be_opened_again_stays(host_of, tmp_path):
     assert times(host, 2) == 2
     assert times(host, 1) == 1
     assert "times-1" in inside(host)
+
+
+def test_the_memory_of_a_worker_process_counts_and_comes_back_with_its_end(tmp_path):
+    for number in (1, 2):
+        build(tmp_path, f"times-{number}")
+    store = Store([tmp_path], builtin=False)
+    host = LocalHost(store, distance="device", memory_max_bytes=20 * MB, isolation="process")
+    with closing(host):
+        assert times(host, 1) == 1
+        (pid,) = host.resolve("times-1").session.pids
+        assert host.loaded()[0].held_bytes > 20 * MB
+        assert times(host, 2) == 2
+        assert inside(host) == {"times-2"}
+        assert not Path(f"/proc/{pid}").exists()
+        assert times(host, 1) == 1
 
 
 def test_versions_live_side_by_side_and_each_counts(tmp_path):
