@@ -138,7 +138,7 @@ CLASSIFIERS = {
 }
 LABELS = {"imagenet1k": 1000, "cifar10": 10, "coco_val2017": 2}
 # in LiteRT these are measured by the tests of the catalogue
-MEASURED = ("mobilenet-v1", "resnet8", "resnet-large", "person-present")
+MEASURED = ("mobilenet-v1", "mobilenet-v2", "resnet8", "resnet-large", "person-present")
 CASES = [
     pytest.param(
         name, engine, marks=[pytest.mark.full] if engine == "litert" and name in MEASURED else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,18 @@ def test_rows_of_pictures_that_are_asked_for_together_do_not_mix(loaded: LoadedV
         assert isinstance(answer, Answer)
         for name in NAMES:
             np.testing.assert_allclose(answer.outputs[name], alone.outputs[name], rtol=1e-6)
+
+
+def test_calls_of_many_threads_with_tiles_each_do_not_mix(loaded: LoadedVariant) -> None:
+    lit = [dark(40 + 8 * (n % 4), 64 + 16 * (n % 3)) for n in range(12)]
+    for n, pixels in enumerate(lit):
+        pixels[:, : 32 + n] = 255 - n
+    alone = [ask(loaded, pixels).outputs for pixels in lit]
+    with ThreadPoolExecutor(6) as threads:
+        together = list(threads.map(lambda pixels: ask(loaded, pixels).outputs, lit * 5))
+    for one, other in zip(together, alone * 5, strict=True):
+        for name in NAMES:
+            np.testing.assert_allclose(one[name], other[name], rtol=1e-5, atol=1e-4)
 
 
 def test_four_photos_in_one_are_seen_as_each_of_them(test_data: Path, tmp_path: Path) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from types import SimpleNamespace
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from wherever_edge.images import Image
+from wherever_edge.pipelines.image import image_tensor
 from wherever_edge.pipelines.resizing import RESIZES, resizer
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -146,3 +149,54 @@ def test_pixels_of_any_strides_are_resized_alike(name: str) -> None:
     pixels = noise((24, 30))[::-1, ::2]
     resize = resizer(name)
     np.testing.assert_array_equal(resize(pixels, (9, 9)), resize(pixels.copy(), (9, 9)))
+
+
+def test_grey_is_the_weighted_sum_of_the_colours() -> None:
+    variant = SimpleNamespace(tensors=SimpleNamespace(inputs=()))
+    step = image_tensor(
+        cast("Any", SimpleNamespace(variant=variant)), name="x", to="y", size=[20, 30], order="grey"
+    )
+    pixels = noise((20, 30))
+    state: dict[str, Any] = {"x": Image.from_pixels(pixels, "x")}
+    step(state)
+    expected = pixels.astype(np.float64) @ [0.299, 0.587, 0.114]
+    np.testing.assert_allclose(state["y"][0, 0], expected, atol=0.51)
+
+
+@pytest.mark.parametrize(("shape", "size"), SIZES)
+@pytest.mark.parametrize("fit", ["stretch", "letterbox", "letterbox_top_left"])
+def test_the_whole_step_follows_its_formula(
+    fit: str, shape: tuple[int, int], size: tuple[int, int]
+) -> None:
+    """Bilinear, in BGR, normalised by channel, with the channels last."""
+    mean, std = np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.3, 0.4])
+    variant = SimpleNamespace(tensors=SimpleNamespace(inputs=()))
+    step = image_tensor(
+        cast("Any", SimpleNamespace(variant=variant)),
+        name="x",
+        to="y",
+        size=size,
+        fit=fit,
+        pad=114,
+        order="bgr",
+        scale=1 / 255,
+        mean=mean.tolist(),
+        std=std.tolist(),
+        layout="nhwc",
+    )
+    pixels = noise(shape)
+    state: dict[str, Any] = {"x": Image.from_pixels(pixels, "x")}
+    step(state)
+    (r, c), (height, width) = shape, size
+    rows, columns, top, left = height, width, 0, 0
+    if fit != "stretch":
+        narrow = c * height <= width * r
+        rows, columns = (height, c * height // r) if narrow else (r * width // c, width)
+    if fit == "letterbox":
+        top, left = (height - rows) // 2, (width - columns) // 2
+    canvas = np.full((height, width, 3), 114.0)
+    picture = plainly(pixels, (rows, columns), linear)
+    canvas[top : top + rows, left : left + columns] = picture
+    expected = (canvas[:, :, ::-1] / 255 - mean) / std
+    # one level of 8 bits, as the library's weights are fixed-point numbers
+    np.testing.assert_allclose(state["y"][0], expected, atol=1.01 / 255 / std.min())
