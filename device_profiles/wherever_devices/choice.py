@@ -213,9 +213,8 @@ class _Ways:
     def _cost_s(self, group: list[Option]) -> float | None:
         """What the first way of a variant that fits was measured to cost."""
         option = _first_fit(group)
-        if option is None or option.plan is None:
-            return None
-        each = self.measured.get(option.variant.id, {}).get(option.plan)
+        found = self.measured.get(_id(group), {})
+        each = found.get(option.plan) if option and option.plan else None
         return each.cost_s(self._objective) if each and each.usable else None
 
     def _peers_by_cost(self, fitting: list[list[Option]]) -> list[list[Option]]:

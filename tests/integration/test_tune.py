@@ -8,21 +8,28 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 
-from wherever_contracts.errors import OverloadedError
+from wherever.cli import main
+from wherever_contracts.errors import EngineCrashError, OverloadedError
 from wherever_convert.builder import build_package
 from wherever_devices.decision import decide
 from wherever_devices.here import look_here
 from wherever_devices.measured import Measurements
+from wherever_devices.plans import RunPlan
 from wherever_devices.profiles.files import load_profile
+from wherever_edge import plugins
 from wherever_edge.bare.opening import open_file
 from wherever_edge.host import LocalHost
 from wherever_edge.packages.store import Store
+from wherever_edge.tune import kept as kept_files
+from wherever_edge.tune.contest import Contest
+from wherever_edge.tune.crew import Crew
 from wherever_edge.tune.kept import KeptMeasurements
-from wherever_edge.tune.race import FEWEST_TURNS
+from wherever_edge.tune.race import FEWEST_TURNS, Contestant
 from wherever_edge.tune.tuning import Tuner
 
 PLANS_OF_DIGITS = 7
@@ -119,6 +126,12 @@ def test_a_variant_with_a_damaged_file_is_left_out_and_said(tmp_path, here, buil
     assert why.startswith("scales 1.0.0, small: ")
     assert (report.measured, report.left) == (1, 1)
     assert not kept.load().of(package.variant_digest("small"))
+
+
+def test_however_short_the_time_something_is_measured(tmp_path, here, echo_package):
+    report, _ = tuned(tmp_path, here, echo_package, digits(), budget_s=0.001)
+    assert report.measured >= 1
+    assert report.measured + report.left == PLANS_OF_DIGITS + 1
 
 
 def test_two_do_not_measure_at_once(copied, here):
@@ -298,6 +311,13 @@ class Quick(Misbehaving):
         return array.copy()
 
 
+class Refusing(Misbehaving):
+    name = "refusing"
+
+    def _open(self, files, *, file_format, plan, resources):
+        raise OSError("refusing says no")
+
+
 class Honest(Misbehaving):
     name = "honest"
 
@@ -315,23 +335,87 @@ def plugins_path(tmp_path):
     info.mkdir(parents=True)
     (folder / "misbehaving.py").write_text(PLUGIN)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: misbehaving\nVersion: 1.0\n")
-    names = ("Crashing", "Lying", "Quick", "Honest")
+    names = ("Crashing", "Lying", "Quick", "Honest", "Refusing")
     lines = [f"{name.lower()} = misbehaving:{name}" for name in names]
     (info / "entry_points.txt").write_text("\n".join(["[wherever.engines]", *lines]) + "\n")
     return folder
 
 
-def command(home, *arguments, path=None):
+@pytest.fixture
+def misbehaving(plugins_path, monkeypatch):
+    """Engines of others are installed, here and in processes that are started."""
+    monkeypatch.syspath_prepend(plugins_path)
+    monkeypatch.setenv("PYTHONPATH", str(plugins_path))
+    plugins.entry_points.cache_clear()
+    kept_files.engine_versions.cache_clear()
+    yield
+    plugins.entry_points.cache_clear()
+    kept_files.engine_versions.cache_clear()
+
+
+@pytest.mark.usefixtures("misbehaving")
+def test_engines_that_crash_lie_or_do_otherwise_are_recorded_and_not_chosen(
+    echo_package, tmp_path, answered, capsys
+):
+    manifest = json.loads((echo_package.root / "model.json").read_bytes())
+    engines = ["onnxruntime", "crashing", "lying", "honest", "quick", "refusing"]
+    manifest["variants"][0]["needs"]["engines"] = engines
+    root = tmp_path / "echo"
+    root.mkdir()
+    (root / "identity.onnx").write_bytes((echo_package.root / "identity.onnx").read_bytes())
+    build_package(root, manifest)
+    arguments = ("profile", "echo", "--home", tmp_path / "home", "--packages", root)
+    report = answered(*arguments, "--budget", 20)
+    (model,) = report["models"]
+    by_engine = {row["plan"]["engine"]: row for row in model["plans"]}
+    assert by_engine["crashing"]["note"] == "crashing died (SIGABRT) while it was measured"
+    assert by_engine["lying"]["note"].startswith("against onnxruntime, 'y' is ")
+    assert by_engine["honest"]["note"] == "honest computes in float16 here, not in float32"
+    assert by_engine["refusing"]["note"] == "refusing cannot load the model: refusing says no"
+    assert by_engine["quick"]["measured"]["runs"] >= 1
+    chosen = [name for name, row in by_engine.items() if row["chosen"]]
+    assert chosen in (["quick"], ["onnxruntime"])
+    with pytest.raises(SystemExit):
+        main([*map(str, arguments), "--show"])
+    printed = capsys.readouterr().out
+    assert "crashing died (SIGABRT) while it was measured" in " ".join(printed.split())
+
+
+@pytest.mark.usefixtures("misbehaving")
+def test_an_engine_that_does_not_answer_is_ended(monkeypatch):
+    with closing(Crew(1, {})) as crew:
+        worker = crew.of("quick")
+        with pytest.raises(EngineCrashError, match="did not answer within 0 s"):
+            worker.ask({"do": "devices"}, {}, timeout_s=0.001)
+        crew.bury(worker)
+        assert crew.of("quick") is not worker
+        assert crew.devices("quick") == ("cpu",)
+        assert crew.devices("unknown-engine") == ("cpu",)
+
+
+@pytest.mark.usefixtures("misbehaving")
+def test_who_shares_a_worker_with_one_that_died_goes_on(echo_package):
+    plan = RunPlan("quick", "cpu", "float32", 1)
+    quick = Contestant(plan)
+    with closing(Crew(1, {})) as crew:
+        contest = Contest(echo_package, echo_package.manifest.variants[0], crew)
+        contest.enter(quick)
+        contest.take_turn(quick)
+        crew.bury(crew.of("quick"))
+        contest.take_turn(quick)
+        contest.close()
+    assert len(quick.turns) == 2
+    assert quick.racing
+
+
+def command(home, *arguments):
     """Start `wherever profile --json` in a process of its own."""
-    environment = {**os.environ, "WHEREVER_HOME": str(home)}
-    if path is not None:
-        environment["PYTHONPATH"] = str(path)
     return subprocess.Popen(
         [sys.executable, "-m", "wherever", "profile", "--json", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment,
+        env={**os.environ, "WHEREVER_HOME": str(home)},
     )
 
 
@@ -339,29 +423,6 @@ def finished(process, code=0):
     out, err = process.communicate(timeout=60)
     assert process.returncode == code, (out, err)
     return json.loads(out) if out else {}
-
-
-def test_engines_that_crash_lie_or_do_otherwise_are_recorded_and_not_chosen(
-    echo_package, plugins_path, tmp_path
-):
-    manifest = json.loads((echo_package.root / "model.json").read_bytes())
-    engines = ["onnxruntime", "crashing", "lying", "honest", "quick"]
-    manifest["variants"][0]["needs"]["engines"] = engines
-    root = tmp_path / "echo"
-    root.mkdir()
-    (root / "identity.onnx").write_bytes((echo_package.root / "identity.onnx").read_bytes())
-    build_package(root, manifest)
-    report = finished(
-        command(tmp_path / "home", "echo", "--packages", root, "--budget", 5, path=plugins_path)
-    )
-    (model,) = report["models"]
-    by_engine = {row["plan"]["engine"]: row for row in model["plans"]}
-    assert "died (SIGABRT)" in by_engine["crashing"]["note"]
-    assert "gave other answers" in by_engine["lying"]["note"] or "off" in by_engine["lying"]["note"]
-    assert by_engine["honest"]["note"] == "honest computes in float16 here, not in float32"
-    assert by_engine["quick"]["measured"]["runs"] >= 1
-    chosen = [name for name, row in by_engine.items() if row["chosen"]]
-    assert chosen in (["quick"], ["onnxruntime"])
 
 
 def wait_for_figures(home):
@@ -405,8 +466,6 @@ def test_the_command_imitates_another_machine(tmp_path, answered):
 
 
 def test_the_command_speaks_to_people(copied, capsys, monkeypatch):
-    from wherever.cli import main
-
     monkeypatch.setenv("COLUMNS", "120")
     with pytest.raises(SystemExit) as caught:
         main(["profile", "digits", "--home", str(copied), "--as", "raspberry-pi-5", "--show"])

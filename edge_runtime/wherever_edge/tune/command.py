@@ -10,7 +10,7 @@ import typer
 
 from wherever_contracts.errors import SettingsError
 from wherever_contracts.places import Place
-from wherever_edge.cli import HomeOption, JsonFlag, Output, progress, run
+from wherever_edge.cli import HomeOption, JsonFlag, Output, ProfileOption, progress, run
 from wherever_edge.configured import configured, home_or_configured
 
 if TYPE_CHECKING:
@@ -36,14 +36,7 @@ def profile(
         str | None,
         typer.Option("--as", help="Limit this machine to what this profile's machine has."),
     ] = None,
-    follow: Annotated[
-        str | None,
-        typer.Option(
-            "--profile",
-            envvar="WHEREVER_PROFILE",
-            help="Follow this profile: a name, or a file; by default the one that fits.",
-        ),
-    ] = None,
+    follow: ProfileOption = None,
     show: Annotated[
         bool, typer.Option("--show", help="Show what is known, and measure nothing.")
     ] = False,

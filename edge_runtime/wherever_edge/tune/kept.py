@@ -61,7 +61,7 @@ class KeptMeasurements:
     def about(self) -> Fingerprint:
         """The machine as the figures depend on it."""
         if self._about is None:
-            self._about = fingerprint(self._machine, _versions())
+            self._about = fingerprint(self._machine, engine_versions())
         return self._about
 
     @property
@@ -119,20 +119,20 @@ class KeptMeasurements:
             return Measurements()
 
 
+@cache
+def engine_versions() -> dict[str, str]:
+    """Name -> version of the runtime, of the engines that are installed."""
+    points = plugins.entry_points(GROUP)
+    found = {name: _version(name, point.dist) for name, point in points.items()}
+    return {name: version for name, version in found.items() if version}
+
+
 def _state(path: Path) -> tuple[int, int, int] | None:
     try:
         found = path.stat()
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-@cache
-def _versions() -> dict[str, str]:
-    """Name -> version of the runtime, of the engines that are installed."""
-    points = plugins.entry_points(GROUP)
-    found = {name: _version(name, point.dist) for name, point in points.items()}
-    return {name: version for name, version in found.items() if version}
 
 
 def _version(name: str, plugin: object) -> str:

@@ -147,6 +147,12 @@ def test_without_measurements_the_order_is_the_authors():
     assert {o.why for o in found} == {""}
 
 
+def test_a_variant_that_no_engine_can_run_is_told_why():
+    ordered = options(manifest(variant("first", "absent"), variant("second")))
+    assert ordered[0].unfit == "it needs the engine absent, which is not installed: pip install it"
+    assert ways(ordered) == [("second", "onnxruntime", 2)]
+
+
 def test_a_gateway_keeps_the_reference_in_front_whatever_it_costs():
     described = manifest(variant("small", quality=0.9), variant("large", quality=0.9))
     found = {"small": measured((plan(), 1)), "large": measured((plan(), 50))}
