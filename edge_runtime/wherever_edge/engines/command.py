@@ -75,6 +75,7 @@ def _row(name: str, engine: Engine | str) -> dict[str, Any]:
 
 def _tried(engine: Engine) -> dict[str, Any]:
     """What the runtime tells: it is imported, and opens a small model if it reads one."""
+    devices: tuple[str, ...] = ()
     try:
         devices = engine.devices()
         trial = Trial(engine, devices[0])

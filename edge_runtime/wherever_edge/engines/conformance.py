@@ -100,9 +100,8 @@ def check_engine(engine: Engine, *, devices: Sequence[str] | None = None) -> Rep
         devices: where to run it; by default everywhere it says that it can.
     """
     where = _devices(engine) if devices is None else devices
-    outcomes = [
-        _outcome(words, check, engine, device) for device in where for words, check in checks()
-    ]
+    trials = [Trial(engine, device) for device in where]
+    outcomes = [_outcome(words, rule, trial) for trial in trials for words, rule in RULES.items()]
     return Report(str(getattr(engine, "name", type(engine).__name__)), tuple(outcomes))
 
 
@@ -117,14 +116,16 @@ def _check(rule: Callable[[Trial], None]) -> Check:
     return check
 
 
-def _outcome(words: str, check: Check, engine: Engine, device: str) -> Outcome:
+def _outcome(words: str, rule: Callable[[Trial], None], trial: Trial) -> Outcome:
     try:
-        reason = check(engine, device)
+        rule(trial)
+    except NotApplicable as reason:
+        return Outcome(words, trial.device, "not applicable", str(reason))
     except Broken as broken:
-        return Outcome(words, device, "failed", str(broken))
+        return Outcome(words, trial.device, "failed", str(broken))
     except Exception as error:  # noqa: BLE001 (the named boundary: engines raise anything)
-        return Outcome(words, device, "failed", f"{type(error).__name__}: {error}")
-    return Outcome(words, device, "not applicable" if reason else "passed", reason)
+        return Outcome(words, trial.device, "failed", f"{type(error).__name__}: {error}")
+    return Outcome(words, trial.device, "passed")
 
 
 def _devices(engine: Engine) -> Sequence[str]:

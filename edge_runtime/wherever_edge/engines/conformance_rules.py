@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -60,11 +60,11 @@ def _rule(words: str) -> Callable[[Callable[[Trial], None]], Callable[[Trial], N
 
 @_rule("has a name, formats and devices")
 def _presents_itself(trial: Trial) -> None:
-    engine = trial.engine
+    engine: Any = trial.engine  # its author may have declared anything
     require(isinstance(engine.name, str) and engine.name, f"its name is {engine.name!r}")
     for what, words in (("formats", engine.formats), ("devices", engine.devices())):
-        strings = isinstance(words, tuple) and all(isinstance(word, str) for word in words)
-        require(strings and words, f"its {what} are {words!r}, not a tuple of words")
+        as_words = words == tuple(map(str, words))
+        require(words and as_words, f"its {what} are {words!r}, not a tuple of words")
     require(trial.device in engine.devices(), f"it has no device {trial.device!r}")
 
 
@@ -101,6 +101,13 @@ def _refuses_other_devices(trial: Trial) -> None:
 def _opens(trial: Trial) -> None:
     from wherever_edge.packages.checks import tensor_mismatch  # noqa: PLC0415 (reads manifests)
 
+    for file_format in {form.variant.format for form in trial.offered}:
+        reasons = [
+            trial.refused.get(form, "")
+            for form in trial.offered
+            if form.variant.format == file_format
+        ]
+        require(not all(reasons), f"{file_format}: {'; '.join(reasons)}")
     for form in trial.forms:
         session = trial.open(form)
         mismatch = tensor_mismatch(form.variant, session.inputs, session.outputs)

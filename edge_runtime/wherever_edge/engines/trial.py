@@ -29,7 +29,7 @@ class NotApplicable(Exception):  # noqa: N818 (not an error)
     """A rule does not apply to this engine, for the reason that it holds."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Form:
     """One form of the digits network: a variant, and the bytes of its files."""
 
@@ -69,7 +69,7 @@ class Trial:
         self.device = device
 
     @cached_property
-    def forms(self) -> list[Form]:
+    def offered(self) -> list[Form]:
         """The forms of digits in the formats that the engine reads.
 
         Raises:
@@ -83,6 +83,24 @@ class Trial:
             read = ", ".join(self.engine.formats)
             raise NotApplicable(f"it reads {read}, and digits has no form of these")
         return [Form(package, variant) for variant in variants]
+
+    @cached_property
+    def refused(self) -> dict[Form, str]:
+        """Those that the engine refuses, such as for an operation that it lacks, and why."""
+        reasons = {form: self._refusal(form) for form in self.offered}
+        return {form: reason for form, reason in reasons.items() if reason}
+
+    @cached_property
+    def forms(self) -> list[Form]:
+        """Those that it opens.
+
+        Raises:
+            NotApplicable: there is none.
+        """
+        forms = [form for form in self.offered if form not in self.refused]
+        if not forms:
+            raise NotApplicable("it opens no form of digits")
+        return forms
 
     @cached_property
     def formats(self) -> list[Form]:
@@ -117,6 +135,15 @@ class Trial:
         """Files, opened on the trial's device."""
         plan = RunPlan(self.engine.name, self.device, precision, threads)
         return self.engine.open(files, file_format=file_format, plan=plan)
+
+    def _refusal(self, form: Form) -> str:
+        try:
+            self.open(form).close()
+        except EngineError as error:
+            return str(error)
+        except Exception:  # noqa: BLE001 (a rule will meet it, and tell)
+            return ""
+        return ""
 
 
 def scores(session: Session, images: Array) -> Array:
