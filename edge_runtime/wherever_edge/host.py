@@ -123,9 +123,7 @@ class LocalHost:
             EngineError: no engine here can run it.
         """
         alias = (model, version, variant)
-        if self._guide.changed():
-            self.queue.bound(*self._bounds())
-            self._outdated = set(self._aliases)
+        self.changed()
         found = self._aliases.get(alias)
         if found is None or alias in self._outdated:
             self._outdated.discard(alias)
@@ -178,7 +176,11 @@ class LocalHost:
 
     def changed(self) -> bool:
         """True when other plans may be better now; looked at afresh at most every 30 s."""
-        return self._guide.changed()
+        if not self._guide.changed():
+            return False
+        self.queue.bound(*self._bounds())
+        self._outdated = set(self._aliases)
+        return True
 
     @property
     def reasons(self) -> tuple[str, ...]:
