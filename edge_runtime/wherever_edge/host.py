@@ -63,7 +63,8 @@ class LocalHost:
         max_waiting: calls that may wait behind them; by default what the decision says, and
             without one any number on the device, and 64 elsewhere.
         batching: calls that wait for the same variant share a run where that pays.
-        home: where measurements of this machine are kept, which then choose among plans.
+        home: where measurements of this machine are kept, which then choose among plans, and what
+            engines compiled, which then load sooner.
         decision: how the machine is used now, or what says so: it is asked again at most every
             30 s, and what changed by then holds for what is resolved from then on.
         isolation: "process" runs each variant in a worker process, whose death costs the calls in
@@ -101,6 +102,7 @@ class LocalHost:
         self._engines = engines_for(isolation)
         self._resources = Resources(
             runs=runs_at_once(self.machine.usable_cores, self.threads),
+            cache_dir=None if home is None else home / "compiled",
             frugal=memory_max_bytes is not None,
         )
         self._residents = Residents(self._open, memory_max_bytes, resident_bytes())

@@ -15,6 +15,7 @@ from wherever_edge.engines import openvino_settings
 from wherever_edge.engines.engine import Resources
 from wherever_edge.engines.onnxruntime import OnnxRuntimeEngine
 from wherever_edge.engines.openvino import OpenVinoEngine
+from wherever_edge.host import LocalHost
 from wherever_edge.packages.store import Store
 
 OPENVINO = OpenVinoEngine()
@@ -91,6 +92,14 @@ def test_what_openvino_compiled_is_kept_and_found_again(tmp_path, form):
     assert [path.stat().st_ino for path in (tmp_path / "openvino").iterdir()] == [written]
 
 
+def test_a_host_with_a_home_keeps_what_was_compiled_there(tmp_path):
+    for _ in range(2):
+        host = LocalHost(Store(), distance="device", home=tmp_path)
+        assert host.resolve("digits", variant="mlp-openvino").ran.engine == "openvino"
+        host.close()
+    assert len([*(tmp_path / "compiled" / "openvino").iterdir()]) == 1
+
+
 def test_a_kept_model_of_one_precision_is_not_taken_for_another(tmp_path):
     keeping = Resources(cache_dir=tmp_path)
     for precision in ("float32", "bfloat16", "float32", "bfloat16"):
@@ -127,7 +136,8 @@ def test_openvino_computes_under_a_limit_on_instructions_that_has_no_bfloat16():
         "import numpy as np\n"
         "from wherever_devices.plans import RunPlan, departures\n"
         "from wherever_edge.engines.openvino import OpenVinoEngine\n"
-        "from wherever_edge.packages.store import Store\n"
+        "from wherever_edge.host import LocalHost
+from wherever_edge.packages.store import Store\n"
         "package = Store().get('digits')\n"
         "files = [package.read(entry) for entry in package.manifest.variant('cnn').files]\n"
         "plan = RunPlan('openvino', 'cpu', 'bfloat16', 1)\n"
