@@ -136,8 +136,7 @@ def test_openvino_computes_under_a_limit_on_instructions_that_has_no_bfloat16():
         "import numpy as np\n"
         "from wherever_devices.plans import RunPlan, departures\n"
         "from wherever_edge.engines.openvino import OpenVinoEngine\n"
-        "from wherever_edge.host import LocalHost
-from wherever_edge.packages.store import Store\n"
+        "from wherever_edge.packages.store import Store\n"
         "package = Store().get('digits')\n"
         "files = [package.read(entry) for entry in package.manifest.variant('cnn').files]\n"
         "plan = RunPlan('openvino', 'cpu', 'bfloat16', 1)\n"
