@@ -164,7 +164,8 @@ class Client:
             boundary: how far the data may travel.
             pixels: how images are prepared, where the usual way is not right: `size=(height,
                 width)`, `scale`, `mean`, `std` (a value v becomes (v * scale - mean) / std),
-                `colour` ("rgb", "bgr", "grey"), `fit` ("stretch", "letterbox").
+                `colour` ("rgb", "bgr", "grey"), `fit` ("stretch", "letterbox"), `resize`
+                ("linear", "antialias", ...), `keep` (the share of the middle that is used).
 
         Raises:
             InputError: the file, the labels or the task do not fit; the message says what would.

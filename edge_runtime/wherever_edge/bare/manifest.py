@@ -43,6 +43,8 @@ class Pixels:
         std: likewise.
         colour: order of the channels: "rgb", "bgr" or "grey".
         fit: "stretch", "letterbox" or "letterbox_top_left".
+        resize: "linear", "antialias", "area", ...: see the step `image_tensor`.
+        keep: the share of the image's middle that is used, 0 to 1.
     """
 
     size: tuple[int, int] | None = None
@@ -51,6 +53,8 @@ class Pixels:
     std: Sequence[float] | None = None
     colour: str | None = None
     fit: str | None = None
+    resize: str | None = None
+    keep: float | None = None
 
     def given(self) -> dict[str, Any]:
         """What was said, as parameters of the step `image_tensor`."""
@@ -60,6 +64,8 @@ class Pixels:
             "std": None if self.std is None else list(self.std),
             "order": self.colour,
             "fit": self.fit,
+            "resize": self.resize,
+            "keep": self.keep,
         }
         return {name: value for name, value in said.items() if value is not None}
 

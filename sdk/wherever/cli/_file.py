@@ -29,7 +29,8 @@ Pixels: TypeAlias = Annotated[
     typer.Option(
         metavar="NAME=VALUE",
         help="For a model file, how images are prepared: size=224x224, scale=0.0039, "
-        "mean=0.485,0.456,0.406, std=..., colour=bgr, fit=letterbox; may be repeated.",
+        "mean=0.485,0.456,0.406, std=..., colour=bgr, fit=letterbox, resize=antialias, "
+        "keep=0.875; may be repeated.",
     ),
 ]
 
@@ -98,4 +99,10 @@ def _size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-_READERS: dict[str, Any] = {"size": _size, "scale": float, "mean": _numbers, "std": _numbers}
+_READERS: dict[str, Any] = {
+    "size": _size,
+    "scale": float,
+    "mean": _numbers,
+    "std": _numbers,
+    "keep": float,
+}

@@ -69,6 +69,13 @@ def test_a_quantized_file_says_itself_how_pixels_are_scaled():
     assert (told["scale"], told["mean"]) == (1.0, [0.0])
 
 
+def test_how_an_image_is_cut_and_resized_can_be_said():
+    usual = first_step(made(bare(image(1, 8, 8, 3), scores()), "classify"))
+    assert not {"resize", "keep"} & usual.keys()
+    told = first_step(made(bare(image(1, 8, 8, 3), scores()), "classify", resize="area", keep=0.5))
+    assert (told["resize"], told["keep"]) == ("area", 0.5)
+
+
 def test_pixels_of_uint8_go_in_as_they_are():
     manifest = made(bare(image(1, 8, 8, 3, dtype="uint8"), scores()), "classify")
     assert first_step(manifest)["scale"] == 1.0
