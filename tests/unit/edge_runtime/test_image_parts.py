@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from wherever_contracts.manifest import Signature, StepEntry, Variant
 from wherever_edge.images import Image
 from wherever_edge.pipelines.pipeline import StepContext, compile_steps
 from wherever_edge.pipelines.placement import Placement, starts
-from wherever_edge.pipelines.rows import IN_TURN
+from wherever_edge.pipelines.rows import IN_TURN, run_in_turn
+from wherever_edge.resident import Ran
 
 PIXELS = np.random.default_rng(3).integers(0, 256, (60, 100, 3), dtype=np.uint8)
 
@@ -151,6 +153,18 @@ def test_rows_go_in_turn_through_a_variant_that_takes_one() -> None:
     assert run(tiles(), tensor([40, 40]), rows=1)[IN_TURN] == "x"
     assert IN_TURN not in run(tiles(), tensor([40, 40]), rows=-1)
     assert IN_TURN not in run(tensor([40, 40], name="image"), rows=1)
+
+
+def test_each_row_meets_the_engine_alone_and_what_it_gives_is_joined() -> None:
+    state = {IN_TURN: "x", "x": np.arange(3.0)[:, None], "size": np.array([7])}
+
+    def engine(tensors: Mapping[str, Any]) -> Ran:
+        assert (tensors["x"].shape, tensors["size"]) == ((1, 1), 7)
+        return Ran({"y": tensors["x"] * 2}, engine_s=0.5, queue_s=0.25)
+
+    ran = run_in_turn(engine, state)
+    assert ran.outputs["y"].tolist() == [[0], [2], [4]]
+    assert (ran.engine_s, ran.queue_s) == (1.5, 0.75)
 
 
 def test_an_image_that_would_become_far_too_many_tiles_is_refused_at_once() -> None:
