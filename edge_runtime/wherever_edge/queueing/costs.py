@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 # Waking a thread that waits and giving it its rows, under Python's lock.
 HAND_OVER_S = 20e-6
+# What a call of a small model does under that lock all in all.
+_AROUND_S = 2 * HAND_OVER_S
 # Together must take less than this share of what the calls take one by one.
 _CLEARLY = 0.8
 
@@ -15,7 +17,7 @@ SAMPLES = 3
 # so many joined runs may try what they save, once in so many runs
 _TRIALS, _PERIOD = 32, 2000
 # the least is forgotten a little with each run, the usual follows each by so much
-FORGETTING, _FOLLOWING = 1.01, 0.2
+_FORGETTING, _FOLLOWING = 1.001, 0.2
 
 
 class _Size:
@@ -33,7 +35,7 @@ class _Size:
         self.samples += 1
         if self.samples == 1:
             self.least_s = self.usual_s = row_s
-        aged_s = self.least_s * FORGETTING
+        aged_s = self.least_s * _FORGETTING
         self.least_s = row_s if row_s < aged_s else aged_s  # noqa: FURB136 (hot path)
         self.usual_s += _FOLLOWING * (row_s - self.usual_s)
 
@@ -93,6 +95,14 @@ class Costs:
         if _CLEARLY * self._alone_s(1 << (min(self._sizes) - 1)) <= HAND_OVER_S:
             return False
         return self._trials > 0 or any(size.pays for size in self._sizes.values())
+
+    @property
+    def brief(self) -> bool:
+        """Whether joined rows take less in the engine than their callers do around it.
+
+        Python's lock is busy with the callers then: several runs at a time would only be smaller.
+        """
+        return any(size.pays and size.least_s < _AROUND_S for size in self._sizes.values())
 
     def pays(self, parts: Sequence[int]) -> bool:
         """Whether calls of so many rows each gain by one run together; True where it is not known.

@@ -24,6 +24,7 @@ class Group:
     """
 
     __slots__ = (
+        "_at_once",
         "_failures",
         "_runs",
         "_width",
@@ -40,14 +41,14 @@ class Group:
         self.joins = False
         self.settled = False
         self.row_bytes = row_bytes
-        self._width = width
+        self._width = self._at_once = width
         self._failures = 0
         self._runs = 0
 
     @property
     def busy(self) -> bool:
         """Whether one more call does better to wait for the runs that go on."""
-        return self.joins and self.running >= self._width
+        return self.joins and self.running >= self._at_once
 
     def ended(self, rows: int, elapsed_s: float, *, joined: bool) -> None:
         """One of its runs is over, of one call or of several; `rows` is 0 when it failed."""
@@ -61,6 +62,7 @@ class Group:
     def _judge(self) -> None:
         self.joins = self.costs.may_join()
         self.settled = self.costs.known and not self.joins
+        self._at_once = 1 if self.costs.brief else self._width
 
     def joined(self, *, well: bool) -> None:
         """A run of several calls went well, or failed."""

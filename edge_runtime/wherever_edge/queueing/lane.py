@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from wherever_contracts.errors import EngineError
 from wherever_edge.counters import COUNTERS
-from wherever_edge.queueing.costs import FORGETTING, HAND_OVER_S, SAMPLES
+from wherever_edge.queueing.costs import HAND_OVER_S, SAMPLES
 from wherever_edge.queueing.group import Group
 from wherever_edge.resident import Ran
 
@@ -78,7 +79,7 @@ class Lane:
         self._width = width
         self._model, self._variant = model, variant
         self._groups: dict[tuple[tuple[int, ...], ...], Group] = {}
-        self._least_s = 0.0
+        self._least_s = math.inf
         self._seen = 0
         self.inline: bool = queue.runs is None and not batches
 
@@ -110,8 +111,7 @@ class Lane:
     def _look(self, engine_s: float) -> None:
         """See whether calls need to come here, now that one took `engine_s`."""
         self._seen += 1
-        aged_s = self._least_s * FORGETTING if self._seen > 1 else engine_s
-        self._least_s = engine_s if engine_s < aged_s else aged_s  # noqa: FURB136 (hot path)
+        self._least_s = min(self._least_s, engine_s)
         if self._seen > SAMPLES and self._seen % _LOOK_EVERY:
             return
         tiny = self._seen >= SAMPLES and self._least_s <= HAND_OVER_S

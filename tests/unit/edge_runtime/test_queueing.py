@@ -19,6 +19,7 @@ from wherever_contracts.errors import DeadlineError, EngineCrashError, EngineErr
 from wherever_contracts.tensors import TensorSpec
 from wherever_contracts.urgency import CALM, Urgency
 from wherever_edge.counters import COUNTERS
+from wherever_edge.queueing.desk import Desk
 from wherever_edge.queueing.lane import Lane
 from wherever_edge.queueing.run_queue import RunQueue
 from wherever_edge.queueing.turn import Turn
@@ -253,6 +254,42 @@ def test_no_turn_is_lost_and_never_are_too_many_at_work(bench):
     assert b.queue.dropped == ends["late"]
 
 
+def test_calls_that_wait_begin_when_the_bounds_are_widened(bench):
+    b = bench(runs=1, max_waiting=5)
+    first = b.hold()
+    second = b.ask(1)
+    b.queue.bound(2, 5)
+    eventually(lambda: len(b.engine.runs) == 2)
+    b.release()
+    assert answers([first, second]) == [[-2], [2]]
+    again = b.queue.again()
+    assert (again.runs, again.max_waiting, again.waiting) == (2, 5, 0)
+
+
+def test_no_more_pipelines_work_at_a_desk_than_it_has_places():
+    desk = Desk(2)
+    at_work, most = 0, 0
+    lock = threading.Lock()
+
+    def step(state: dict[str, Any]) -> None:
+        nonlocal at_work, most
+        with lock:
+            at_work += 1
+            most = max(most, at_work)
+        time.sleep(0.001)
+        with lock:
+            at_work -= 1
+        state["steps"] += 1
+
+    (at_desk,) = desk.around([step, step])
+    states = [{"steps": 0} for _ in range(12)]
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(at_desk, states))
+    assert all(state == {"steps": 2} for state in states)
+    assert most == 2
+    assert desk.around([]) == ()
+
+
 # --- together ---
 
 
@@ -382,6 +419,36 @@ def test_who_cannot_wait_for_a_long_run_is_not_taken_into_one(bench):
     b.release()
     assert answers(calls) == [[2], [4], [6], [8]]
     assert b.engine.runs[1] == [1]
+
+
+def test_inputs_that_disagree_about_their_rows_share_with_nobody():
+    seen: list[int] = []
+
+    def run(tensors: Mapping[str, Any]) -> Ran:
+        seen.append(len(tensors["x"]))
+        return Ran({"y": tensors["x"]}, 1e-3, 0.0)
+
+    other = TensorSpec("z", "float32", (-1, -1))
+    lane = Lane(RunQueue(), run, [INPUT, other], batches=True)
+    lane.run({**row(1, 2), "z": row(1)["x"]}, CALM)
+    assert (seen, lane._groups) == ([2], {})
+
+
+def test_the_leader_that_is_interrupted_leaves_the_others_to_themselves(bench):
+    b = bench(batches=True)
+    b.hold()
+    calls = [b.ask(number) for number in range(3)]
+
+    def interrupted(doubled: np.ndarray) -> np.ndarray:
+        if len(doubled) > 1:
+            raise KeyboardInterrupt
+        return doubled
+
+    b.engine.spoil = interrupted
+    b.release()
+    with pytest.raises(KeyboardInterrupt):
+        calls[0].result(5)
+    assert answers(calls[1:]) == [[2], [4]]
 
 
 def test_what_does_not_fit_runs_alone_and_fails_alone(bench):

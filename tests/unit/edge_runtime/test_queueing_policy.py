@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wherever_devices.decision import Decision
+from wherever_edge.queueing.bounds import Bounds, bounds_of
 from wherever_edge.queueing.costs import HAND_OVER_S, Costs
 from wherever_edge.queueing.policy import (
     FAIR_TURN,
@@ -220,3 +222,45 @@ def test_where_joined_runs_fail_nothing_is_joined():
 @given(st.integers(1, 64), st.floats(1e-6, 1.0))
 def test_a_size_is_expected_to_take_what_it_took(rows, elapsed_s):
     assert learned({rows: elapsed_s}).expected_s(rows) == pytest.approx(elapsed_s)
+
+
+def test_rows_that_take_less_than_their_callers_do_around_them_are_brief():
+    brief, long = learned({1: 1e-3, 16: 400e-6}), learned({1: 5e-3, 16: 16e-3})
+    assert not brief.brief  # not before it is known that joining them pays
+    for costs in (brief, long):
+        assert costs.pays([1] * 16)
+    assert (brief.brief, long.brief) == (True, False)
+
+
+# --- bounds ---
+
+
+DECISION = Decision(
+    profile="tiny",
+    threads=1,
+    runs=3,
+    memory_max_bytes=None,
+    max_waiting=5,
+    devices=("cpu",),
+    precisions=("float32",),
+    objective="latency",
+    prefer_small=False,
+    reasons=(),
+)
+
+
+@pytest.mark.parametrize(
+    ("wished", "decision", "distance", "cores", "bounds"),
+    [
+        (Bounds(None, None), None, "device", 8, Bounds(None, None)),
+        (Bounds(None, None), None, "cloud", 8, Bounds(8, 64)),
+        (Bounds(None, None), None, "nearby", 1, Bounds(2, 64)),
+        (Bounds(None, None), DECISION, "device", 8, Bounds(3, 5)),
+        (Bounds(1, 0), DECISION, "cloud", 8, Bounds(1, 0)),
+        (Bounds(None, 0), None, "cloud", 8, Bounds(8, 0)),
+    ],
+)
+def test_bounds_are_as_wished_then_as_decided_then_as_the_cores_allow(
+    wished, decision, distance, cores, bounds
+):
+    assert bounds_of(wished, decision, distance, cores) == bounds
