@@ -141,12 +141,12 @@ class Resident:
         Raises:
             EngineError: a tensor does not fit, the engine failed, or it cannot be opened again.
         """
-        held: _Held | None = self._held or self._bring_back()
+        held = self._held or self._bring_back()
         started = perf_counter()
         try:
             outputs = held.session.run(tensors)
         finally:
-            held = None  # a session could not leave that an error's traceback, or `look`, holds
+            del held  # a session could not leave that an error's traceback, or `look`, holds
         ended = perf_counter()
         if ended > self._room.due_s:
             self._room.look(ended)
