@@ -178,15 +178,16 @@ def _package(root: Path, operation: str, engines: list[str]) -> Package:
 
 
 def _model(operation: str) -> onnx.ModelProto:
-    operands, attributes = (
-        (["x"], {"axes": [1]}) if operation == "ReduceMean" else (["x", "one"], {})
-    )
+    if operation == "ReduceMean":
+        node = helper.make_node(operation, ["x"], ["y"], axes=[1])
+    else:
+        node = helper.make_node(operation, ["x", "one"], ["y"])
     graph = helper.make_graph(
-        [helper.make_node(operation, operands, ["y"], **attributes)],
+        [node],
         "isolated",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", "n"])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", "m"])],
-        [numpy_helper.from_array(np.float32(1), "one")],
+        [numpy_helper.from_array(np.array(1, np.float32), "one")],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 

@@ -14,6 +14,7 @@ import batching
 import best_engine
 import engines
 import in_cloud
+import isolation
 import kept
 import memory
 import on_device
@@ -32,6 +33,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "quality": quality.rows,
     "batching": batching.rows,
     "best-engine": best_engine.rows,
+    "isolation": isolation.rows,
     "engines": engines.rows,
 }
 HEAD = """# Measured

@@ -89,8 +89,10 @@ class IsolatedEngines:
 
 def _where(engine: str) -> str:
     """Where an engine is found: "module:class"; a worker need not look for plug-ins again."""
-    where: str = plugins.entry_points(GROUP)[engine].value
-    return where
+    found = plugins.entry_points(GROUP).get(engine)
+    if found is None:
+        raise EngineError(f"no engine named {engine!r} is installed")
+    return str(found.value)
 
 
 def _shared(files: Sequence[bytes], size: int) -> int:

@@ -130,13 +130,24 @@ class Keeper:
         self._release_files()
 
     def _keep(self) -> None:
+        try:
+            self._keep_one_alive()
+        finally:
+            with self._changed:
+                self._stopping = True
+                self.worker = None
+                if self._answer is None and self._refused is None:
+                    self._refused = EngineError(f"the keeper of {self.engine}'s worker failed")
+                self._changed.notify_all()
+            self._release_files()
+
+    def _keep_one_alive(self) -> None:
         backoff = Backoff()
         while not self._stopping:
             was_ready, lived_s = self._one_life()
             if self._answer is None:
                 break
             self._pause(backoff.delay_s(lived_s=lived_s, was_ready=was_ready))
-        self._release_files()
 
     def _one_life(self) -> tuple[bool, float]:
         """Start a worker and stay with it; returns whether it was ready, and for how long."""

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Mapping
+from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from wherever_contracts.errors import EngineError, SettingsError
@@ -132,16 +133,19 @@ class Worker:
         """The worker's process id."""
         return self._process.pid
 
-    def run(self, feed: Mapping[str, Array], shapes: Shapes, limit_s: float) -> dict[str, Array]:
-        """Let the worker run the model.
+    def run(
+        self, feed: Mapping[str, Array], shapes: Shapes, limit_s: float
+    ) -> tuple[dict[str, Array], float]:
+        """Let the worker run the model; returns the outputs, and the seconds that it took.
 
         Raises:
             EngineError: the engine failed.
             WorkerGone: the worker died, or was ended because it hung.
         """
         lane = self._take()
+        started = perf_counter()
         try:
-            return lane.exchange(feed, shapes, limit_s)
+            return lane.exchange(feed, shapes, limit_s), perf_counter() - started
         except EngineError:
             raise
         except BlockingIOError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Mapping
-from time import monotonic, perf_counter
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from wherever_contracts.errors import EngineCrashError, EngineError
@@ -13,12 +13,11 @@ from wherever_contracts.tensors import TensorSpec
 from wherever_edge.engines.engine import EngineFacts, Session
 from wherever_edge.isolation.fingerprints import digest, sample
 from wherever_edge.isolation.process import BROKEN_OFF, WorkerGone
-from wherever_edge.isolation.supervision import Pace, Suspects, Verdict
+from wherever_edge.isolation.supervision import CRASHES, Pace, Suspects, Verdict
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
     from wherever_edge.isolation.keeper import Keeper
-    from wherever_edge.isolation.supervision import Shapes
 
 
 class IsolatedSession(Session):
@@ -85,9 +84,10 @@ class IsolatedSession(Session):
         if worker is None:
             raise self._keeper.away()
         shapes = tuple([array.shape for array in feed.values()])
-        started = perf_counter()
+        with self._lock:
+            limit_s = self._pace.limit_s(shapes)
         try:
-            outputs = worker.run(feed, shapes, self._pace.limit_s(shapes))
+            outputs, elapsed_s = worker.run(feed, shapes, limit_s)
         except WorkerGone as gone:
             self._keeper.lost(worker, gone.death)
             raise self._crash(gone, feed) from None
@@ -96,12 +96,9 @@ class IsolatedSession(Session):
         except BaseException:
             self._keeper.lost(worker, BROKEN_OFF)
             raise
-        self._took(shapes, perf_counter() - started)
-        return outputs
-
-    def _took(self, shapes: Shapes, elapsed_s: float) -> None:
         with self._lock:
             self._pace.answered(shapes, elapsed_s)
+        return outputs
 
     def _verdict(self, key: bytes) -> Verdict:
         with self._lock:
@@ -118,8 +115,8 @@ class IsolatedSession(Session):
 
     def _refusal(self) -> EngineCrashError:
         refusal = EngineCrashError(
-            f"this input ended the worker of {self.facts.engine} twice, and is not run in it for "
-            "a while"
+            f"this input ended the worker of {self.facts.engine} {CRASHES} times, and is not run "
+            "in it for a while"
         )
         refusal.retryable = False
         return refusal

@@ -21,8 +21,9 @@ LONGEST_DELAY_S = 0.5
 LONGEST_START_DELAY_S = 30.0
 HEALTHY_S = 10.0
 
-SENTENCE_S = 600.0
-_CRASHES = 2
+CRASHES = 3
+SENTENCE_S = 60.0
+LONGEST_SENTENCE_S = 3600.0
 _SUSPECTS = 64
 
 # of the inputs, in order
@@ -50,9 +51,7 @@ class Pace:
             return self._again.limit_s
         if not self._known:
             return FIRST_RUN_S
-        # what is larger than anything before may take longer
-        growth = max(1.0, _elements(shapes) / self._largest)
-        return max(self._new.limit_s, self._again.limit_s) * growth
+        return max(self._limit_grown_s(_elements(shapes) / self._largest), self._new.limit_s)
 
     def answered(self, shapes: Shapes, elapsed_s: float) -> None:
         """Remember a run that gave an answer."""
@@ -67,6 +66,12 @@ class Pace:
         if len(self._known) > _SHAPES:
             self._known.popitem(last=False)
 
+    def _limit_grown_s(self, growth: float) -> float:
+        """What is larger than anything before may take longer."""
+        if growth <= 1:
+            return self._again.limit_s
+        return max(LEAST_HANG_S, growth * max(self._new.most_s(), self._again.most_s()))
+
 
 class _Limit:
     """Ten times the 99th percentile of recent runs, and a second at least."""
@@ -75,10 +80,14 @@ class _Limit:
         self._recent: deque[float] = deque(maxlen=_RECENT)
         self.limit_s: float = LEAST_HANG_S
 
+    def most_s(self) -> float:
+        """The same without the second."""
+        return HANG_FACTOR * p99(self._recent) if self._recent else 0.0
+
     def add(self, elapsed_s: float) -> None:
         self._recent.append(elapsed_s)
         if elapsed_s * HANG_FACTOR > LEAST_HANG_S or self.limit_s > LEAST_HANG_S:
-            self.limit_s = max(LEAST_HANG_S, HANG_FACTOR * p99(self._recent))
+            self.limit_s = max(LEAST_HANG_S, self.most_s())
 
 
 def _elements(shapes: Shapes) -> int:
@@ -123,10 +132,11 @@ class _Record:
 
 
 class Suspects:
-    """Inputs that a worker was running when it died; one that did so twice is refused for a time.
+    """Inputs that a worker was running when it died; the third time in a row one is refused.
 
-    An input that is answered is free of suspicion, so that deaths from outside convict nobody.
-    When the time is over it is tried once more. Not safe to use from several threads at once.
+    An input that is answered is free of suspicion: whoever kills workers from outside convicts
+    hardly anybody. When its time is over, a minute at first, it is tried once more; if that ends
+    a worker too, it is refused for twice as long. Not safe to use from several threads at once.
     """
 
     def __init__(self) -> None:
@@ -139,7 +149,8 @@ class Suspects:
         """A worker died while it ran this input; returns what follows for the input."""
         record = self._records.pop(key, None)
         crashes = 1 if record is None else record.crashes + 1
-        self._records[key] = _Record(crashes, now_s + SENTENCE_S)
+        sentence_s = SENTENCE_S * 2.0 ** min(max(0, crashes - CRASHES), 10)
+        self._records[key] = _Record(crashes, now_s + min(sentence_s, LONGEST_SENTENCE_S))
         if len(self._records) > _SUSPECTS:
             self._records.popitem(last=False)
         return self.verdict(key, now_s)
@@ -154,7 +165,7 @@ class Suspects:
         if record is None:
             return "free"
         served = now_s >= record.until_s
-        return "refused" if record.crashes >= _CRASHES and not served else "suspect"
+        return "refused" if record.crashes >= CRASHES and not served else "suspect"
 
 
 def how_it_ended(returncode: int) -> str:

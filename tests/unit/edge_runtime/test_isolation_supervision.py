@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wherever_edge.isolation.supervision import (
+    CRASHES,
     FIRST_RUN_S,
     HANG_FACTOR,
     HEALTHY_S,
     LEAST_HANG_S,
     LONGEST_DELAY_S,
+    LONGEST_SENTENCE_S,
     LONGEST_START_DELAY_S,
     SENTENCE_S,
     Backoff,
@@ -59,7 +61,8 @@ def test_new_shapes_have_as_long_as_new_shapes_take():
 
 
 def test_an_input_that_is_larger_than_all_before_has_longer():
-    assert paced(0.001).limit_s(((1, 30),)) == pytest.approx(10 * LEAST_HANG_S)
+    assert paced(0.05).limit_s(((1, 30),)) == pytest.approx(5.0)
+    assert paced(0.001).limit_s(((1, 30),)) == LEAST_HANG_S
 
 
 def test_what_was_slow_once_is_forgotten_after_many_quick_runs():
@@ -118,15 +121,27 @@ def test_no_delay_is_negative_or_over_its_bound(lives):
         assert 0 <= delay_s <= (LONGEST_DELAY_S if was_ready else LONGEST_START_DELAY_S)
 
 
-def test_an_input_is_refused_after_its_second_crash_for_a_time():
+def test_an_input_is_refused_after_its_third_crash_for_a_time():
     suspects = Suspects()
     assert suspects.verdict(b"a", 0) == "free"
-    assert suspects.crashed(b"a", 0) == "suspect"
-    assert suspects.crashed(b"a", 1) == "refused"
+    assert [suspects.crashed(b"a", 1) for _ in range(CRASHES)] == ["suspect", "suspect", "refused"]
     assert suspects.verdict(b"b", 1) == "free"
     assert suspects.verdict(b"a", SENTENCE_S) == "refused"
-    assert suspects.verdict(b"a", 1 + SENTENCE_S) == "suspect"
-    assert suspects.crashed(b"a", 2 + SENTENCE_S) == "refused"
+
+
+def test_who_is_tried_again_and_crashes_again_is_refused_for_twice_as_long():
+    suspects = Suspects()
+    now_s = 0.0
+    for _ in range(CRASHES):
+        suspects.crashed(b"a", now_s)
+    for sentence_s in (SENTENCE_S, 2 * SENTENCE_S, 4 * SENTENCE_S):
+        assert suspects.verdict(b"a", now_s + sentence_s - 1) == "refused"
+        now_s += sentence_s
+        assert suspects.verdict(b"a", now_s) == "suspect"
+        assert suspects.crashed(b"a", now_s) == "refused"
+    for _ in range(100):
+        suspects.crashed(b"a", now_s)
+    assert suspects.verdict(b"a", now_s + LONGEST_SENTENCE_S) == "suspect"
 
 
 def test_an_input_that_is_answered_is_free():
@@ -137,7 +152,7 @@ def test_an_input_that_is_answered_is_free():
 
 
 @given(st.lists(st.tuples(st.sampled_from("ca"), st.integers(0, 200)), max_size=400))
-def test_only_an_input_that_crashed_twice_without_an_answer_is_refused(events):
+def test_only_an_input_that_crashed_thrice_without_an_answer_is_refused(events):
     suspects = Suspects()
     crashes: dict[int, int] = {}
     for now_s, (kind, number) in enumerate(events):
@@ -148,7 +163,7 @@ def test_only_an_input_that_crashed_twice_without_an_answer_is_refused(events):
         else:
             suspects.answered(key)
             crashes[number] = 0
-        assert suspects.verdict(key, now_s) != "refused" or crashes[number] >= 2
+        assert suspects.verdict(key, now_s) != "refused" or crashes[number] >= CRASHES
         assert len(suspects) <= 64
 
 
