@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _ticks = itertools.count(1)
 # runs between two looks at whether calls that wait for nothing should
-_LOOK_EVERY = 61
+_LOOK_EVERY = 251
 
 
 class Ran(NamedTuple):
@@ -121,8 +121,12 @@ class Resident:
         held = self._held
         return None if held is None else held.session
 
-    def run(self, tensors: Mapping[str, Any], urgency: Urgency = CALM) -> Ran:
+    def run(self, tensors: Mapping[str, Any], urgency: Urgency | None = CALM) -> Ran:
         """Run the variant, when it is this call's turn.
+
+        Args:
+            tensors: what to run it on.
+            urgency: how much the call can wait; None when its turn has come.
 
         Raises:
             OverloadedError: too many calls wait already.
@@ -131,16 +135,8 @@ class Resident:
         """
         self.used = used = next(_ticks)
         lane = self.lane
-        if lane is None or (lane.inline and used % _LOOK_EVERY):
-            return self.run_now(tensors)
-        return lane.run(tensors, urgency)
-
-    def run_now(self, tensors: Mapping[str, Any]) -> Ran:
-        """Run the variant without waiting for a turn.
-
-        Raises:
-            EngineError: a tensor does not fit, the engine failed, or it cannot be opened again.
-        """
+        if urgency is not None and lane is not None and not (lane.inline and used % _LOOK_EVERY):
+            return lane.run(tensors, urgency)
         held = self._held or self._bring_back()
         started = perf_counter()
         try:

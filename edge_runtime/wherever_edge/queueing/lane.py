@@ -210,7 +210,7 @@ def lane_of(
     lodging = resident.lodging
     return Lane(
         queue,
-        resident.run_now,
+        lambda tensors: resident.run(tensors, None),
         session.inputs,
         batches=joins,
         width=max(1, cores // threads) if threads else 1,
