@@ -29,6 +29,8 @@ _NEVER_S = float("inf")
 _SPARE = 0.04
 # Between two looks at the memory while models run: a look takes 20 us.
 _LOOK_EVERY_S = 0.05
+# The same where nothing more can be done: a look then costs milliseconds.
+_LOOK_IN_VAIN_S = 1.0
 # For how long a session that is to come waits for the last runs of those that were put out.
 _DRAIN_S = 5.0
 _REMEMBERED = 4
@@ -51,7 +53,8 @@ class Room:
         """Around the opening of a session: notes what it takes."""
         before = resident_bytes()
         yield
-        resident.held_bytes = max(0, resident_bytes() - before)
+        taken = resident_bytes() - before + _workers_bytes([resident])
+        resident.held_bytes = max(0, taken)
 
     def look(self, now_s: float) -> None:
         """See whether more is taken than may be."""
@@ -116,6 +119,8 @@ class Budget(Room):
             inside = self._inside()
             newest = max(inside, key=lambda resident: resident.used, default=None)
             self._make_room(0, newest, 0.0)
+            if self.taken_bytes() > self._aim_bytes:
+                self.due_s = now_s + _LOOK_IN_VAIN_S
         finally:
             self._lock.release()
 
@@ -130,9 +135,7 @@ class Budget(Room):
         it may have been larger when the host began than it is without them.
         """
         inside = self._inside()
-        sessions = [session for resident in inside if (session := resident.session) is not None]
-        pids = {pid for session in sessions for pid in session.pids}
-        grown = resident_bytes() - self._started_bytes + sum(map(resident_bytes, pids))
+        grown = resident_bytes() - self._started_bytes + _workers_bytes(inside)
         return max(grown, sum(resident.held_bytes for resident in inside))
 
     def _make_room(self, coming_bytes: int, keep: Resident | None, wait_s: float) -> None:
@@ -264,6 +267,12 @@ def _resident_bytes_elsewhere(pid: int) -> int:
         return int(psutil.Process(pid or None).memory_info().rss)
     except psutil.Error:
         return 0
+
+
+def _workers_bytes(residents: Collection[Resident]) -> int:
+    """The memory of the processes, other than this one, that sessions live in."""
+    sessions = [session for resident in residents if (session := resident.session) is not None]
+    return sum(map(resident_bytes, {pid for session in sessions for pid in session.pids}))
 
 
 def _run_once(session: Session | None) -> None:

@@ -149,6 +149,18 @@ def test_a_pinned_model_stays_and_leaves_once_it_is_unpinned(host_of):
         host.pin("times-9")
 
 
+def test_when_the_process_grows_while_models_run_the_others_leave(host_of):
+    host = host_of(3, 150)
+    for number in (1, 2, 3):
+        assert times(host, number) == number
+    assert len(inside(host)) == 3
+    ballast = np.ones(25 * MB)
+    host._residents._room.due_s = 0.0
+    assert times(host, 1) == 1
+    assert inside(host) == {"times-1"}
+    del ballast
+
+
 def test_a_variant_that_needs_more_than_the_budget_is_refused_with_both_figures(tmp_path):
     package = build(tmp_path, "times-1", needs=600 << 20)
     store = Store([tmp_path], builtin=False)
