@@ -118,6 +118,11 @@ def test_a_damaged_file_is_said_and_replaced(copied, here, echo_package, caplog)
     assert kept.trouble == ""
 
 
+def test_where_a_file_is_in_the_way_nothing_is_known(tmp_path, here):
+    (tmp_path / "home").write_bytes(b"")
+    assert len(KeptMeasurements(tmp_path / "home", here.machine).load()) == 0
+
+
 def test_a_variant_with_a_damaged_file_is_left_out_and_said(tmp_path, here, build_scales):
     package = build_scales(tmp_path / "scales")
     (package.root / "small.onnx").write_bytes(bytes((package.root / "small.onnx").stat().st_size))
