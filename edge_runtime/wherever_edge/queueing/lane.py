@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from wherever_contracts.tensors import Array, TensorSpec
     from wherever_contracts.urgency import Urgency
     from wherever_edge.engines.engine import Session
-    from wherever_edge.queueing.run_queue import RunQueue, Turn
+    from wherever_edge.queueing.run_queue import RunQueue
+    from wherever_edge.queueing.turn import Turn
     from wherever_edge.resident import Resident
 
 # shapes that are told apart; calls of more run singly
@@ -103,9 +104,9 @@ class Lane:
             if turn.given is not None:
                 outputs, engine_s = turn.given
                 return Ran(outputs, engine_s, queue_s - engine_s)
-            ran = self._lead(turn) if turn.leads else None
-            if ran is not None:
-                return Ran(ran.outputs, ran.engine_s, queue_s)
+            led = self._lead(turn) if turn.leads else None
+            if led is not None:
+                return led._replace(queue_s=queue_s)
             turn.by_itself()
 
     def _look(self, engine_s: float) -> None:
