@@ -22,7 +22,7 @@ from wherever_devices.machine import probe
 from wherever_devices.plans import RunPlan
 from wherever_edge import plugins
 from wherever_edge.builtin import digits_test_split
-from wherever_edge.engines.engine import Resources
+from wherever_edge.engines.engine import EngineFacts, Resources, Session
 from wherever_edge.engines.litert import LiteRtEngine
 from wherever_edge.engines.onnxruntime import OnnxRuntimeEngine, one_by_one
 from wherever_edge.engines.openvino import OpenVinoEngine
@@ -386,3 +386,13 @@ def test_adapters_import_no_runtime_until_something_is_loaded():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout == "set()\n"
+
+
+def test_a_file_without_outputs_is_no_model():
+    class Nothing(Session):
+        def _run(self, feed):
+            return {}
+
+    facts = EngineFacts("any", "1", "any", "float32", 1)
+    with pytest.raises(EngineError, match="the file holds no model: it has no outputs"):
+        Nothing((TensorSpec("x", "float32", (1,)),), (), facts)

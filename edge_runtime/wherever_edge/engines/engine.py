@@ -94,6 +94,8 @@ class Session(ABC):
         self.inputs: tuple[TensorSpec, ...] = inputs
         self.outputs: tuple[TensorSpec, ...] = outputs
         self.facts: EngineFacts = facts
+        if not outputs:  # some runtimes read noise as a model without anything in it
+            raise EngineError("the file holds no model: it has no outputs")
         for side in (inputs, outputs):
             _refuse_twins(side)
         self._specs = tuple((spec.name, spec.admits) for spec in inputs)
