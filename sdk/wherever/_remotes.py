@@ -8,12 +8,19 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 from wherever._breaker import Breaker, State
 from wherever_contracts.errors import AttemptError, BadAnswerError, WhereverError
 from wherever_contracts.receipts import Answer, Ran
 from wherever_contracts.tensors import Array, TensorSpec, describe
+from wherever_contracts.wire.said import (
+    CONFIDENCE_KEY,
+    ENGINE_KEY,
+    QUEUE_KEY,
+    RAN_KEY,
+    SUBSTITUTED_KEY,
+)
 from wherever_contracts.wire.tensors import InferRequest, InferResponse, to_array
 from wherever_edge.oip.client import RemoteHost
 
@@ -242,20 +249,33 @@ def answer_of(response: InferResponse, outputs: Outputs) -> Answer:
             raise BadAnswerError(f"output {spec.name!r}: expected {spec}, found {describe(array)}")
         arrays[spec.name] = array
     parameters = response.parameters
-    confidence = parameters.get("wherever_confidence")
+    confidence = parameters.get(CONFIDENCE_KEY)
     return Answer(
         arrays,
         float(confidence) if isinstance(confidence, int | float) else None,
-        _ran(str(parameters.get("wherever_ran", "")), response.model, response.version),
-        _seconds(parameters, "wherever_engine_s"),
+        _ran(str(parameters.get(RAN_KEY, "")), response.model, response.version),
+        _seconds(parameters, ENGINE_KEY),
         protocol=response.protocol,
-        queue_s=_seconds(parameters, "wherever_queue_s"),
+        queue_s=_seconds(parameters, QUEUE_KEY),
+        substituted=_events(parameters.get(SUBSTITUTED_KEY)),
     )
 
 
 def _seconds(parameters: Mapping[str, object], name: str) -> float:
     seconds = parameters.get(name)
     return float(seconds) if isinstance(seconds, int | float) else 0.0
+
+
+def _events(text: object) -> tuple[str, ...]:
+    """What did not go as planned, as a peer of our kind says it."""
+    if not isinstance(text, str):
+        return ()
+    try:
+        said: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return ()
+    events = cast("list[object]", said) if isinstance(said, list) else []
+    return tuple(str(event) for event in events)
 
 
 @lru_cache(maxsize=256)

@@ -11,6 +11,9 @@ import pytest
 import wherever
 from wherever_contracts.errors import NoRouteError, SettingsError, SubstitutedError
 from wherever_edge.counters import COUNTERS
+from wherever_edge.host import LocalHost
+from wherever_edge.oip.server import InferenceServer
+from wherever_edge.packages.store import Store
 
 SURE = [0.1, 0.8, 0.1]
 COUNT = 'wherever_substitutions_total{model="scales",variant="large"}'
@@ -85,6 +88,21 @@ def test_a_kept_answer_tells_what_was_substituted_too(client):
     assert (first.receipt.cache, again.receipt.cache) == ("miss", "hit")
     assert first.receipt.substituted == again.receipt.substituted != ()
     refusal(lambda: client.predict("scales", SURE, cache=True, strict=True))
+
+
+def test_what_a_gateway_substituted_is_told_to_its_caller_too(damaged):
+    host = LocalHost(Store([damaged.root], builtin=False), distance="nearby")
+    server = InferenceServer(host, address="127.0.0.1", port=0)
+    server.start()
+    try:
+        with wherever.Client([f"127.0.0.1:{server.port}"], packages=[damaged.root]) as client:
+            far = client.predict("scales", SURE, mode="only_in_cloud")
+            refusal(lambda: client.predict("scales", SURE, mode="only_in_cloud", strict=True))
+    finally:
+        server.drain(1)
+    assert far.place == "cloud"
+    (event,) = far.receipt.substituted
+    assert event.startswith("small: onnxruntime cannot load the model")
 
 
 def test_a_priority_that_does_not_exist_is_refused_with_those_that_do(scales_package):

@@ -14,6 +14,13 @@ from wherever_contracts.places import PRIORITIES, Priority
 from wherever_contracts.tensors import WIRE_TYPES, Array, describe
 from wherever_contracts.urgency import CALM, Urgency
 from wherever_contracts.wire.metadata import ModelMetadata, ServerMetadata, TensorMetadata
+from wherever_contracts.wire.said import (
+    CONFIDENCE_KEY,
+    ENGINE_KEY,
+    QUEUE_KEY,
+    RAN_KEY,
+    SUBSTITUTED_KEY,
+)
 from wherever_contracts.wire.tensors import (
     InferRequest,
     InferResponse,
@@ -35,12 +42,6 @@ EXTENSION = "wherever"
 
 # between a model's name and a variant's id: no name has it
 RAW_MARK = "--"
-
-# parameters of a response
-RAN_KEY = "wherever_ran"
-CONFIDENCE_KEY = "wherever_confidence"
-ENGINE_KEY = "wherever_engine_s"
-QUEUE_KEY = "wherever_queue_s"
 
 # parameter of a request: who goes first where calls wait; numbers, as other clients send, are not
 # ours and change nothing
@@ -111,7 +112,7 @@ class InferenceService:
             loaded.package.name,
             loaded.package.version,
             request.id,
-            _answer_parameters(known.parameters, answer),
+            _answer_parameters(known.parameters, answer, loaded.ran),
             tuple([from_array(name, answer.outputs[name]) for name in names]),
         )
 
@@ -234,8 +235,12 @@ def _chosen(wanted: Sequence[str], known: Sequence[str]) -> Sequence[str]:
     return wanted or known
 
 
-def _answer_parameters(same: Parameters, answer: Answer) -> Parameters:
+def _answer_parameters(same: Parameters, answer: Answer, planned: Ran) -> Parameters:
     parameters = same.copy()
+    if answer.ran is not planned:
+        parameters[RAN_KEY] = _ran_json(answer.ran)
+    if answer.substituted:
+        parameters[SUBSTITUTED_KEY] = json.dumps(answer.substituted)
     parameters[ENGINE_KEY] = answer.engine_s
     parameters[QUEUE_KEY] = answer.queue_s
     if answer.confidence is not None:

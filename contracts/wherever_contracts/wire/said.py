@@ -1,0 +1,9 @@
+"""What a peer of our kind says of an answer beside its outputs: names of response parameters."""
+
+from __future__ import annotations
+
+RAN_KEY = "wherever_ran"  # what ran, as a JSON object
+CONFIDENCE_KEY = "wherever_confidence"  # 0 to 1
+ENGINE_KEY = "wherever_engine_s"  # seconds inside the engine
+QUEUE_KEY = "wherever_queue_s"  # seconds before it
+SUBSTITUTED_KEY = "wherever_substituted"  # a JSON list: what ran in place of what was planned
