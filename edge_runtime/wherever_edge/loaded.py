@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _FADING = 0.95
 # How often a call is tried again where its engine's process dies, and for how long it waits for a
 # new one. Whoever ends worker after worker from outside may hit the same call twice.
-_TRIES = 3
+_TRIES = 8
 _BACK_S = 10.0
 
 

@@ -90,7 +90,7 @@ class IsolatedSession(Session):
             outputs, elapsed_s = worker.run(feed, shapes, limit_s)
         except WorkerGone as gone:
             self._keeper.lost(worker, gone.death)
-            raise self._crash(gone, feed) from None
+            raise self._crash(gone, worker.pid, feed) from None
         except EngineError:
             raise
         except BaseException:
@@ -104,13 +104,13 @@ class IsolatedSession(Session):
         with self._lock:
             return self._suspects.verdict(key, monotonic())
 
-    def _crash(self, gone: WorkerGone, feed: dict[str, Array]) -> EngineCrashError:
+    def _crash(self, gone: WorkerGone, pid: int, feed: dict[str, Array]) -> EngineCrashError:
         crash = EngineCrashError(f"the worker of {self.facts.engine} {gone.death.words}")
         if gone.blamed:
             key = digest(feed)
             with self._lock:
                 self._samples.add(sample(feed))
-                crash.retryable = self._suspects.crashed(key, monotonic()) != "refused"
+                crash.retryable = self._suspects.crashed(key, pid, monotonic()) != "refused"
         return crash
 
     def _refusal(self) -> EngineCrashError:

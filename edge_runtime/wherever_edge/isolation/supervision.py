@@ -129,6 +129,7 @@ class Backoff:
 class _Record:
     crashes: int
     until_s: float
+    worker: int
 
 
 class Suspects:
@@ -145,12 +146,20 @@ class Suspects:
     def __len__(self) -> int:
         return len(self._records)
 
-    def crashed(self, key: bytes, now_s: float) -> Verdict:
-        """A worker died while it ran this input; returns what follows for the input."""
+    def crashed(self, key: bytes, worker: int, now_s: float) -> Verdict:
+        """A worker died while it ran this input; returns what follows for the input.
+
+        Args:
+            key: stands for the input.
+            worker: stands for the worker, which may have run the same input for several callers.
+            now_s: the time.
+        """
         record = self._records.pop(key, None)
-        crashes = 1 if record is None else record.crashes + 1
+        crashes = 0 if record is None else record.crashes
+        if record is None or record.worker != worker:
+            crashes += 1
         sentence_s = SENTENCE_S * 2.0 ** min(max(0, crashes - CRASHES), 10)
-        self._records[key] = _Record(crashes, now_s + min(sentence_s, LONGEST_SENTENCE_S))
+        self._records[key] = _Record(crashes, now_s + min(sentence_s, LONGEST_SENTENCE_S), worker)
         if len(self._records) > _SUSPECTS:
             self._records.popitem(last=False)
         return self.verdict(key, now_s)

@@ -124,7 +124,11 @@ def test_no_delay_is_negative_or_over_its_bound(lives):
 def test_an_input_is_refused_after_its_third_crash_for_a_time():
     suspects = Suspects()
     assert suspects.verdict(b"a", 0) == "free"
-    assert [suspects.crashed(b"a", 1) for _ in range(CRASHES)] == ["suspect", "suspect", "refused"]
+    assert [suspects.crashed(b"a", n, 1) for n in range(CRASHES)] == [
+        "suspect",
+        "suspect",
+        "refused",
+    ]
     assert suspects.verdict(b"b", 1) == "free"
     assert suspects.verdict(b"a", SENTENCE_S) == "refused"
 
@@ -132,23 +136,29 @@ def test_an_input_is_refused_after_its_third_crash_for_a_time():
 def test_who_is_tried_again_and_crashes_again_is_refused_for_twice_as_long():
     suspects = Suspects()
     now_s = 0.0
-    for _ in range(CRASHES):
-        suspects.crashed(b"a", now_s)
+    for worker in range(CRASHES):
+        suspects.crashed(b"a", worker, now_s)
     for sentence_s in (SENTENCE_S, 2 * SENTENCE_S, 4 * SENTENCE_S):
         assert suspects.verdict(b"a", now_s + sentence_s - 1) == "refused"
         now_s += sentence_s
         assert suspects.verdict(b"a", now_s) == "suspect"
-        assert suspects.crashed(b"a", now_s) == "refused"
-    for _ in range(100):
-        suspects.crashed(b"a", now_s)
+        assert suspects.crashed(b"a", int(now_s) + 100, now_s) == "refused"
+    for worker in range(1000, 1100):
+        suspects.crashed(b"a", worker, now_s)
     assert suspects.verdict(b"a", now_s + LONGEST_SENTENCE_S) == "suspect"
 
 
 def test_an_input_that_is_answered_is_free():
     suspects = Suspects()
-    suspects.crashed(b"a", 0)
-    suspects.answered(b"a")
-    assert suspects.crashed(b"a", 1) == "suspect"
+    for worker in range(10):
+        assert suspects.crashed(b"a", worker, 0) == "suspect"
+        suspects.answered(b"a")
+
+
+def test_a_worker_that_dies_with_the_same_input_several_times_in_it_counts_once():
+    suspects = Suspects()
+    for _ in range(10):
+        assert suspects.crashed(b"a", 1, 0) == "suspect"
 
 
 @given(st.lists(st.tuples(st.sampled_from("ca"), st.integers(0, 200)), max_size=400))
@@ -158,7 +168,7 @@ def test_only_an_input_that_crashed_thrice_without_an_answer_is_refused(events):
     for now_s, (kind, number) in enumerate(events):
         key = bytes([number])
         if kind == "c":
-            suspects.crashed(key, now_s)
+            suspects.crashed(key, now_s, now_s)
             crashes[number] = crashes.get(number, 0) + 1
         else:
             suspects.answered(key)
