@@ -55,7 +55,7 @@ def rows() -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         packages = Path(folder)
         solo_mb = sum(_run(packages, "--only", name)["final_mb"] for name in build_all(packages))
-        return [_row(callers, solo_mb, measure(packages, callers, 400)) for callers in (1, 4)]
+        return [_row(callers, solo_mb, measure(packages, callers, 250)) for callers in (1, 4)]
 
 
 def measure(packages: Path, callers: int, calls: int) -> dict[str, Any]:
