@@ -105,7 +105,7 @@ def decide(machine: Machine, profile: Profile, conditions: Conditions) -> Decisi
     threads = min(_threads(machine, profile), _fast_cores(machine))
     runs = min(_runs(machine, threads), profile.max_runs or machine.usable_cores)
     devices = tuple(device for device in profile.devices if machine.has(device)) or ("cpu",)
-    objectives = [saving.objective for saving in savings if saving.objective]
+    objectives: list[Objective] = [each.objective for each in savings if each.objective]
     return Decision(
         profile=profile.name,
         threads=_part(threads, min((saving.threads_share for saving in savings), default=1.0)),
