@@ -10,6 +10,8 @@ from typing import NamedTuple
 # and besides; and what its runtime takes from its first session on. From 12 models of 0.3 to 40 MB
 # in each, on Linux.
 _MIB = 1 << 20
+# Budgets from here on are not worth what it costs to return every block at once.
+_AMPLE_BYTES = 1 << 30
 
 
 class _Appetite(NamedTuple):
@@ -57,6 +59,11 @@ class Pin(NamedTuple):
             and f"{version}.".startswith(f"{self.version}." if self.version else "")
             and self.variant in ("", variant)
         )
+
+
+def is_tight(max_bytes: int) -> bool:
+    """Whether a budget is worth some speed: below it, what allocators keep back counts."""
+    return max_bytes < _AMPLE_BYTES
 
 
 def to_put_out(

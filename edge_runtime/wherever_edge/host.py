@@ -19,7 +19,7 @@ from wherever_devices.machine import Machine, probe
 from wherever_devices.plans import departures
 from wherever_edge.counters import COUNTERS
 from wherever_edge.engines.engine import Resources, runs_at_once
-from wherever_edge.eviction import Pin
+from wherever_edge.eviction import Pin, is_tight
 from wherever_edge.loaded import LoadedVariant, shares_runs
 from wherever_edge.memory import resident_bytes
 from wherever_edge.opening import Isolation, engines_for, open_variant
@@ -103,7 +103,7 @@ class LocalHost:
         self._resources = Resources(
             runs=runs_at_once(self.machine.usable_cores, self.threads),
             cache_dir=None if home is None else home / "compiled",
-            frugal=memory_max_bytes is not None,
+            frugal=memory_max_bytes is not None and is_tight(memory_max_bytes),
         )
         self._residents = Residents(self._open, memory_max_bytes, resident_bytes())
         self._variants: dict[tuple[object, ...], LoadedVariant] = {}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from wherever_contracts.errors import EngineError
 from wherever_edge.counters import COUNTERS
-from wherever_edge.eviction import Tenant, expected_bytes, to_put_out, too_large
+from wherever_edge.eviction import Tenant, expected_bytes, is_tight, to_put_out, too_large
 
 if TYPE_CHECKING:
     from wherever_edge.engines.engine import Session
@@ -29,7 +29,7 @@ _NEVER_S = float("inf")
 _SPARE = 0.04
 # Between two looks at the memory while models run: a look takes 20 us.
 _LOOK_EVERY_S = 0.05
-# The same where nothing more can be done: a look then costs milliseconds.
+# The same where nothing more can be done, as a look then costs milliseconds, or is urgent.
 _LOOK_IN_VAIN_S = 1.0
 # For how long a session that is to come waits for the last runs of those that were put out.
 _DRAIN_S = 5.0
@@ -73,6 +73,9 @@ class Budget(Room):
 
     A session that nothing can make room for is opened all the same: the budget bounds what stays.
 
+    Where the budget is tight, sessions are also run once when they are opened, so that their size
+    is known, and the allocator is told to return what it can: see `free_at_once`.
+
     Args:
         max_bytes: what may be taken.
         started_bytes: what the process took when the host began.
@@ -93,7 +96,10 @@ class Budget(Room):
         self._residents = residents
         self._pinned = pinned
         self._lock = threading.RLock()
-        free_at_once()
+        self._tight = is_tight(max_bytes)
+        self._look_every_s = _LOOK_EVERY_S if self._tight else _LOOK_IN_VAIN_S
+        if self._tight:
+            free_at_once()
         self._engines: set[str] = set()
 
     @contextmanager
@@ -105,17 +111,18 @@ class Budget(Room):
             peak, before = peak_bytes(), self.taken_bytes()
             yield
             self._engines.add(resident.plan.engine)
-            _run_once(resident.session)
+            if self._tight:
+                _run_once(resident.session)
             self._learn(resident, before, peak, first=first)
             self._make_room(0, resident, 0.0)
-            self.due_s = perf_counter() + _LOOK_EVERY_S
+            self.due_s = perf_counter() + self._look_every_s
 
     def look(self, now_s: float) -> None:
         """Put out whom it takes when runs have made the process larger than it may be."""
         if not self._lock.acquire(blocking=False):
             return  # a session is being opened, which looks as well
         try:
-            self.due_s = now_s + _LOOK_EVERY_S
+            self.due_s = now_s + self._look_every_s
             inside = self._inside()
             newest = max(inside, key=lambda resident: resident.used, default=None)
             self._make_room(0, newest, 0.0)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wherever_edge.eviction import Pin, Tenant, expected_bytes, to_put_out, too_large
+from wherever_edge.eviction import Pin, Tenant, expected_bytes, is_tight, to_put_out, too_large
 
 MIB = 1 << 20
 TENANTS = st.lists(
@@ -79,3 +79,8 @@ def test_what_can_never_be_within_the_budget_is_told(needs, measured, words):
 )
 def test_a_pin_covers_what_it_names(pin, version, variant, covered):
     assert pin.covers("people", version, variant) is covered
+
+
+def test_a_budget_of_a_gibibyte_or_more_costs_no_speed():
+    assert is_tight(150 * MIB)
+    assert not is_tight(1024 * MIB)
