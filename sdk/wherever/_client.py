@@ -107,7 +107,7 @@ class Client:
         self._pool: ThreadPoolExecutor | None = None
         self._watcher: Watcher | None = None
         self._cache: ResultCache | None = None
-        self.standing = 0
+        self.standing: int = 0
         self._nearby = Nearby(
             settings.home,
             enabled=settings.nearby,

@@ -36,11 +36,11 @@ class Group:
     )
 
     def __init__(self, width: int, row_bytes: int) -> None:
-        self.costs = Costs()
-        self.running = 0
-        self.joins = False
-        self.settled = False
-        self.row_bytes = row_bytes
+        self.costs: Costs = Costs()
+        self.running: int = 0
+        self.joins: bool = False
+        self.settled: bool = False
+        self.row_bytes: int = row_bytes
         self._width = self._at_once = width
         self._failures = 0
         self._runs = 0

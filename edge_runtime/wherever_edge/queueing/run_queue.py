@@ -56,9 +56,9 @@ class RunQueue:
     def __init__(self, runs: int | None = None, max_waiting: int | None = None) -> None:
         self.runs = runs
         self.max_waiting = max_waiting
-        self.inside = 0
-        self.refused = 0
-        self.dropped = 0
+        self.inside: int = 0
+        self.refused: int = 0
+        self.dropped: int = 0
         self._running = 0
         self._passed = 0
         self._usual_s = 0.0

@@ -52,15 +52,15 @@ class Turn:
         tensors: Mapping[str, Any],
         urgency: Urgency,
     ) -> None:
-        self.standing = standing
-        self.group = group
-        self.tensors = tensors
-        self.urgency = urgency
+        self.standing: Standing = standing
+        self.group: Group | None = group
+        self.tensors: Mapping[str, Any] = tensors
+        self.urgency: Urgency = urgency
         self.arrived: float = perf_counter()
         self.company: list[Turn] = []
-        self.leads = False
+        self.leads: bool = False
         self.given: tuple[dict[str, Array], float] | None = None
-        self.again = False
+        self.again: bool = False
         self.refused: WhereverError | None = None
         self._bell = threading.Lock()
         self._bell.acquire()
