@@ -23,6 +23,7 @@ from wherever_devices.plans import RunPlan
 from wherever_edge import plugins
 from wherever_edge.counters import COUNTERS
 from wherever_edge.engines.engine import Resources
+from wherever_edge.engines.installed import InstalledEngines
 from wherever_edge.host import LocalHost
 from wherever_edge.isolation.engines import IsolatedEngines
 from wherever_edge.isolation.supervision import CRASHES
@@ -221,6 +222,37 @@ def test_an_isolated_session_says_and_answers_what_the_engine_does(open_session)
     np.testing.assert_array_equal(session.run({"x": wide})["y"], wide * 2)
     empty = np.zeros((0, 3), np.float32)
     assert session.run({"x": empty})["y"].shape == (0, 3)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_a_real_runtime_is_in_its_worker_what_it_is_in_this_process(echo_package, engine):
+    (variant,) = echo_package.manifest.variants
+    files = [echo_package.read(entry) for entry in variant.files]
+    plan = RunPlan(engine, "cpu", "float32", 1)
+    own = InstalledEngines().open(plan, variant, files, Resources())
+    isolated = IsolatedEngines().open(plan, variant, files, Resources())
+    for name in ("inputs", "outputs", "facts", "ranges"):
+        assert getattr(isolated, name) == getattr(own, name)
+    given = {"x": np.random.default_rng(0).random((3, 50_000), np.float32)}
+    np.testing.assert_array_equal(isolated.run(given)["y"], own.run(given)["y"])
+    isolated.close()
+
+
+def test_no_runtime_is_loaded_into_the_application():
+    program = (
+        "import sys\n"
+        "from wherever_edge.host import LocalHost\n"
+        "from wherever_edge.packages.store import Store\n"
+        "host = LocalHost(Store(), distance='device', isolation='process')\n"
+        "host.resolve('digits').warm()\n"
+        "host.close()\n"
+        "print(*({'onnxruntime', 'openvino', 'ai_edge_litert'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []
+    assert done.stderr == ""
 
 
 def test_no_answer_is_written_again_and_inputs_may_grow(open_session):

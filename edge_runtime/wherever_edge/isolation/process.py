@@ -244,7 +244,7 @@ def _started(descriptors: list[int], stderr: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603 (this interpreter, our module)
         [sys.executable, "-P", "-m", _PROGRAM, *arguments],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
+        stdout=stderr,
         stderr=stderr,
         pass_fds=descriptors,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(found)},
