@@ -121,6 +121,12 @@ class Resident:
         held = self._held
         return None if held is None else held.session
 
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The processes that it lives in, other than this one."""
+        held = self._held
+        return () if held is None else held.session.pids
+
     def run(self, tensors: Mapping[str, Any], urgency: Urgency | None = CALM) -> Ran:
         """Run the variant, when it is this call's turn.
 

@@ -24,7 +24,7 @@ class Loaded(NamedTuple):
     """A variant that a host has loaded, in memory or able to come back.
 
     `held_bytes` is what its session took when it was opened last, roughly where several were
-    opened at once.
+    opened at once; `pids` are the processes that it lives in, other than this one.
     """
 
     model: str
@@ -34,6 +34,7 @@ class Loaded(NamedTuple):
     held_bytes: int
     pinned: bool
     in_memory: bool
+    pids: tuple[int, ...]
 
 
 class Residents:
@@ -127,6 +128,7 @@ class Residents:
                 resident.held_bytes,
                 pinned=self._pinned(resident),
                 in_memory=resident.session is not None,
+                pids=resident.pids,
             )
             for resident in sorted(opened, key=lambda resident: -resident.used)
         ]

@@ -50,7 +50,10 @@ class PlaceStatus:
 
 @dataclass(frozen=True, slots=True)
 class LoadedStatus:
-    """A variant that was loaded here; `bytes` is what it took, 0 when that is not known."""
+    """A variant that was loaded here.
+
+    `bytes` is what it took, 0 when that is not known; `pids` are its worker processes, if any.
+    """
 
     model: str
     version: str
@@ -58,6 +61,7 @@ class LoadedStatus:
     plan: str
     bytes: int
     in_memory: bool
+    pids: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +167,7 @@ def _loaded_status(loaded: Loaded) -> LoadedStatus:
         str(loaded.plan),
         loaded.held_bytes,
         loaded.in_memory,
+        loaded.pids,
     )
 
 

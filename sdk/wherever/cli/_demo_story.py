@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from wherever.cli._demo_box import BoxResult
     from wherever.cli._demo_convert import Conversion
+    from wherever.cli._demo_crashes import CrashResult
     from wherever.cli._demo_modes import Example, ModeResult
+    from wherever.cli._demo_plans import PlansResult
     from wherever.cli._demo_stream import PhaseResult
     from wherever.cli._demo_update import UpdateResult
 
@@ -21,8 +23,9 @@ class Story:
     Attributes:
         digits: how many digits there are.
         stream_error: what the first failed call of the stream said.
-        box: None before that act; `updates` too.
+        box: None before that act; `updates` and `plans` too.
         conversion: None also when what conversion needs is not installed.
+        crashes: None also where engines cannot have processes of their own.
     """
 
     model: str
@@ -35,6 +38,8 @@ class Story:
     box: BoxResult | None = None
     conversion: Conversion | None = None
     updates: UpdateResult | None = None
+    plans: PlansResult | None = None
+    crashes: CrashResult | None = None
 
     @property
     def failed(self) -> int:
@@ -42,6 +47,7 @@ class Story:
         failed = sum(mode.failed for mode in self.modes)
         failed += sum(phase.failed for phase in self.phases)
         failed += sum(phase.failed for phase in self.box.phases) if self.box else 0
+        failed += self.crashes.failed if self.crashes else 0
         return failed + (self.updates.failed if self.updates else 0)
 
     @property
@@ -51,6 +57,8 @@ class Story:
         calls += sum(phase.calls for phase in self.phases)
         calls += sum(phase.calls for phase in self.box.phases) if self.box else 0
         calls += self.conversion.calls if self.conversion else 0
+        calls += self.plans.calls if self.plans else 0
+        calls += self.crashes.calls if self.crashes else 0
         return calls + (self.updates.calls if self.updates else 0)
 
     @property
@@ -59,11 +67,17 @@ class Story:
         return self.updates.mixed if self.updates else 0
 
     @property
+    def wrong(self) -> int:
+        """How many answers were wrong ones while an engine's process was killed and frozen."""
+        return self.crashes.wrong if self.crashes else 0
+
+    @property
     def error(self) -> str:
         """What the first failed call said; "" when none failed."""
         said = [mode.error for mode in self.modes] + [self.stream_error]
         said += [phase.error for phase in self.box.phases] if self.box else []
         said += [self.updates.error] if self.updates else []
+        said += [self.crashes.error] if self.crashes else []
         return next(filter(None, said), "")
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,11 +87,14 @@ class Story:
             "digits": self.digits,
             "failed_calls": self.failed,
             "mixed_answers": self.mixed,
+            "wrong_answers": self.wrong,
             "modes": [result.to_dict() for result in self.modes],
             "phases": [result.to_dict() for result in self.phases],
             "example": None if self.example is None else self.example.to_dict(),
             "box": None if self.box is None else self.box.to_dict(),
             "conversion": None if self.conversion is None else self.conversion.to_dict(),
             "updates": None if self.updates is None else self.updates.to_dict(),
+            "plans": None if self.plans is None else self.plans.to_dict(),
+            "crashes": None if self.crashes is None else self.crashes.to_dict(),
             "measured": {"calls": self.calls, "gateway_pids": [*self.gateway_pids]},
         }

@@ -17,11 +17,14 @@ from rich.text import Text
 from wherever.cli._demo_stream import DEADLINE_S
 from wherever.cli._recording import Recording, quantile
 from wherever.cli._timeline import COLOURS, timeline
+from wherever_devices.weighing import duration
 
 if TYPE_CHECKING:
     from wherever.cli._demo_box import BoxPhase
     from wherever.cli._demo_calls import VersionResult
+    from wherever.cli._demo_crashes import CrashResult
     from wherever.cli._demo_modes import Example, ModeResult
+    from wherever.cli._demo_plans import PlansResult
     from wherever.cli._demo_story import Story
     from wherever.cli._demo_stream import PhaseResult
     from wherever_contracts.tensors import Array
@@ -38,6 +41,12 @@ _PHASES = (
 _BOX = f"   {'':<12}{'calls':>7}{'failed':>8}{'right':>9}{'box':>9}{'device':>9}{'slowest':>14}"
 _CONVERTED = f"   {'variant':<12}{'size':>10}{'right':>9}{'lost':>16}{'engine':>13}"
 _VERSIONS = f"   {'version':<12}{'trust':<9}{'variant':<15}{'calls':>7}{'mixed':>8}{'right':>9}"
+_PLANS = f"   {'':2}{'variant':<18}{'engine':<14}{'precision':<11}{'threads':>7}{'median':>16}"
+_CRASHES = (
+    f"   {'':<10}{'calls':>7}{'failed':>8}{'wrong':>7}{'by the next best':>18}"
+    f"{'slowest':>12}{'back after':>13}"
+)
+_MOST_PLANS = 4
 _COMMAND = 19
 _INK_FULL = 16
 
@@ -165,10 +174,36 @@ class View:
             )
         self.line(f"{failed} calls failed while versions changed.")
 
+    def plans(self, result: PlansResult) -> None:
+        """What was measured, and what answers since."""
+        plans, rest = result.plans[:_MOST_PLANS], result.plans[_MOST_PLANS:]
+        left = f", no time for {result.left} more" if result.left else ""
+        self.did("profile", f"{len(result.plans)} plans in {result.took_s:.1f} s{left}")
+        self.line(_PLANS.removeprefix("   "), "dim")
+        for plan in plans:
+            self.line(
+                f"{'*' if plan.chosen else '':<2}{plan.variant:<18}{plan.engine:<14}"
+                f"{plan.precision:<11}{plan.threads:>7}{duration(plan.median_s):>16}"
+            )
+        if rest:
+            self.line(f"  and {len(rest)} more, up to {duration(rest[-1].median_s)}", "dim")
+        told = f"{result.right / result.calls:.1%} of all {result.calls}"
+        self.line(f"{result.ran.variant} in {result.ran.engine} answers now, and tells {told}.")
+
+    def crashes(self, result: CrashResult) -> None:
+        """What each death of the worker cost."""
+        self.line(_CRASHES.removeprefix("   "), "dim")
+        for phase in result.phases:
+            self.line(
+                f"{phase.name:<10}{phase.calls:>7}{phase.failed:>8}{phase.wrong:>7}"
+                f"{phase.instead:>18}{phase.slowest_s * 1000:>9.1f} ms{phase.back_s:>11.2f} s"
+            )
+        self.line("One that is frozen is given a second, and then ended.")
+
     def closing(self, story: Story) -> None:
         """What to remember."""
         self._console.print()
-        bad = story.failed or story.mixed
+        bad = story.failed or story.mixed or story.wrong
         self.line(
             f"{story.failed} of {story.calls:,} calls failed.",
             "bold " + (COLOURS["failed"] if bad else COLOURS["device"]),
@@ -183,6 +218,8 @@ class View:
         times = [f"{r.took_s:.1f} s after it was {r.mark}" for r in phases if r.waited]
         self.line(f"Asked again {' and '.join(times)}.")
         self.line(_on_freezing(phases))
+        if story.crashes:
+            self.line(_on_crashes(story.crashes))
 
     def saved(self, path: str) -> None:
         """The picture was written."""
@@ -237,6 +274,14 @@ def _on_freezing(results: Sequence[PhaseResult]) -> str:
                 f"{DEADLINE_S * 1000:.0f} ms, the others nothing."
             )
     return "This system cannot freeze a process, so that part was left out."
+
+
+def _on_crashes(result: CrashResult) -> str:
+    back_s = max(phase.back_s for phase in result.phases)
+    deaths = len(result.phases)
+    return (
+        f"The engine died {deaths} times: {result.wrong} wrong answers, back within {back_s:.1f} s."
+    )
 
 
 def _beside(picture: Text, lines: Sequence[str]) -> Table:

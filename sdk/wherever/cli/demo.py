@@ -50,7 +50,7 @@ def command(
     ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Show what it does, with gateways, boxes and updates that come, go and are tampered with.
+    """Show what it does, with gateways, boxes, engines and updates that come, go and break.
 
     Takes about half a minute, uses nothing but this machine, and leaves nothing on it.
     """
@@ -71,7 +71,7 @@ def command(
         data["saved"] = str(save)
     if json:
         Output(json=True).emit(data, "")
-    if data["failed_calls"] or data["mixed_answers"]:
+    if data["failed_calls"] or data["mixed_answers"] or data["wrong_answers"]:
         sys.exit(FAILED)
 
 
@@ -84,6 +84,7 @@ def _demo(view: View) -> tuple[dict[str, Any], Stream]:
         settings = {**SETTINGS, "home": root / "device"}
         story, package, stream = _with_gateway(view, digits, root, settings)
         _with_box_and_updates(view, story, digits, root, settings, package)
+        _with_engines(view, story, digits, root, package)
     view.closing(story)
     return story.to_dict(), stream
 
@@ -136,6 +137,17 @@ def _with_box_and_updates(
     story.conversion = show_conversion(view, digits, root, alone, package, version)
     made = story.conversion.package if story.conversion else None
     story.updates = show_updates(view, digits, root, alone, package, made)
+
+
+def _with_engines(
+    view: View, story: Story, digits: Sequence[Digit], root: Path, package: Package
+) -> None:
+    from wherever.cli._demo_crashes import show_crashes  # noqa: PLC0415
+    from wherever.cli._demo_plans import show_plans  # noqa: PLC0415
+
+    alone: dict[str, Any] = {**SETTINGS, "mode": "only_on_device"}
+    story.plans = show_plans(view, digits, root, alone, MODEL)
+    story.crashes = show_crashes(view, digits, root, alone, package)
 
 
 def _measure_modes(
