@@ -16,8 +16,10 @@ import time
 import pytest
 from rich.console import Console
 
+from wherever.cli import _demo_crashes
 from wherever.cli._demo_box import SLOW_S
 from wherever.cli._demo_convert import show_conversion
+from wherever.cli._demo_crashes import show_crashes
 from wherever.cli._demo_gateway import DemoGateway
 from wherever.cli._demo_modes import held_out_digits
 from wherever.cli._demo_update import show_updates
@@ -47,7 +49,8 @@ channel = "canary"
 home = "elsewhere"
 mode = "only_in_cloud"
 """
-WITHIN_S = 60
+SETTINGS_ALONE = {"mode": "only_on_device", "nearby": False}
+WITHIN_S = 90
 COUNTED = ["gateway up", "killed", "back", "frozen", "back again"]
 ALL = ["gateway up", "killed", "restarting", "back", "frozen", "waking", "back again"]
 
@@ -206,6 +209,52 @@ def test_an_update_that_was_tampered_with_is_refused_for_its_digest(figures):
     assert re.search(r"sha256: expected \w{12}, found \w{12}", refused["measured"]["why"])
 
 
+def test_the_plan_that_was_measured_to_be_best_answers(figures):
+    measured = figures["plans"]["measured"]
+    chosen, *others = measured["plans"]
+    assert chosen["chosen"]
+    assert not any(plan["chosen"] for plan in others)
+    assert figures["plans"]["followed"]
+    assert all(plan["median_s"] > 0 for plan in measured["plans"])
+    assert measured["accuracy"] > 0.9
+
+
+def test_killing_and_freezing_an_engine_costs_no_answer(figures):
+    crashes = figures["crashes"]
+    assert [phase["name"] for phase in crashes["phases"]] == ["killed", "frozen"] * 2
+    assert (crashes["failed"], crashes["wrong"], figures["wrong_answers"]) == (0, 0, 0)
+    assert all(phase["measured"]["calls"] > 0 for phase in crashes["phases"])
+    assert sum(phase["measured"]["instead"] for phase in crashes["phases"]) > 0
+
+
+def test_answers_that_nobody_gave_count_as_wrong(monkeypatch, tmp_path):
+    real = _demo_crashes.Heard
+
+    def spoilt(digit, answer, at_s, took_s):
+        return real((digit + 1) % 2, answer, at_s, took_s)
+
+    monkeypatch.setattr(_demo_crashes, "ACTS", ("killed",))
+    monkeypatch.setattr(_demo_crashes, "Heard", spoilt)
+    said = io.StringIO()
+    result = show_crashes(
+        View(Console(file=said, width=80)),
+        held_out_digits()[:2],
+        tmp_path,
+        SETTINGS_ALONE,
+        Store().get("digits"),
+    )
+    assert result.failed == 0
+    assert result.wrong == result.calls > 0
+
+
+def test_a_system_that_cannot_have_workers_leaves_that_act_out(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    said = io.StringIO()
+    arguments = (held_out_digits(), tmp_path, SETTINGS_ALONE, Store().get("digits"))
+    assert show_crashes(View(Console(file=said, width=80)), *arguments) is None
+    assert "left out: isolation='process' starts Python by its path" in said.getvalue()
+
+
 def test_without_what_conversion_needs_the_update_is_another_one(tmp_path, monkeypatch):
     (tmp_path / "onnx.py").write_text("raise ModuleNotFoundError('none here', name='onnx')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -248,6 +297,9 @@ def test_on_a_terminal_the_same_figures_are_shown(figures, shown):
     for version in figures["updates"]["versions"]:
         row = [version["version"], version["trust"], version["variant"], "[0-9]+", 0]
         assert re.search(" +".join(map(str, [*row, f"{version['accuracy']:.1%}"])), shown)
+    for act in ("killed", "frozen"):
+        assert len(re.findall(rf"{act} +[0-9]+ +0 +0 +[0-9]+ +[0-9.]+ ms +[0-9.]+ s", shown)) == 2
+    assert re.search(r"\* \S+ +\S+ +\S+ +[0-9]+ +[0-9.]+ \w?s", shown)
     assert re.search(r"0 of [0-9,]+ calls failed", shown)
 
 

@@ -52,7 +52,7 @@ def command(
 ) -> None:
     """Show what it does, with gateways, boxes, engines and updates that come, go and break.
 
-    Takes about half a minute, uses nothing but this machine, and leaves nothing on it.
+    Takes about 40 seconds, uses nothing but this machine, and leaves nothing on it.
     """
     if save is not None:
         _check_save(save)
