@@ -108,7 +108,8 @@ class Output:
             return
         from rich.console import Console  # noqa: PLC0415 (60 ms)
 
-        Console(highlight=False).print(shown, crop=False)
+        # "pip install 'wherever[image]'" is text, not markup.
+        Console(highlight=False, markup=False, emoji=False).print(shown, crop=False)
 
 
 def run(function: Callable[P, None]) -> Callable[P, None]:

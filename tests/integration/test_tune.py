@@ -478,6 +478,16 @@ def test_the_command_speaks_to_people(copied, capsys, monkeypatch):
     assert caught.value.code in (None, 0)
     assert "raspberry-pi-5" in printed
     assert "ONNX Runtime and LiteRT use every instruction" in printed
+    assert "nothing is measured yet" in printed
+
+
+def test_facts_that_need_two_lines_stay_in_their_column(copied, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    with pytest.raises(SystemExit):
+        main(["profile", "digits", "--home", str(copied), "--show"])
+    facts = capsys.readouterr().out.partition("digits 1.0.0")[0]
+    names = [line[:11].strip() for line in facts.splitlines()]
+    assert [name for name in names if name] == ["machine", "profile", "conditions", "decision"]
 
 
 def test_an_unknown_place_or_model_is_said(answered):

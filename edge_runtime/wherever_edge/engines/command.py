@@ -38,7 +38,8 @@ def command(
     if check:
         data["reports"] = [report.to_dict() for report in reports]
     Output(json=json).emit(data, lambda: _shown(rows, reports))
-    if not all(report.passed for report in reports):
+    unchecked = check and name and not reports
+    if unchecked or not all(report.passed for report in reports):
         sys.exit(FAILED)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -27,6 +27,8 @@ _NOT_LIMITED = (
     "{isa} limits OpenVINO alone: ONNX Runtime and LiteRT use every instruction that this "
     "processor has, and so look better here than on such a machine."
 )
+_NOTHING = "nothing is measured yet: without --show it is"
+_OBJECTIVES = {"latency": "latency", "cpu_time": "CPU time"}
 _NUMBERS = ("median", "p90", "CPU", "memory", "load")
 _NUMBER_CHARS = 7  # "19.9 us"
 
@@ -64,30 +66,49 @@ def as_text(here: Here, tables: Tables, done: Tuned | None, trouble: str) -> Ren
     """All of it for a person."""
     from rich.console import Group  # noqa: PLC0415 (60 ms)
 
-    parts: list[RenderableType] = ["\n".join(_head(here))]
+    parts: list[RenderableType] = [_sheet(_head(here))]
     for package, rows in tables:
-        parts += ["", _table(package, rows), *_notes(rows)]
+        parts += ["", _table(package, rows), *map(_indented, _notes(rows))]
     parts += ["", *_tail(here, done, trouble)]
+    if done is None and not any(row.found for _, rows in tables for row in rows):
+        parts.append(_NOTHING)
     return Group(*parts)
 
 
-def _head(here: Here) -> Iterator[str]:
+def _sheet(facts: Iterable[tuple[str, str]]) -> RenderableType:
+    from rich.table import Table  # noqa: PLC0415 (60 ms)
+
+    sheet = Table.grid(padding=(0, 1, 0, 0))
+    for name, fact in facts:
+        sheet.add_row(name, fact)
+    return sheet
+
+
+def _indented(note: str) -> RenderableType:
+    from rich.padding import Padding  # noqa: PLC0415 (60 ms)
+
+    return Padding(note, (0, 0, 0, 2))
+
+
+def _head(here: Here) -> Iterator[tuple[str, str]]:
     machine, decision = here.machine, here.decision
     memory = human_size(machine.usable_memory_bytes) if machine.usable_memory_bytes else "?"
     name = printable(machine.cpu_model or machine.arch)
-    yield f"machine    {name}, {machine.usable_cores} cores usable, {memory} of memory"
-    yield f"           {', '.join(_features(machine)) or 'no special instructions known'}"
+    cores = _counted(machine.usable_cores, "core")
+    yield "machine", f"{name}, {cores} usable, {memory} of memory"
+    yield "", ", ".join(_features(machine)) or "no special instructions known"
     for device in machine.accelerators or ():
-        yield f"           {device.kind}: {printable(device.vendor)}"
-    yield f"profile    {here.profile.name}: {here.why}"
-    yield f"conditions {', '.join(_conditions(here))}"
-    yield (
-        f"decision   at most {_counted(decision.threads, 'thread')} a run, "
+        yield "", f"{device.kind}: {printable(device.vendor)}"
+    yield "profile", f"{here.profile.name}: {here.why}"
+    yield "conditions", ", ".join(_conditions(here))
+    how = (
+        f"at most {_counted(decision.threads, 'thread')} a run, "
         f"{_counted(decision.runs, 'run')} at once, on {', '.join(decision.devices)}, "
-        f"in {', '.join(decision.precisions)}, by {decision.objective.replace('_', ' ')}"
+        f"in {', '.join(decision.precisions)}, by {_OBJECTIVES[decision.objective]}"
     )
+    yield "decision", how
     for reason in decision.reasons:
-        yield f"           {reason.words}"
+        yield "", reason.words
 
 
 def _conditions(here: Here) -> Iterator[str]:
@@ -148,7 +169,7 @@ def _notes(rows: Sequence[Row]) -> Iterator[str]:
             continue
         explained.add(row.variant)
         what = row.variant if usable or row.plan is None else f"{row.variant}, {row.plan}"
-        yield printable(f"  {what}: {row.note}")
+        yield printable(f"{what}: {row.note}")
 
 
 def _tail(here: Here, done: Tuned | None, trouble: str) -> Iterator[str]:

@@ -8,6 +8,7 @@ import math
 import sys
 
 import pytest
+from rich.table import Table
 
 from wherever_edge.cli import Output, byte_progress, human_size, run
 
@@ -28,6 +29,13 @@ def test_numbers_that_json_cannot_say_are_null(capsys):
 )
 def test_sizes_are_said_for_people(size, words):
     assert human_size(size) == words
+
+
+def test_what_looks_like_markup_is_printed_as_it_is(capsys):
+    table = Table("install")
+    table.add_row("pip install 'wherever[litert]' :warning:")
+    Output().emit({}, lambda: table)
+    assert "pip install 'wherever[litert]' :warning:" in capsys.readouterr().out
 
 
 def test_nobody_sees_bytes_where_there_is_no_terminal(capsys):
