@@ -103,11 +103,12 @@ def _shown(rows: list[dict[str, Any]], reports: list[Report]) -> RenderableType:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table("engine", "version", "reads", "devices", "", box=None, padding=(0, 2, 0, 0))
+    table = Table("engine", "version", "reads", "devices", box=None, padding=(0, 2, 0, 0))
     for row in rows:
         cells = (row["name"], row["version"], ", ".join(row["formats"]), ", ".join(row["devices"]))
-        table.add_row(*map(printable, cells), printable(row["missing"]))
+        table.add_row(*map(printable, cells))
     return Group(
         table,
+        *(printable(f"{row['name']}: {row['missing']}") for row in rows if row["missing"]),
         *(Text(printable(f"\n{report}"), no_wrap=True, overflow="ignore") for report in reports),
     )
