@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from wherever_contracts.values import Label, is_detections, is_tensors
+from wherever_devices.weighing import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +46,7 @@ def _measured(views: Views) -> Iterator[str]:
     """The table of plans: what each was measured to cost on this machine."""
     for row in views.plans:
         if row.plan is not None and row.found is not None and row.found.usable:
-            figures = f"{milliseconds(row.found.latency_s)}, {milliseconds(row.found.cpu_s)} of CPU"
+            figures = f"{duration(row.found.latency_s)}, {duration(row.found.cpu_s)} of CPU"
             chosen = "; runs" if row.chosen else ""
             yield f"{row.variant} in {row.plan}: {figures}{chosen}"
 

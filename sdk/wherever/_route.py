@@ -182,12 +182,13 @@ class Call:
     def perform(self, attempt: Attempt) -> Outcome:
         """Carry out one attempt in this thread."""
         if self._kept is None:
-            return self.judged(self._ask(attempt))
-        outcome = self.find(attempt)
-        if outcome is None:
             outcome = self._ask(attempt)
-            self.keep(attempt, outcome)
-        return self.judged(outcome)
+            return self.judged(outcome) if self._strict else outcome
+        found = self.find(attempt)
+        if found is None:
+            found = self._ask(attempt)
+            self.keep(attempt, found)
+        return self.judged(found)
 
     async def perform_async(self, attempt: Attempt) -> Outcome:
         """Carry out one attempt beside the running event loop."""

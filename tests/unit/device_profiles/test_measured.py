@@ -67,6 +67,11 @@ def test_the_later_of_two_measurements_of_a_plan_counts():
     assert not kept.of("b")
 
 
+def test_the_figures_of_a_variant_can_be_left_out():
+    other = replace(ONE, variant_digest="b")
+    assert list(Measurements([ONE, other]).without(["a"])) == [other]
+
+
 @pytest.mark.parametrize(
     ("change", "usable"),
     [({}, True), ({"runs": 0}, False), ({"wrong": "x"}, False), ({"failed": "x"}, False)],

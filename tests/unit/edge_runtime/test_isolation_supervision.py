@@ -148,6 +148,15 @@ def test_who_is_tried_again_and_crashes_again_is_refused_for_twice_as_long():
     assert suspects.verdict(b"a", now_s + LONGEST_SENTENCE_S) == "suspect"
 
 
+def test_the_oldest_suspect_is_forgotten_when_there_are_too_many():
+    suspects = Suspects()
+    for number in range(70):
+        suspects.crashed(number.to_bytes(1, "big"), number, 0)
+    assert len(suspects) == 64
+    assert suspects.verdict(b"\x00", 0) == "free"
+    assert suspects.verdict(b"\x45", 0) == "suspect"
+
+
 def test_an_input_that_is_answered_is_free():
     suspects = Suspects()
     for worker in range(10):

@@ -99,6 +99,12 @@ def test_words_that_do_not_exist_are_refused_with_those_that_do(wrong, words):
         plan(**wrong)
 
 
+def test_a_priority_that_does_not_exist_is_refused_with_those_that_do():
+    check_words(priority="batch")
+    with pytest.raises(SettingsError, match="there are: interactive, batch, background"):
+        check_words(priority="now")
+
+
 @given(
     mode=st.sampled_from(sorted(MODES)),
     boundary=st.sampled_from(BOUNDARIES),
