@@ -152,3 +152,24 @@ def test_openvino_computes_under_a_limit_on_instructions_that_has_no_bfloat16():
         env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"},
     )
     assert done.stdout == "openvino computes in float32 here, not in bfloat16\n"
+
+
+def test_threads_that_load_the_first_models_at_once_do_not_wait_for_each_other_for_ever():
+    program = (
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from wherever_devices.plans import RunPlan\n"
+        "from wherever_edge.engines.openvino import OpenVinoEngine\n"
+        "from wherever_edge.packages.store import Store\n"
+        "package = Store().get('digits')\n"
+        "files = [package.read(entry) for entry in package.manifest.variant('cnn').files]\n"
+        "plan = RunPlan('openvino', 'cpu', 'float32', 1)\n"
+        "def load(_):\n"
+        "    return OpenVinoEngine().open(files, file_format='onnx', plan=plan).facts.precision\n"
+        "with ThreadPoolExecutor(8) as pool:\n"
+        "    print(set(pool.map(load, range(16))))\n"
+    )
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+        )
+        assert done.stdout == "{'float32'}\n"

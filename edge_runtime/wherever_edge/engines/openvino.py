@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -34,6 +35,7 @@ _INSTALL = "pip install 'wherever[openvino]'"
 _DRIVERS = "the device's driver, as OpenVINO's list of system requirements says"
 # From here on a copy costs more than its avoidance.
 _LARGE_BYTES = 64 * 1024
+_starting = threading.Lock()
 
 
 class OpenVinoEngine(Engine):
@@ -62,10 +64,9 @@ class OpenVinoEngine(Engine):
         return _DRIVERS if device.partition(".")[0] in ("gpu", "npu") else ""
 
     def _runtime(self) -> Any:
-        if self._core is None:
-            import openvino  # noqa: PLC0415 (270 ms)
-
-            self._core = openvino.Core()
+        with _starting:
+            if self._core is None:
+                self._core = _started()
         return self._core
 
     def _open(
@@ -88,6 +89,19 @@ class OpenVinoEngine(Engine):
         )
         ports = _ports(specs, files, file_format)
         return _OpenVinoSession(openvino.Tensor, native, ports, facts)
+
+
+def _started() -> Any:
+    """OpenVINO, with its tables of element types made.
+
+    Its binding makes them at their first use, and gives up Python's lock meanwhile: two threads
+    that come at the same time wait for each other for ever.
+    """
+    import openvino  # noqa: PLC0415 (270 ms)
+
+    openvino.Type.f32.to_dtype()
+    _ = openvino.Tensor(np.zeros(1, np.float32), shared_memory=True).data
+    return openvino.Core()
 
 
 class _Target(NamedTuple):
