@@ -178,7 +178,8 @@ class View:
         """What was measured, and what answers since."""
         plans, rest = result.plans[:_MOST_PLANS], result.plans[_MOST_PLANS:]
         left = f", no time for {result.left} more" if result.left else ""
-        self.did("profile", f"{len(result.plans)} plans in {result.took_s:.1f} s{left}")
+        count = f"{len(result.plans)} plan{'' if len(result.plans) == 1 else 's'}"
+        self.did("profile", f"{count} in {result.took_s:.1f} s{left}")
         self.line(_PLANS.removeprefix("   "), "dim")
         for plan in plans:
             self.line(
