@@ -6,6 +6,7 @@ Every refusal is an `InputError` that names the input, what was expected, and wh
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import stat
@@ -276,10 +277,8 @@ def _read_file(entry: InputEntry, path: str | os.PathLike[str], expected: str) -
         raise InputError(entry.name, f"{expected} (download it first)", f"the address {text!r}")
     try:
         with open(text, "rb", opener=_open_without_waiting) as file:
-            about = os.fstat(file.fileno())
-            if not stat.S_ISREG(about.st_mode):
-                raise InputError(entry.name, expected, f"{text!r}, which is not a regular file")
-            if entry.ends_bytes and about.st_size > 2 * entry.ends_bytes:
+            size = _regular_size(file.fileno())
+            if entry.ends_bytes and size > 2 * entry.ends_bytes:
                 start = file.read(entry.ends_bytes)
                 file.seek(-entry.ends_bytes, os.SEEK_END)
                 return start + file.read(entry.ends_bytes)
@@ -287,6 +286,13 @@ def _read_file(entry: InputEntry, path: str | os.PathLike[str], expected: str) -
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InputError(entry.name, expected, f"{_shortened(text)}: {reason}") from error
+
+
+def _regular_size(descriptor: int) -> int:
+    about = os.fstat(descriptor)
+    if not stat.S_ISREG(about.st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    return about.st_size
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

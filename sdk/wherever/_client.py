@@ -372,6 +372,9 @@ class Client:
         """The device's variant, or why there is none, and whether it failed to load.
 
         It is not loaded when no plan could use it.
+
+        Raises:
+            SettingsError: no host can be opened as the settings say.
         """
         rule = MODES.get(mode)
         if rule is None or "device" not in rule.order or (places and "device" not in places):
@@ -380,8 +383,9 @@ class Client:
             from wherever_edge.packages.catalogue import not_fetched  # noqa: PLC0415
 
             return None, str(not_fetched(package)), False
+        host = self._local_host()
         try:
-            return self._local_host().resolve_package(package), "", False
+            return host.resolve_package(package), "", False
         except WhereverError as error:
             return None, str(error), True
 

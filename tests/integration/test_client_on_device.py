@@ -344,3 +344,9 @@ def test_a_spawned_child_answers(scales_package):
     wherever.status()
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.apply(predict_in_child, (str(scales_package.root),)) == "middle"
+
+
+def test_a_profile_that_does_not_exist_is_refused_rather_than_the_device_passed_over():
+    client = wherever.Client(profile="lap-top")
+    with client, pytest.raises(SettingsError, match="did you mean 'laptop'"):
+        client.predict("digits", np.zeros((8, 8), np.float32))

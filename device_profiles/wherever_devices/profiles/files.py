@@ -42,7 +42,7 @@ def profile_names(home: Path | None = None) -> tuple[str, ...]:
 
 
 def _files(folder: Path) -> Sequence[Path]:
-    return [*folder.glob(f"*{_SUFFIX}")]
+    return [path for path in folder.glob(f"*{_SUFFIX}") if path.is_file()]
 
 
 def _folders(home: Path | None) -> tuple[Path, ...]:

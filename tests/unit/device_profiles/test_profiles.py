@@ -182,6 +182,13 @@ def test_a_profile_that_is_not_there_is_refused_with_those_that_are(tmp_path, ow
     assert refusal(str(path)) == f"profile {path} cannot be read: No such file or directory"
 
 
+def test_a_directory_is_no_profile_whatever_its_name(write, own_home):
+    write("site", "")
+    (own_home / "profiles" / "rack.toml").mkdir()
+    assert "there are" in refusal("rack", own_home)
+    assert "rack," not in refusal("abacus", own_home)
+
+
 def test_profiles_that_extend_each_other_are_refused(write, own_home):
     one, two = write("one", 'extends = "two"'), write("two", 'extends = "one"')
     assert refusal("one", own_home) == (f"{one}: a profile extends itself: {one} -> {two} -> {one}")
