@@ -188,12 +188,17 @@ def test_for_people_one_line_says_the_same():
     assert warnings == ""
 
 
+def settle(host):
+    """Wait until it stays with one connection, on which a later call arrives after earlier ones."""
+    assert to_array(host.infer(slowly(1), 5).outputs[0]) == 1
+    while not host.pings:
+        time.sleep(0.01)
+
+
 def test_calls_under_way_end_well_when_it_is_told_to_end(start_gateway, slow_package, remote):
     gateway = start_gateway(slow_package, arguments=("--threads", "2"))
     host = remote(gateway.address)
-    assert to_array(host.infer(slowly(1), 5).outputs[0]) == 1
-    while not host.pings:  # from then on it stays with one connection
-        time.sleep(0.01)
+    settle(host)
     calls = [host.start(slowly(ROUNDS + number), 60) for number in range(8)]
     host.probe(5)  # answered: the calls before it on the connection have arrived
     gateway.send(signal.SIGTERM)
@@ -207,6 +212,7 @@ def test_calls_under_way_end_well_when_it_is_told_to_end(start_gateway, slow_pac
 def test_a_call_that_outlasts_the_grace_does_not_keep_it(start_gateway, slow_package, remote):
     gateway = start_gateway(slow_package, arguments=("--grace-s", "0.5"))
     host = remote(gateway.address)
+    settle(host)
     call = host.start(slowly(10**9), 60)
     host.probe(5)
     started = time.monotonic()
@@ -219,6 +225,7 @@ def test_a_call_that_outlasts_the_grace_does_not_keep_it(start_gateway, slow_pac
 def test_a_second_signal_ends_it_at_once(start_gateway, slow_package, remote):
     gateway = start_gateway(slow_package, arguments=("--grace-s", "60"))
     host = remote(gateway.address)
+    settle(host)
     call = host.start(slowly(10**9), 60)
     host.probe(5)
     gateway.send(signal.SIGTERM)
