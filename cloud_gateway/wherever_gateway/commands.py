@@ -18,6 +18,7 @@ from wherever_edge.cli import (
     IsolationOption,
     JsonFlag,
     MemoryOption,
+    PinOption,
     ProfileOption,
     printable,
     run,
@@ -63,6 +64,7 @@ def gateway(
     profile: ProfileOption = None,
     isolation: IsolationOption = None,
     memory_max_mib: MemoryOption = None,
+    pin: PinOption = None,
     batching: BatchingOption = True,
     grace_s: Annotated[
         float,
@@ -115,6 +117,7 @@ def gateway(
             isolation=isolation,
             memory_max_mib=memory_max_mib,
             batching=batching,
+            pinned=pin,
         ),
         grace_s=grace_s,
         home=home_or_configured(home),

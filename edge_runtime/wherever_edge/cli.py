@@ -57,6 +57,12 @@ MemoryOption: TypeAlias = Annotated[
     int | None,
     typer.Option("--memory-max-mib", min=1, help="The most memory that loaded models may take."),
 ]
+PinOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--pin", metavar="MODEL", help="Keep a model in memory once it was used; may be repeated."
+    ),
+]
 BatchingOption: TypeAlias = Annotated[
     bool,
     typer.Option("--batching/--no-batching", help="Let calls that wait for a model share a run."),

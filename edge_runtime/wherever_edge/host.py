@@ -69,6 +69,7 @@ class LocalHost:
             30 s, and what changed by then holds for what is resolved from then on.
         isolation: "process" runs each variant in a worker process, whose death costs the calls in
             it another try; see docs/isolation.md.
+        pinned: models, as "people" or "people@2.1", that stay in memory once they were used.
 
     Attributes:
         queue: where calls wait for the engines.
@@ -88,6 +89,7 @@ class LocalHost:
         home: Path | None = None,
         decision: Deciding | None = None,
         isolation: Isolation = "none",
+        pinned: Collection[str] = (),
     ) -> None:
         self.store = store
         self.distance: Place = distance
@@ -110,6 +112,8 @@ class LocalHost:
         self._aliases: dict[tuple[str, str, str], LoadedVariant] = {}
         self._outdated: set[tuple[str, str, str]] = set()
         self._lock = threading.RLock()
+        for name in pinned:
+            self._residents.pin(self._pin(name, "", ""))
 
     def resolve(self, model: str, version: str = "", variant: str = "") -> LoadedVariant:
         """The loaded variant that answers for `model`; loads it on first use, once.

@@ -13,6 +13,8 @@ from wherever_edge.host import LocalHost
 from wherever_edge.opening import Isolation
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from wherever_contracts.places import Place
     from wherever_edge.packages.store import Store
 
@@ -29,6 +31,7 @@ class HostOptions:
         memory_max_bytes: the most that loaded models may take.
         batching: calls that wait for one variant may share a run.
         isolation: "process" runs engines in processes of their own.
+        pinned: models that stay in memory once they were used.
     """
 
     profile: str | None = None
@@ -38,6 +41,7 @@ class HostOptions:
     memory_max_bytes: int | None = None
     batching: bool = True
     isolation: Isolation = "none"
+    pinned: tuple[str, ...] = ()
 
 
 def open_host(
@@ -68,6 +72,7 @@ def open_host(
         home=home,
         decision=lambda: here.again().decision,
         isolation=wanted.isolation,
+        pinned=wanted.pinned,
     )
 
 
@@ -77,6 +82,7 @@ def host_options(
     isolation: str | None,
     memory_max_mib: int | None,
     batching: bool,
+    pinned: Collection[str] | None = None,
     runs: int | None = None,
     max_waiting: int | None = None,
 ) -> HostOptions:
@@ -96,4 +102,5 @@ def host_options(
         memory_max_bytes=memory_max_mib and memory_max_mib * 2**20,
         batching=batching,
         isolation=cast("Isolation", wanted),
+        pinned=tuple(pinned or ()),
     )

@@ -407,6 +407,7 @@ class Client:
             memory_max_bytes=settings.memory_max_bytes,
             batching=settings.batching,
             isolation=settings.isolation,
+            pinned=settings.pinned,
         )
         return open_host(self.store, distance="device", home=settings.home, options=options)
 

@@ -93,6 +93,9 @@ class Settings(BaseSettings):
     memory_max_bytes: Annotated[int | None, Field(gt=0)] = None
     """The most memory that loaded models may take; by default what the device's profile says."""
 
+    pinned: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    """Models that stay in memory once they were used, whatever is short."""
+
     batching: bool = True
     """Whether calls that wait for one model may share a run of its engine."""
 

@@ -135,7 +135,8 @@ def loaded_line(loaded: LoadedStatus) -> str:
     """What was loaded, in a line."""
     size = f"{loaded.bytes / 2**20:.1f} MiB" if loaded.bytes else "size not known"
     where = size if loaded.in_memory else f"out of memory now, took {size}"
-    return f"{loaded.model} {loaded.version}, {loaded.variant} in {loaded.plan}: {where}"
+    pids = f", process {', '.join(map(str, loaded.pids))}" if loaded.pids else ""
+    return f"{loaded.model} {loaded.version}, {loaded.variant} in {loaded.plan}{pids}: {where}"
 
 
 def update_lines(updates: UpdateState) -> list[str]:

@@ -30,6 +30,14 @@ def test_a_host_follows_its_profile_and_what_its_owner_wants_wins(tmp_path):
     assert (by_owner.queue.runs, by_owner.queue.max_waiting) == (3, 5)
 
 
+def test_a_model_that_is_named_as_pinned_stays_once_it_was_used(tmp_path):
+    host = open_host(
+        Store(), distance="device", home=tmp_path, options=HostOptions(pinned=("digits",))
+    )
+    host.resolve("digits")
+    assert [loaded.pinned for loaded in host.loaded()] == [True]
+
+
 def test_options_that_are_not_given_come_from_the_file_of_settings(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "wherever.toml").write_text('profile = "laptop"\nisolation = "process"\n')

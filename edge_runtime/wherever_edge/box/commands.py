@@ -23,6 +23,7 @@ from wherever_edge.cli import (
     JsonFlag,
     MemoryOption,
     Output,
+    PinOption,
     ProfileOption,
     error_data,
     printable,
@@ -70,6 +71,7 @@ def serve(
     profile: ProfileOption = None,
     isolation: IsolationOption = None,
     memory_max_mib: MemoryOption = None,
+    pin: PinOption = None,
     batching: BatchingOption = True,
     home: HomeOption = None,
     json: JsonFlag = False,
@@ -94,6 +96,7 @@ def serve(
             isolation=isolation,
             memory_max_mib=memory_max_mib,
             batching=batching,
+            pinned=pin,
         ),
     )
     done = run_box(
