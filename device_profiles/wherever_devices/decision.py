@@ -114,7 +114,7 @@ def decide(machine: Machine, profile: Profile, conditions: Conditions) -> Decisi
         max_waiting=profile.max_waiting,
         devices=devices,
         precisions=_precisions(machine, profile, devices),
-        objective=next(iter(objectives), profile.objective),
+        objective=objectives[0] if objectives else profile.objective,
         prefer_small=profile.prefer_small or any(saving.prefer_small for saving in savings),
         reasons=(
             *_machine_reasons(machine),
