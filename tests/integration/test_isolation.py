@@ -463,6 +463,18 @@ def test_the_child_of_a_fork_leaves_the_worker_alone_and_may_have_its_own(open_s
     assert session.pids == (pid,)
 
 
+def test_what_was_closed_waits_no_more_for_a_thread_that_the_end_of_the_program_froze(open_session):
+    session = open_session()
+    session.close()
+    frozen = threading.Thread(target=session._keeper._changed.acquire)
+    frozen.start()
+    frozen.join()
+    again = threading.Thread(target=session.close, daemon=True)
+    again.start()
+    again.join(10)
+    assert not again.is_alive()
+
+
 def test_a_worker_dies_with_its_application_even_while_it_runs_and_a_fork_lives(tmp_path):
     program = (
         "import os, sys, time, threading\n"

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import select
+import sys
 import threading
 import weakref
 from collections.abc import Mapping
@@ -105,8 +106,12 @@ class Keeper:
         return True
 
     def stop(self) -> None:
-        """End the worker, and start no other; returns at once."""
-        if os.getpid() != self._pid:
+        """End the worker, and start no other; returns at once.
+
+        A second time it takes no lock: while the interpreter ends, the keeper's thread may have been
+        frozen with it.
+        """
+        if os.getpid() != self._pid or self._stopping:
             return
         with self._changed:
             self._stopping = True
@@ -118,7 +123,7 @@ class Keeper:
     def close(self) -> None:
         """End the worker and wait for it."""
         self.stop()
-        if os.getpid() == self._pid:
+        if os.getpid() == self._pid and not sys.is_finalizing():
             self._thread.join(2 * _CLOSED_S)
 
     def disown(self) -> None:
