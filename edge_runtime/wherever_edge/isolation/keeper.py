@@ -108,8 +108,8 @@ class Keeper:
     def stop(self) -> None:
         """End the worker, and start no other; returns at once.
 
-        A second time it takes no lock: while the interpreter ends, the keeper's thread may have been
-        frozen with it.
+        A second time it takes no lock: the end of the interpreter may have frozen the keeper's
+        thread with it.
         """
         if os.getpid() != self._pid or self._stopping:
             return
