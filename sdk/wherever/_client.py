@@ -180,6 +180,8 @@ class Client:
         if unknown:
             known = ", ".join(Pixels.__dataclass_fields__)
             raise InputError(unknown[0], f"one of {known}", "an unknown name", kind="argument")
+        if self.settings.memory_max_bytes:
+            self._local_host()  # counts the engines that are loaded to read the file, too
         package = open_file(
             path, task=task, labels=labels, name=name, pixels=Pixels(**pixels), boundary=boundary
         )

@@ -113,6 +113,19 @@ def test_what_does_not_fit_is_said_with_what_would(client, mean_of_channels, arg
         client.open(mean_of_channels, **arguments)
 
 
+@pytest.mark.parametrize("pixels", [{"keep": 2}, {"resize": "nonsense"}])
+def test_pixels_that_cannot_be_are_refused_before_the_first_call(client, mean_of_channels, pixels):
+    (name,) = pixels
+    with pytest.raises(InputError, match=rf"argument 'pixels': .* found {name} must be"):
+        client.open(mean_of_channels, task="classify", **pixels)
+
+
+def test_a_budget_begins_before_a_file_is_read(mean_of_channels):
+    with wherever.Client(memory_max_bytes=100_000_000) as client:
+        client.open(mean_of_channels, task="classify")
+        assert client._host is not None
+
+
 def test_a_task_that_does_not_exist_is_said_before_the_file_is_read(client):
     with pytest.raises(InputError, match="classify, detect, embed, tensors"):
         client.open("nowhere.tflite", task="clasify")

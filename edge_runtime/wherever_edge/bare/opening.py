@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wherever_contracts.errors import EngineError, InputError
+from wherever_contracts.errors import EngineError, InputError, PackageError
 from wherever_contracts.manifest import MANIFEST_NAME, Format, parse_manifest
 from wherever_devices.plans import RunPlan
 from wherever_edge import plugins
@@ -94,7 +94,22 @@ def open_file(
         file = _inspected(path, file_format, contents, name)
     chosen = _labels(labels)
     data = bare_manifest(file, task, chosen, pixels or Pixels(), boundary)
-    return _package(path, data, contents)
+    package = _package(path, data, contents)
+    _check_pixels(package)
+    return package
+
+
+def _check_pixels(package: Package) -> None:
+    """Refuse what the step that prepares images would refuse at the first call."""
+    from wherever_edge.pipelines.pipeline import StepContext, compile_steps  # noqa: PLC0415 (here alone)
+
+    manifest = package.manifest
+    (variant,) = manifest.variants
+    context = StepContext(manifest.signature, variant, package.read_path)
+    try:
+        compile_steps(variant.pipeline.pre, context, "pixels")
+    except PackageError as error:
+        raise InputError("pixels", error.expected, error.found, kind="argument") from error
 
 
 def _package(path: Path, data: dict[str, Any], contents: Mapping[str, bytes]) -> MemoryPackage:
