@@ -149,14 +149,5 @@ def _lodging(package: Package, variant: Variant) -> Lodging:
         variant.id,
         sum(entry.bytes for entry in variant.files),
         variant.needs.memory_bytes,
-        lambda: _still_there(package, variant),
+        lambda: package.still_has(variant),
     )
-
-
-def _still_there(package: Package, variant: Variant) -> bool:
-    """False when a file was removed, or has another length: what is in memory is the last of it."""
-    try:
-        sizes = [(package.root / entry.path).stat().st_size for entry in variant.files]
-    except OSError:
-        return False
-    return sizes == [entry.bytes for entry in variant.files]

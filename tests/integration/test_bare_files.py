@@ -126,6 +126,17 @@ def test_a_budget_begins_before_a_file_is_read(mean_of_channels):
         assert client._host is not None
 
 
+def test_opened_files_make_room_for_each_other_and_come_back(mean_of_channels):
+    picture = np.zeros((4, 4, 3), np.uint8)
+    with wherever.Client(memory_max_bytes=1) as client:
+        models = [client.open(mean_of_channels, task="classify", name=name) for name in "abc"]
+        mean_of_channels.unlink()
+        for model in models * 2:
+            model(picture)
+        counts = client.status().counts
+    assert sum(n for name, n in counts.items() if name.startswith("wherever_evictions_total")) >= 4
+
+
 def test_a_task_that_does_not_exist_is_said_before_the_file_is_read(client):
     with pytest.raises(InputError, match="classify, detect, embed, tensors"):
         client.open("nowhere.tflite", task="clasify")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wherever_contracts.errors import EngineError, InputError, PackageError
-from wherever_contracts.manifest import MANIFEST_NAME, Format, parse_manifest
+from wherever_contracts.manifest import MANIFEST_NAME, Format, Variant, parse_manifest
 from wherever_devices.plans import RunPlan
 from wherever_edge import plugins
 from wherever_edge.bare.manifest import (
@@ -44,6 +44,10 @@ class MemoryPackage(Package):
     """A package whose files are in memory; nothing of it is on the disk."""
 
     contents: Mapping[str, bytes] = field(repr=False, default_factory=dict[str, bytes])
+
+    def still_has(self, variant: Variant) -> bool:
+        """Its files stay in memory, whatever becomes of those that they were read from."""
+        return True
 
     def _bytes(self, path: str, at_most: int) -> bytes:
         return self.contents[path]

@@ -71,6 +71,14 @@ class Package:
         here.update(sample.file.path for sample in self.manifest.golden)
         return tuple(entry for entry in self.manifest.all_files() if entry.path in here)
 
+    def still_has(self, variant: Variant) -> bool:
+        """False when one of its files was removed meanwhile, or has another length."""
+        try:
+            sizes = [(self.root / entry.path).stat().st_size for entry in variant.files]
+        except OSError:
+            return False
+        return sizes == [entry.bytes for entry in variant.files]
+
     def read(self, entry: FileEntry) -> bytes:
         """The bytes of a file, checked: what is returned is what was hashed.
 
