@@ -24,7 +24,7 @@ demo: $(VENV)/demo  ## set up everything and run the demo
 test: $(VENV)/test  ## the tests that need pip alone
 	$(BIN)/python -m pytest -m "not check and not full and not soak" $(ARGS)
 
-test-full: $(VENV)/test $(VENV)/train/.ready  ## the tests that need apt packages, other environments, namespaces
+test-full: $(VENV)/test $(VENV)/train/.ready  ## the tests that need apt packages, other environments, namespaces, or long
 	WHEREVER_TRAIN_PYTHON=$(CURDIR)/$(VENV)/train/bin/python $(BIN)/python -m pytest -m full $(ARGS)
 
 soak: $(VENV)/test  ## long random runs; SOAK_SECONDS sets how long each one takes

@@ -15,6 +15,7 @@ def test_the_page_has_programs():
     assert len(PROGRAMS) == 2
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("program", PROGRAMS, ids=["receipt", "another-engine"])
 def test_a_program_on_the_page_runs(program, capsys):
     exec(program, {"__name__": "page"})

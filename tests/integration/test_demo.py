@@ -255,6 +255,7 @@ def test_a_system_that_cannot_have_workers_leaves_that_act_out(monkeypatch, tmp_
     assert "left out: isolation='process' starts Python by its path" in said.getvalue()
 
 
+@pytest.mark.full
 def test_without_what_conversion_needs_the_update_is_another_one(tmp_path, monkeypatch):
     (tmp_path / "onnx.py").write_text("raise ModuleNotFoundError('none here', name='onnx')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -351,6 +352,7 @@ def test_the_gateway_ends_with_a_demo_that_is_ended(number, code, tmp_path):
     wait_until_gone(address)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("number", "line"), [(signal.SIGINT, "wherever discover"), (signal.SIGTERM, "wherever publish")]
 )

@@ -104,7 +104,8 @@ def inside(host: LocalHost) -> set[str]:
     return {known.model for known in host.loaded() if known.in_memory}
 
 
-def test_24_models_called_at_random_by_4_threads_keep_within_their_budget(test_data):
+@pytest.mark.full
+def test_25_models_called_at_random_by_4_threads_keep_within_their_budget(test_data):
     done = subprocess.run(
         [sys.executable, BENCHMARKS / "memory.py", "--callers", "4", "--calls", "120"],
         stdout=subprocess.PIPE,
