@@ -57,8 +57,8 @@ def _cost_rows() -> list[Row]:
 def _pair(variant: Variant, files: list[bytes], count: int) -> Pair:
     plan = RunPlan("onnxruntime", "cpu", "float32", 1)
     feed = {"x": np.random.default_rng(0).random((1, count), np.float32)}
-    own = InstalledEngines().open(plan, variant, files, Resources())
-    with closing(IsolatedEngines().open(plan, variant, files, Resources())) as isolated:
+    own = InstalledEngines().open(plan, variant.format, files, Resources())
+    with closing(IsolatedEngines().open(plan, variant.format, files, Resources())) as isolated:
         np.testing.assert_array_equal(isolated.run(feed)["y"], own.run(feed)["y"])
         return interleaved(lambda: isolated.run(feed), lambda: own.run(feed), rounds=100, calls=30)
 

@@ -11,10 +11,15 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from hypothesis import settings
 from onnx import TensorProto, helper, numpy_helper
 
 from wherever_convert.builder import build_package
 from wherever_edge.packages.store import Package
+
+# a machine at work is no reason to fail
+settings.register_profile("unhurried", settings(), deadline=None)
+settings.load_profile("unhurried")
 
 IN_CI = os.environ.get("CI") == "true"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -44,7 +44,7 @@ def open_variant(
     """
     _refuse_reserved_names(package.manifest.signature, variant)
     files = [package.read(entry) for entry in variant.files]
-    session = engines.open(plan, variant, files, resources)
+    session = engines.open(plan, variant.format, files, resources)
     mismatch = tensor_mismatch(variant, session.inputs, session.outputs)
     if mismatch is not None:
         session.close()

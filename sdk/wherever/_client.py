@@ -183,7 +183,13 @@ class Client:
         if self.settings.memory_max_bytes:
             self._local_host()  # counts the engines that are loaded to read the file, too
         package = open_file(
-            path, task=task, labels=labels, name=name, pixels=Pixels(**pixels), boundary=boundary
+            path,
+            task=task,
+            labels=labels,
+            name=name,
+            pixels=Pixels(**pixels),
+            boundary=boundary,
+            isolation=self.settings.isolation,
         )
         return Model(self, package.name, package)
 

@@ -10,7 +10,12 @@ from collections.abc import Callable, Generator
 from typing import NamedTuple, TypeAlias
 
 from wherever._router import Candidate, Plan
-from wherever_contracts.errors import InputError, NoRouteError, WhereverError
+from wherever_contracts.errors import (
+    InputError,
+    NoRouteError,
+    SubstitutedError,
+    WhereverError,
+)
 from wherever_contracts.receipts import Answer
 
 # What is kept back from the deadline: gRPC's timers were seen to end a call up to 4 ms late.
@@ -93,6 +98,7 @@ def predict_flow(
 
     Raises:
         InputError: a host found the input itself to be wrong; no other host is asked.
+        SubstitutedError: the call is strict, and no answer was as planned.
         NoRouteError: no host answered; `causes` are in the order tried.
     """
     now = senses.now
@@ -125,7 +131,10 @@ def predict_flow(
     if best is not None:
         return _unescalated(plan, *best, tried, skipped)
     causes = [attempt.error for attempt in tried if attempt.error is not None]
-    raise NoRouteError(plan.model, causes, {**plan.ruled_out, **dict(skipped)})
+    nowhere = NoRouteError(plan.model, causes, {**plan.ruled_out, **dict(skipped)})
+    if causes and all(isinstance(cause, SubstitutedError) for cause in causes):
+        raise causes[0] from nowhere  # there were answers, which the call would not have
+    raise nowhere
 
 
 def is_unsure(plan: Plan, answer: Answer) -> bool:

@@ -138,6 +138,7 @@ class Model:
 
         Raises:
             InputError: the input, an option or the deadline does not fit.
+            SubstitutedError: the call is strict, and there was no answer as planned.
             NoRouteError: no place could answer; `causes` says why for each.
             SettingsError: a mode, boundary or place that does not exist.
             ClosedError: the client was closed.

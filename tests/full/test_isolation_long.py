@@ -35,7 +35,7 @@ def test_fifty_restarts_leave_no_descriptor_zombie_thread_or_memory(echo_package
     (variant,) = echo_package.manifest.variants
     files = [echo_package.read(entry) for entry in variant.files]
     plan = RunPlan("onnxruntime", "cpu", "float32", 1)
-    session = IsolatedEngines().open(plan, variant, files, Resources())
+    session = IsolatedEngines().open(plan, variant.format, files, Resources())
     large = {"x": np.ones((1, 1_000_000), np.float32)}
     try:
         for number in range(51):

@@ -88,7 +88,7 @@ def test_each_variant_tells_what_it_told_when_it_was_chosen_in_each_engine(
     entry = package.manifest.variant(variant)
     plan = RunPlan(engine, "cpu", entry.precision, 1)
     contents = [package.read(file) for file in entry.files]
-    session = InstalledEngines().open(plan, entry, contents, Resources())
+    session = InstalledEngines().open(plan, entry.format, contents, Resources())
     with closing(session):
         loaded = LoadedVariant(package, entry, Resident.of(plan, session))
         check = InputChecker(loaded.signature).check

@@ -83,10 +83,6 @@ SEGFAULT, ABORT, HANG, LEAVE, REFUSE, OOM, GROW, STRINGS, CHATTER, SLOW = range(
 PLAN = RunPlan("fragile", "cpu", "float32", 1)
 
 
-class Anything:
-    format = "onnx"
-
-
 @pytest.fixture(autouse=True)
 def fragile(tmp_path, monkeypatch):
     """Two engines of the tests, found as plug-ins here and by the workers."""
@@ -110,7 +106,7 @@ def open_session():
     sessions = []
 
     def opened(content=b"model", runs=1):
-        session = IsolatedEngines().open(PLAN, Anything, [content], Resources(runs=runs))
+        session = IsolatedEngines().open(PLAN, "onnx", [content], Resources(runs=runs))
         sessions.append(session)
         return session
 
@@ -229,8 +225,8 @@ def test_a_real_runtime_is_in_its_worker_what_it_is_in_this_process(echo_package
     (variant,) = echo_package.manifest.variants
     files = [echo_package.read(entry) for entry in variant.files]
     plan = RunPlan(engine, "cpu", "float32", 1)
-    own = InstalledEngines().open(plan, variant, files, Resources())
-    isolated = IsolatedEngines().open(plan, variant, files, Resources())
+    own = InstalledEngines().open(plan, variant.format, files, Resources())
+    isolated = IsolatedEngines().open(plan, variant.format, files, Resources())
     for name in ("inputs", "outputs", "facts", "ranges"):
         assert getattr(isolated, name) == getattr(own, name)
     given = {"x": np.random.default_rng(0).random((3, 50_000), np.float32)}
@@ -405,7 +401,7 @@ def test_a_session_that_is_closed_or_dropped_takes_its_worker_along(open_session
     assert gone(pid)
     with pytest.raises(EngineError, match="was closed"):
         session.run(tensor(1))
-    dropped = IsolatedEngines().open(PLAN, Anything, [b"model"], Resources())
+    dropped = IsolatedEngines().open(PLAN, "onnx", [b"model"], Resources())
     (pid,) = dropped.pids
     del dropped
     gc.collect()
@@ -452,7 +448,7 @@ def test_the_child_of_a_fork_leaves_the_worker_alone_and_may_have_its_own(open_s
             with pytest.raises(EngineError, match="before this process was forked"):
                 session.run(tensor(1))
             session.close()
-            own = IsolatedEngines().open(PLAN, Anything, [b"model"], Resources())
+            own = IsolatedEngines().open(PLAN, "onnx", [b"model"], Resources())
             doubled(own, 2)
             own.close()
             code = 0
@@ -486,9 +482,8 @@ def test_a_worker_dies_with_its_application_even_while_it_runs_and_a_fork_lives(
         "from wherever_devices.plans import RunPlan\n"
         "from wherever_edge.engines.engine import Resources\n"
         "import numpy as np\n"
-        "class V: format = 'onnx'\n"
         "plan = RunPlan('fragile', 'cpu', 'float32', 1)\n"
-        "s = IsolatedEngines().open(plan, V, [b'm'], Resources())\n"
+        "s = IsolatedEngines().open(plan, 'onnx', [b'm'], Resources())\n"
         f"order = np.full((1, 1), {HANG}, np.float32)\n"
         "threading.Thread(target=lambda: s.run({'x': order}), daemon=True).start()\n"
         "fork = os.fork()\n"
@@ -583,6 +578,20 @@ def test_workers_that_are_killed_under_load_fail_no_call(host_of, engines):
         finally:
             done.set()
         assert all(each.result() > 0 for each in asked)
+
+
+def test_a_file_is_opened_and_answered_without_a_runtime_in_the_application(echo_package):
+    (file,) = echo_package.root.glob("*.onnx")
+    program = (
+        "import sys, wherever\n"
+        "with wherever.Client(isolation='process') as client:\n"
+        "    print(client.open(sys.argv[1], task='tensors').signature.inputs[0].name)\n"
+        "    print(sorted({'onnxruntime', 'openvino', 'ai_edge_litert'} & sys.modules.keys()))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(file)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.endswith("\n[]\n")
 
 
 def test_a_system_that_cannot_have_workers_says_so(monkeypatch):

@@ -160,7 +160,7 @@ def answers(package, engine, texts):
     (variant,) = package.manifest.variants
     plan = RunPlan(engine, "cpu", variant.precision, 1)
     contents = [package.read(file) for file in variant.files]
-    with closing(InstalledEngines().open(plan, variant, contents, Resources())) as session:
+    with closing(InstalledEngines().open(plan, variant.format, contents, Resources())) as session:
         loaded = LoadedVariant(package, variant, Resident.of(plan, session))
         assert loaded.ran.engine == engine
         check = InputChecker(loaded.signature).check

@@ -20,7 +20,10 @@ from wherever_edge.bare.manifest import (
     check_task,
     model_name,
 )
+from wherever_edge.engines.engine import Resources
+from wherever_edge.engines.installed import GROUP
 from wherever_edge.forking import loading
+from wherever_edge.opening import Isolation, engines_for
 from wherever_edge.packages import checks
 from wherever_edge.packages.package import Package
 
@@ -28,7 +31,9 @@ if TYPE_CHECKING:
     import os
 
     from wherever_contracts.places import Boundary
-    from wherever_edge.engines.engine import Engine, Session
+    from wherever_edge.engines.engine import Session
+    from wherever_edge.engines.installed import InstalledEngines
+    from wherever_edge.isolation.engines import IsolatedEngines
 
 FORMATS: dict[str, Format] = {".onnx": "onnx", ".tflite": "tflite", ".xml": "openvino"}
 
@@ -71,6 +76,7 @@ def open_file(
     name: str | None = None,
     pixels: Pixels | None = None,
     boundary: Boundary = "device",
+    isolation: Isolation = "none",
 ) -> Package:
     """Make a package, in memory, of a model file.
 
@@ -81,6 +87,7 @@ def open_file(
         name: what to call the model; the file's name by default.
         pixels: how images are prepared, where the usual way is not the right one.
         boundary: how far the data may travel.
+        isolation: "process" looks into the file in a process of its own.
 
     Raises:
         InputError: the file, the labels or the task do not fit; the message says what would.
@@ -95,7 +102,7 @@ def open_file(
         raise InputError("path", expected, str(path), kind="argument")
     contents = _contents(path)
     with loading():
-        file = _inspected(path, file_format, contents, name)
+        file = _inspected(path, file_format, contents, name, engines_for(isolation))
     chosen = _labels(labels)
     data = bare_manifest(file, task, chosen, pixels or Pixels(), boundary)
     package = _package(path, data, contents)
@@ -142,9 +149,13 @@ def _contents(path: Path) -> dict[str, bytes]:
 
 
 def _inspected(
-    path: Path, file_format: Format, contents: Mapping[str, bytes], name: str | None
+    path: Path,
+    file_format: Format,
+    contents: Mapping[str, bytes],
+    name: str | None,
+    engines: InstalledEngines | IsolatedEngines,
 ) -> BareFile:
-    session = _session(path, file_format, [*contents.values()])
+    session = _session(path, file_format, [*contents.values()], engines)
     file = BareFile(
         name=name or model_name(path.stem),
         source=path.name,
@@ -168,20 +179,23 @@ def _entry(name: str, data: bytes) -> dict[str, Any]:
     return {"path": name, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
 
 
-def _session(path: Path, file_format: Format, files: Sequence[bytes]) -> Session:
+def _session(
+    path: Path,
+    file_format: Format,
+    files: Sequence[bytes],
+    engines: InstalledEngines | IsolatedEngines,
+) -> Session:
     """The file, in the first engine that reads it."""
     reasons: list[str] = []
-    for name in plugins.entry_points("wherever.engines"):
-        engine: Engine = plugins.load("wherever.engines", name)()
-        if file_format not in engine.formats:
+    for name, state in engines.states(plugins.entry_points(GROUP)).items():
+        if file_format not in state.formats:
             continue
-        why = engine.missing()
-        if why:
-            reasons.append(f"{name}: {why}")
+        if state.missing:
+            reasons.append(f"{name}: {state.missing}")
             continue
         try:
             plan = RunPlan(name, "cpu", "float32", 1)
-            return engine.open(files, file_format=file_format, plan=plan)
+            return engines.open(plan, file_format, files, Resources())
         except EngineError as error:
             reasons.append(f"{name}: {error}")
     raise EngineError(f"{path} cannot be read here ({'; '.join(reasons)})")

@@ -9,7 +9,6 @@ from wherever_devices.machine import EngineState
 from wherever_edge import plugins
 
 if TYPE_CHECKING:
-    from wherever_contracts.manifest import Variant
     from wherever_devices.plans import RunPlan
     from wherever_edge.engines.engine import Engine, Resources, Session
 
@@ -28,15 +27,15 @@ class InstalledEngines:
         return {name: self._state(name) for name in names if name in known}
 
     def open(
-        self, plan: RunPlan, variant: Variant, files: Sequence[bytes], resources: Resources
+        self, plan: RunPlan, file_format: str, files: Sequence[bytes], resources: Resources
     ) -> Session:
-        """Open a variant as a plan says.
+        """Open the files of a variant as a plan says.
 
         Raises:
             EngineError: the engine is not able to.
         """
         return self._engine(plan.engine).open(
-            files, file_format=variant.format, plan=plan, resources=resources
+            files, file_format=file_format, plan=plan, resources=resources
         )
 
     def devices(self, name: str) -> tuple[str, ...]:

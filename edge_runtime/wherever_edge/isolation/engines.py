@@ -16,7 +16,6 @@ from wherever_edge.isolation.process import refuse_where_impossible
 from wherever_edge.isolation.session import IsolatedSession
 
 if TYPE_CHECKING:
-    from wherever_contracts.manifest import Variant
     from wherever_devices.machine import EngineState
     from wherever_devices.plans import RunPlan
     from wherever_edge.engines.engine import Resources, Session
@@ -45,9 +44,9 @@ class IsolatedEngines:
         return self._installed.states(names)
 
     def open(
-        self, plan: RunPlan, variant: Variant, files: Sequence[bytes], resources: Resources
+        self, plan: RunPlan, file_format: str, files: Sequence[bytes], resources: Resources
     ) -> Session:
-        """Open a variant as a plan says, in a new worker.
+        """Open the files of a variant as a plan says, in a new worker.
 
         Raises:
             EngineError: the engine is not able to, or its process died of it.
@@ -57,7 +56,7 @@ class IsolatedEngines:
         cache_dir = resources.cache_dir
         asked = {
             "engine": _where(plan.engine),
-            "format": variant.format,
+            "format": file_format,
             "plan": asdict(plan),
             "resources": {
                 **asdict(replace(resources, runs=lanes)),

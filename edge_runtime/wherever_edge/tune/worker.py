@@ -78,7 +78,7 @@ class Bench:
         give_back()
         before = resident_bytes()
         started = perf_counter()
-        session = self._engines.open(plan, variant, files, Resources())
+        session = self._engines.open(plan, variant.format, files, Resources())
         load_s = perf_counter() - started
         mismatch = tensor_mismatch(variant, session.inputs, session.outputs)
         if mismatch is not None:
