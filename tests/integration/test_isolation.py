@@ -555,7 +555,7 @@ def test_in_a_batch_only_the_row_that_kills_fails(host_of):
 @pytest.mark.parametrize("engines", [("fragile",), ("fragile", "sturdy")])
 def test_workers_that_are_killed_under_load_fail_no_call(host_of, engines):
     loaded = host_of(*engines)
-    done = threading.Event()
+    done, answered = threading.Event(), threading.Semaphore(0)
 
     def ask(seed):
         draw = np.random.default_rng(seed)
@@ -565,11 +565,14 @@ def test_workers_that_are_killed_under_load_fail_no_call(host_of, engines):
             answer = loaded.answer({"given": given}, {})
             np.testing.assert_array_equal(answer.outputs["doubled"], given * 2)
             asked += 1
+            answered.release()
         return asked
 
     with ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(ask, seed) for seed in range(4)]
         try:
+            # until then a run that hangs is given the ten seconds of a first one
+            assert all(answered.acquire(timeout=20) for _ in range(100))
             for number in (signal.SIGKILL, signal.SIGSEGV, signal.SIGSTOP, signal.SIGKILL):
                 wait_until(lambda: loaded.session.pids)
                 (pid,) = loaded.session.pids
