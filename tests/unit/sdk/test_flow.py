@@ -18,6 +18,7 @@ from wherever_contracts.errors import (
     OverloadedError,
     RefusedError,
     RemoteError,
+    SubstitutedError,
     UnreachableError,
     WhereverError,
 )
@@ -186,6 +187,14 @@ def test_a_wrong_input_is_not_taken_to_another_place():
     with pytest.raises(InputError, match="half of one"):
         world.run()
     assert world.hosts == ["device"]
+
+
+def test_answers_that_a_strict_call_would_not_have_are_told_as_that():
+    refused = SubstitutedError("small: openvino computes in float32 here, not in float16")
+    world = World(mode="only_on_device", device=refused)
+    with pytest.raises(SubstitutedError, match="openvino") as caught:
+        world.run()
+    assert isinstance(caught.value.__cause__, NoRouteError)
 
 
 def test_when_nobody_answers_the_error_lists_every_cause_in_order():
