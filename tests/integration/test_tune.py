@@ -445,7 +445,9 @@ def test_what_was_measured_outlives_the_process(number, code, tmp_path):
     process = command(tmp_path, "digits", "--budget", 60)
     wait_for_figures(tmp_path)
     process.send_signal(number)
-    finished(process, code)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == code, told
+    assert ("what was measured so far is kept" in told) == (number == signal.SIGINT)
     again = finished(command(tmp_path, "digits", "--budget", 1))["measured"]
     assert again["known"] >= 1
     assert again["measured"] >= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
@@ -90,7 +91,12 @@ def _measured(
             advance(now - shown)
             shown = now
 
-        return tuner.tune(packages, fresh=fresh, progress=tell)
+        try:
+            return tuner.tune(packages, fresh=fresh, progress=tell)
+        except KeyboardInterrupt:
+            said = "interrupted; what was measured so far is kept, run it again to go on"
+            print(said, file=sys.stderr)  # noqa: T201
+            raise
 
 
 def _tables(
