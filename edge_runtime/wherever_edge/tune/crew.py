@@ -52,8 +52,9 @@ class Worker:
             EngineCrashError: the process died of it, or took too long and was ended.
         """
         timer = threading.Timer(timeout_s, self._end_late)
-        timer.start()
+        timer.daemon = True  # Ctrl-C may come while it starts: nobody waits for it at the end
         try:
+            timer.start()
             answer = self._exchange(order, arrays)
         finally:
             timer.cancel()
