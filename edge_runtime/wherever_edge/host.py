@@ -143,8 +143,8 @@ class LocalHost:
     def resolve_package(self, package: Package, variant: str = "") -> LoadedVariant:
         """The same, for a package that is in hand.
 
-        What an engine cannot load after all is passed over like what does not fit, and is told
-        in the answer's `passed_over`.
+        What does not fit this machine is told in the answer's `passed_over`; what was to run and
+        an engine cannot load after all, in `substituted`.
         """
         return self._first(package, self._wanted(package, variant), ())
 

@@ -28,13 +28,7 @@ class Target(NamedTuple):
 
 def open_store(settings: Settings) -> Store:
     """The packages that the settings name, and those that were added or came as signed updates."""
-    home = settings.home
-    return Store(
-        settings.packages,
-        added=(home / "models",),
-        signed=home / "signed",
-        unpack_into=home / "unpacked",
-    )
+    return Store.of_home(settings.home, settings.packages)
 
 
 def gateway_security(settings: Settings) -> ClientSecurity:

@@ -95,7 +95,10 @@ class Box:
         self._desk = PairingDesk(options.name, self.fingerprint, keys, checker)
         self.code = self._desk.code
         self.host = open_host(
-            _store(options), distance="nearby", home=options.home, options=options.host
+            Store.of_home(options.home, options.packages),
+            distance="nearby",
+            home=options.home,
+            options=options.host,
         )
         self.models: list[LoadedVariant] = []
         self.refused: list[tuple[str, WhereverError]] = []
@@ -209,13 +212,3 @@ def run(options: BoxOptions, ready: Callable[[Box], None], show: Callable[[Code]
         WhereverError: there is no model to serve, or the port cannot be listened on.
     """
     return serve_until_told(lambda: Box(options, show), ready)
-
-
-def _store(options: BoxOptions) -> Store:
-    home = options.home
-    return Store(
-        options.packages,
-        unpack_into=home / "unpacked",
-        signed=home / "signed",
-        added=[path for path in (home / "models",) if path.is_dir()],
-    )

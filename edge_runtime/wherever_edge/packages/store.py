@@ -86,6 +86,16 @@ class Store:
         self._lock = threading.Lock()
         self._scan: _Scan | None = None
 
+    @classmethod
+    def of_home(cls, home: Path, directories: Sequence[Path] = ()) -> Store:
+        """What some directories hold, and what was added or came as signed updates under a home."""
+        return cls(
+            directories,
+            added=(home / "models",),
+            signed=home / "signed",
+            unpack_into=home / "unpacked",
+        )
+
     def get(self, name: str) -> Package:
         """The package that `name` means: "digits", "digits@1.0", "digits@1.0.0", "digits@canary".
 

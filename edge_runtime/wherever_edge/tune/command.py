@@ -59,13 +59,14 @@ def profile(
     Figures are kept: a second run measures what is missing. Ctrl-C keeps what was measured.
     """
     from wherever_devices.here import look_here  # noqa: PLC0415 (not for --help)
+    from wherever_edge.packages.store import Store  # noqa: PLC0415 (pydantic: 40 ms)
     from wherever_edge.tune.kept import KeptMeasurements  # noqa: PLC0415 (loads numpy)
     from wherever_edge.tune.view import as_data, as_text  # noqa: PLC0415 (rich: 60 ms)
 
     where = home_or_configured(home)
     followed = follow or (None if imitate else configured("profile"))
     here = look_here(followed, imitate=imitate, home=where)
-    store = _store(where, packages)
+    store = Store.of_home(where, packages or ())
     chosen = [store.get(name) for name in models] if models else store.list()
     kept = KeptMeasurements(where, here.machine)
     kept.load()
@@ -110,17 +111,6 @@ def _tables(
     )
     with closing(host):
         return [(package, list(host.table(package))) for package in packages]
-
-
-def _store(home: Path, packages: Sequence[Path] | None) -> Store:
-    from wherever_edge.packages.store import Store  # noqa: PLC0415 (pydantic: 40 ms)
-
-    return Store(
-        packages or (),
-        added=(home / "models",),
-        signed=home / "signed",
-        unpack_into=home / "unpacked",
-    )
 
 
 def _place(name: str) -> Place:
