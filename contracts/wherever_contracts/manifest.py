@@ -29,7 +29,7 @@ from wherever_contracts.places import Boundary, Place
 from wherever_contracts.tensors import DTYPES, TensorSpec
 
 SCHEMA_MAJOR = 1
-SCHEMA_MINOR = 2
+SCHEMA_MINOR = 3
 MANIFEST_NAME = "model.json"
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 
@@ -213,6 +213,27 @@ class GoldenSample(_Part):
     file: FileEntry
 
 
+class CertificateEntry(_Part):
+    """What was measured of a variant in an engine (see `wherever_contracts.certificate`)."""
+
+    variant: Name
+    engine: str = Field(min_length=1)
+    file: FileEntry
+
+
+class CalibrationEntry(_Part):
+    """What a variant's confidence is worth, measured: pairs of confidence and agreement.
+
+    `file` is a frame that `wherever_edge.packages.pairs` reads; `against` is the variant whose
+    answers were taken for right; `n` counts the pairs.
+    """
+
+    file: FileEntry
+    against: Name
+    dataset: str
+    n: int = Field(gt=0)
+
+
 class StepEntry(_Part):
     """One step of a pipeline: the name of an operation, and its parameters beside it."""
 
@@ -252,12 +273,17 @@ class Needs(_Part):
 
 
 class Quality(_Part):
-    """A measured figure: `value` of `metric` on `n` items of `dataset`."""
+    """A measured figure: `value` of `metric` on `n` items of `dataset`.
+
+    `low` and `high` are the ends of its 95 % bootstrap interval, where that was measured too.
+    """
 
     dataset: str
     metric: str
     value: float
     n: int = Field(gt=0)
+    low: float | None = None
+    high: float | None = None
 
 
 class Variant(_Part):
@@ -278,6 +304,7 @@ class Variant(_Part):
     needs: Needs = Needs()
     quality: tuple[Quality, ...] = ()
     escalate_below: float | None = Field(default=None, ge=0, le=1)
+    calibration: CalibrationEntry | None = None
 
 
 class Manifest(_Part):
@@ -294,6 +321,7 @@ class Manifest(_Part):
     variants: tuple[Variant, ...] = Field(min_length=1)
     files: tuple[FileEntry, ...] = ()
     golden: tuple[GoldenSample, ...] = ()
+    certificates: tuple[CertificateEntry, ...] = ()
     provenance: dict[str, Any] = {}
 
     @model_validator(mode="after")
@@ -302,6 +330,11 @@ class Manifest(_Part):
         _refuse_twins("variant", ids)
         if self.reference not in ids:
             raise ValueError(f"reference names no variant: {self.reference!r}")
+        named = [entry.variant for entry in self.certificates]
+        named += [v.calibration.against for v in self.variants if v.calibration is not None]
+        unknown = sorted(set(named).difference(ids))
+        if unknown:
+            raise ValueError(f"no such variant: {', '.join(unknown)}")
         _refuse_clashes(self)
         return self
 
@@ -383,7 +416,11 @@ def _entries(manifest: Manifest) -> Iterator[FileEntry]:
     """Every entry of a file; a path may come more than once."""
     yield from manifest.files
     yield from (sample.file for sample in manifest.golden)
-    yield from (entry for variant in manifest.variants for entry in variant.files)
+    yield from (certificate.file for certificate in manifest.certificates)
+    for variant in manifest.variants:
+        yield from variant.files
+        if variant.calibration is not None:
+            yield variant.calibration.file
 
 
 def _refuse_clashes(manifest: Manifest) -> None:

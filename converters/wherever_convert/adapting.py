@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from wherever_contracts.errors import ConversionError
 
 if TYPE_CHECKING:
-    from wherever_contracts.manifest import Pipeline, VariantTensors
+    from wherever_contracts.manifest import Variant
     from wherever_contracts.tensors import TensorSpec
 
 
 def adapted(
-    pipeline: Pipeline,
-    old: VariantTensors,
+    pipeline: Mapping[str, Any],
+    old_inputs: Sequence[TensorSpec],
+    old_outputs: Sequence[TensorSpec],
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
 ) -> dict[str, list[dict[str, Any]]]:
@@ -25,8 +26,9 @@ def adapted(
     was the old input's.
 
     Args:
-        pipeline: the declared steps of the variant that has them.
-        old: that variant's tensors.
+        pipeline: the declared steps `pre` and `post` of the variant that has them, as plain data.
+        old_inputs: what that variant's file takes.
+        old_outputs: what it gives.
         inputs: what the new file takes.
         outputs: what it gives.
 
@@ -36,11 +38,27 @@ def adapted(
     Raises:
         ConversionError: the tensors cannot be matched.
     """
-    names = _paired("inputs", [entry.name for entry in old.inputs], [s.name for s in inputs])
-    names |= _paired("outputs", [entry.name for entry in old.outputs], [s.name for s in outputs])
-    replaced = _replaced_values(old, inputs)
-    dump = pipeline.model_dump(mode="json")
-    return {side: [_step(step, names, replaced) for step in dump[side]] for side in ("pre", "post")}
+    names = _paired("inputs", [s.name for s in old_inputs], [s.name for s in inputs])
+    names |= _paired("outputs", [s.name for s in old_outputs], [s.name for s in outputs])
+    replaced = _replaced_values(old_inputs, inputs)
+    return {
+        side: [_step(step, names, replaced) for step in pipeline.get(side, ())]
+        for side in ("pre", "post")
+    }
+
+
+def adapted_variant(
+    variant: Variant, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+) -> dict[str, list[dict[str, Any]]]:
+    """The pipeline of a package's variant for another file (see `adapted`)."""
+    tensors = variant.tensors
+    return adapted(
+        variant.pipeline.model_dump(mode="json"),
+        [entry.spec() for entry in tensors.inputs],
+        [entry.spec() for entry in tensors.outputs],
+        inputs,
+        outputs,
+    )
 
 
 def image_size(shape: Sequence[int]) -> tuple[int, int] | None:
@@ -63,12 +81,12 @@ def _paired(side: str, old: Sequence[str], new: Sequence[str]) -> dict[str, str]
 
 
 def _replaced_values(
-    old: VariantTensors, inputs: Sequence[TensorSpec]
+    old: Sequence[TensorSpec], inputs: Sequence[TensorSpec]
 ) -> dict[str, tuple[list[int], list[int]]]:
     """Parameter -> the value that is replaced, and what by."""
-    if len(old.inputs) != 1 or len(inputs) != 1:
+    if len(old) != 1 or len(inputs) != 1:
         return {}
-    before, after = old.inputs[0].shape, inputs[0].shape
+    before, after = old[0].shape, inputs[0].shape
     replaced: dict[str, tuple[list[int], list[int]]] = {}
     sizes = image_size(before), image_size(after)
     if sizes[0] and sizes[1]:

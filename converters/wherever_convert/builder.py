@@ -132,10 +132,20 @@ def _file_entries(data: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         for position, entry in enumerate(_objects(owner, "files")):
             if isinstance(entry.get("path"), str):
                 yield f"{field}files.{position}", entry
-    for position, sample in enumerate(_objects(data, "golden")):
-        file: Any = sample.get("file")
+    holders = [
+        (f"{listed}.{position}.file", each)
+        for listed in ("golden", "certificates")
+        for position, each in enumerate(_objects(data, listed))
+    ]
+    holders += [
+        (f"variants.{each.get('id')}.calibration.file", each["calibration"])
+        for each in _objects(data, "variants")
+        if isinstance(each.get("calibration"), dict)
+    ]
+    for field, holder in holders:
+        file: Any = holder.get("file")
         if isinstance(file, dict) and isinstance(cast("dict[str, Any]", file).get("path"), str):
-            yield f"golden.{position}.file", file
+            yield field, file
 
 
 def _objects(data: dict[str, Any], field: str) -> list[dict[str, Any]]:

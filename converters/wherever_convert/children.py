@@ -15,7 +15,9 @@ _TIMEOUT_S = 3600
 _SHOWN_LINES = 5
 
 
-def run_child(script: str, job: dict[str, Any], folder: Path, what: str) -> dict[str, Any]:
+def run_child(
+    script: str, job: dict[str, Any], folder: Path, what: str, *, python: Path | None = None
+) -> dict[str, Any]:
     """Run a script with a job in plain data, and return what it made of it.
 
     Args:
@@ -23,6 +25,8 @@ def run_child(script: str, job: dict[str, Any], folder: Path, what: str) -> dict
         job: what to do, as JSON can hold it.
         folder: a directory for the job, the result and what the script printed.
         what: what is done, for errors ("quantizing the model").
+        python: the interpreter of another environment; there the script may import nothing of ours
+            but the scripts beside it.
 
     Raises:
         ConversionError: the script failed, crashed, or took longer than an hour.
@@ -32,7 +36,8 @@ def run_child(script: str, job: dict[str, Any], folder: Path, what: str) -> dict
     result = folder / "result.json"
     result.unlink(missing_ok=True)
     # -P: nothing of the caller's directory may stand in for a module that the script imports
-    command = [sys.executable, "-P", "-m", f"wherever_convert.env.{script}"]
+    interpreter = str(python or sys.executable)
+    command = [interpreter, "-P", "-m", f"wherever_convert.env.{script}"]
     command += [str(folder / "job.json"), str(result)]
     with (folder / "printed.txt").open("wb") as printed:
         try:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -15,31 +14,42 @@ from wherever_contracts.errors import ConversionError
 from wherever_contracts.places import Boundary
 from wherever_convert.design import Wanted, design, precedent, read_steps
 from wherever_convert.draft import Draft, check_header, header
+from wherever_convert.environments import Tell, quiet
 from wherever_convert.frameworks import versions
-from wherever_convert.judges import Judge, judge_for, measuring_options
-from wherever_convert.measuring import Measured, engine_inputs, measure, rows_are_independent
-from wherever_convert.quantizing import METHODS, NOTHING, Method, quantized
+from wherever_convert.measuring import Measured, rows_are_independent
+from wherever_convert.model_file import ModelFile
+from wherever_convert.quantizing import METHODS, Method
 from wherever_convert.report import ConversionReport, Row, doubts
-from wherever_convert.running import open_onnx
+from wherever_convert.running import open_model, run_model
 from wherever_convert.samples import SampleOptions, read_samples
 from wherever_convert.samples.sample import Samples
 from wherever_convert.samples.split import Split, split
-from wherever_convert.sources import OnnxModel, Source, find_source
+from wherever_convert.sources import Request, Source, SourceModel, find_source
+from wherever_convert.sources.witnesses import Parity, compared
 from wherever_convert.staging import check_output, settle, staging
+from wherever_convert.targets import (
+    GIVEN,
+    TARGETS,
+    CannotMakeError,
+    Job,
+    Made,
+    make,
+    steps_to,
+    wanted_targets,
+)
+from wherever_convert.workbench import Workbench
 from wherever_edge.bare.manifest import TASKS, Pixels, Task, model_name
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
-    from wherever_edge.host import LoadedVariant
+    from wherever_convert.workbench import Trial
 
-Precision: TypeAlias = Literal["float32", "int8"]
-PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
 Advance: TypeAlias = Callable[[], None]
 
-_SHORT: dict[Precision, str] = {"float32": "fp32", "int8": "int8"}
+MAX_DROP = 0.01
 _EXAMPLES = 256
 _GOLDEN_SAMPLES = 3
-# What making ONNX of a model may change: rounding turns an answer over now and then.
+# What another format may change: rounding turns an answer over now and then.
 _LEAST_AGREEMENT = 0.99
 
 _Choice = TypeVar("_Choice", bound=str)
@@ -54,9 +64,10 @@ def convert(
     name: str | None = None,
     version: str = "1.0.0",
     labels: Sequence[str] | None = None,
-    max_drop: float | None = None,
+    max_drop: float = MAX_DROP,
     boundary: Boundary = "anywhere",
-    precisions: Sequence[str] | None = None,
+    targets: Sequence[str] = (),
+    profiles: Sequence[str] = (),
     pixels: Pixels | None = None,
     reading: SampleOptions | None = None,
     like: str | os.PathLike[str] | None = None,
@@ -64,16 +75,19 @@ def convert(
     calibration: Method = "minmax",
     summary: str = "",
     licence: str = "",
+    seed: int = 0,
+    python: str | os.PathLike[str] | None = None,
     advance: Advance | None = None,
+    tell: Tell = quiet,
 ) -> ConversionReport:
-    """Convert a model to a package with a float32 and an int8 variant, both measured.
+    """Convert a model to a package of measured variants.
 
-    Both are measured as they will be served, through their pipeline in an engine, on samples that
-    the int8 ranges were not found on. The package appears at `output` whole, or not at all.
+    Each is measured as it will be served, through its pipeline in an engine, on samples that
+    nothing about it was chosen on. The package appears at `output` whole, or not at all.
 
     Args:
-        source: an .onnx file, a scikit-learn estimator, a PyTorch module, or "FILE.py:NAME", which
-            names such an object (or a function that returns one) in a Python file; it is run.
+        source: a file, an object, or "FILE.py:NAME", which names an object (or a function that
+            returns one) in a Python file; it is run. See `wherever_convert.sources`.
         samples: see `wherever_convert.samples.read_samples`.
         task: what the model does: "classify", "detect", "embed" or "tensors".
         output: a directory that does not exist or is empty, or the name of an archive
@@ -82,11 +96,11 @@ def convert(
         version: the package's.
         labels: the names of the classes, in the model's order; by default the source's or those
             of the samples.
-        max_drop: refuse when int8 loses more points of the metric than this; 0.01 is one percent
-            point.
+        max_drop: a variant that loses more points of the metric than this is left out, or, when
+            it was named in `targets`, refused with all; 0.01 is one percent point.
         boundary: how far inputs may travel.
-        precisions: the variants to make, "float32" or "int8" or both; when not given, int8 is left
-            out where there is nothing to quantize.
+        targets: the forms to make beside the source's own one; see `wherever_convert.targets`.
+        profiles: make what devices of these profiles are offered, such as "raspberry-pi-5".
         pixels: how images become tensors.
         reading: how samples are read.
         like: PACKAGE or PACKAGE:VARIANT, whose signature and pipeline are taken.
@@ -94,11 +108,14 @@ def convert(
         calibration: how int8 ranges are found: "minmax", "entropy" or "percentile".
         summary: of the model, for people.
         licence: of the model.
+        seed: of all that is drawn; the same inputs and seed give the same files, byte for byte.
+        python: the interpreter that runs FILE.py:NAME; by default one that has what it imports.
         advance: called after each sample that a variant answered.
+        tell: told what takes long.
 
     Raises:
-        ConversionError: the source or the samples cannot be used, or int8 lost more than
-            `max_drop`; nothing is left at `output`.
+        ConversionError: the source or the samples cannot be used, or a target that was named
+            cannot be made or lost more than `max_drop`; nothing is left at `output`.
         MissingExtraError: a framework is not installed.
         PackageError: the pipeline does not fit the model.
     """
@@ -107,26 +124,41 @@ def convert(
         place=place,
         header=header(name or model_name(place.stem), version, boundary, summary, licence),
         max_drop=_checked_drop(max_drop),
-        precisions=None if precisions is None else _checked_precisions(precisions),
+        targets=wanted_targets(targets, profiles),
+        named=frozenset(targets),
         method=_one_of("calibration", calibration, METHODS),
+        seed=seed,
     )
     _one_of("task", task, TASKS)
-    check_header(asked.header, [asked.variant_id(each) for each in PRECISIONS])
+    check_header(asked.header, [asked.variant_id(each) for each in TARGETS])
     check_output(place)
     plugin = find_source(source)
     like_variant = None if like is None else precedent(like)
     steps = None if pipeline is None else read_steps(pipeline)
     data = read_samples(samples, reading or SampleOptions())
     parts = split(data.items)
-    pixels = pixels or Pixels()
-    model = _as_onnx(plugin, source, _example(data, parts, pixels))
-    usual = model.labels or data.labels
-    wanted = Wanted(
-        task, None if labels is None else tuple(labels), usual, pixels, like_variant, steps
-    )
     with staging(place) as scratch:
+        request = Request(
+            example=_example(data, parts, pixels or Pixels()),
+            task=task,
+            formats=frozenset(TARGETS[each].format for each in asked.targets),
+            scratch=_folder(scratch, "source"),
+            python=None if python is None else Path(python),
+            tell=tell,
+        )
+        model = plugin.load(source, request)
+        wanted = Wanted(
+            task,
+            None if labels is None else tuple(labels),
+            model.labels or data.labels,
+            pixels or model.pixels or Pixels(),
+            like_variant,
+            steps,
+        )
+        parity = _checked_parity(model)
         draft = _draft(asked, wanted, model, data, scratch)
-        return _Conversion(asked, draft, model, data, parts, scratch, advance or _nobody).run()
+        bench = Workbench(draft, parts, scratch, advance or _nobody)
+        return _Conversion(asked, plugin, model, parity, data, bench, tell).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,171 +167,230 @@ class _Asked:
 
     place: Path
     header: dict[str, Any]
-    max_drop: float | None
-    precisions: tuple[Precision, ...] | None
+    max_drop: float
+    targets: tuple[str, ...]
+    named: frozenset[str]
     method: Method
+    seed: int
 
-    def wants(self, precision: Precision) -> bool:
-        return self.precisions is None or precision in self.precisions
-
-    def variant_id(self, precision: Precision) -> str:
-        return f"{self.header['name']}-{_SHORT[precision]}"
+    def variant_id(self, target: str) -> str:
+        return f"{self.header['name']}-{target}"
 
 
 @dataclass
 class _Conversion:
-    """A conversion under way: the float variant is in the draft."""
+    """A conversion under way: the reference is in the draft."""
 
     asked: _Asked
-    draft: Draft
-    model: OnnxModel
+    plugin: Source
+    model: SourceModel
+    parity: Parity | None
     data: Samples
-    parts: Split
-    scratch: Path
-    advance: Advance
+    bench: Workbench
+    tell: Tell
+    made: dict[str, Made] = field(default_factory=dict[str, Made])
+    left_out: dict[str, str] = field(default_factory=dict[str, str])
+    measured: dict[str, Measured] = field(default_factory=dict[str, Measured])
 
     def run(self) -> ConversionReport:
-        """Measure, quantize, measure again, decide, and put the package in its place."""
-        measured: dict[Precision, Measured] = {}
-        left_out: dict[str, str] = {}
-        with self.draft.opened(self.asked.variant_id("float32")) as loaded:
-            options = measuring_options(loaded.signature)
-            judge = judge_for(loaded.signature, self.parts.test)
-            self._look(loaded, options)
-            measured["float32"] = self._measured(loaded, judge, options)
-            file = self._int8_file(loaded, options, left_out)
-        if file is not None:
-            variant_id = self.asked.variant_id("int8")
-            self.draft.add(variant_id, "int8", file)
-            with self.draft.opened(variant_id) as loaded:
-                measured["int8"] = self._measured(loaded, judge, options)
-        rows = [self._row(each, measured, judge) for each in reversed(measured)]
-        _refuse_drop(rows, self.asked.max_drop)
-        return self._finish(rows, left_out, self._golden(measured, judge))
+        """Measure the reference, make each target and measure it, and put the package in place."""
+        first = self._given()
+        self._look()
+        self.measured[first] = self.bench.reference_measured()
+        for target in self.asked.targets:
+            if target not in self.measured:
+                self._try(target)
+        return self._finish()
 
-    def _look(self, loaded: LoadedVariant, options: dict[str, float]) -> None:
+    def _given(self) -> str:
+        """What the source gave; returns the target that the reference is."""
+        for file in self.model.files.values():
+            self.made[GIVEN[file.format, file.precision]] = Made(file)
+        return next(iter(self.made))
+
+    def _look(self) -> None:
         """See whether rows are independent, where the source made the axis that counts them."""
         if self.model.batch:
-            some = self.parts.calibration[:8]
-            rows = [engine_inputs(loaded, sample, options) for sample in some]
-            self.draft.batch = rows_are_independent(loaded, rows)
+            reference = self.bench.draft.variant(self.bench.reference)
+            with self.bench.draft.opened(reference.id) as loaded:
+                reference.batch = rows_are_independent(loaded, self.bench.feeds(8))
 
-    def _measured(self, loaded: LoadedVariant, judge: Judge, options: dict[str, float]) -> Measured:
-        return measure(loaded, self.parts.test, judge, options, self.advance)
+    def _try(self, target: str) -> None:
+        """Make a target and measure it; what cannot be is left out with the reason."""
+        try:
+            self._make(target)
+            self.bench.draft.add(self.asked.variant_id(target), self.made[target].file)
+            self._measure(target)
+        except CannotMakeError as error:
+            if target in self.asked.named:
+                raise
+            self.left_out[target] = str(error)
 
-    def _int8_file(
-        self, loaded: LoadedVariant, options: dict[str, float], left_out: dict[str, str]
-    ) -> Path | None:
-        if not self.asked.wants("int8"):
-            return None
-        folder = self.scratch / "int8"
-        folder.mkdir()
-        made = quantized(loaded, self.parts.calibration, options, self.asked.method, folder)
-        if made is None:
-            if self.asked.precisions is not None:
-                raise ConversionError(f"no int8 variant can be made: {NOTHING}")
-            left_out["int8"] = NOTHING
-        return made
+    def _make(self, target: str) -> None:
+        way = steps_to(target, self.made)
+        if way is None:
+            raise CannotMakeError(_no_way(target, self.plugin))
+        for step in way:
+            of = next(self.made[each] for each in TARGETS[step].made_of if each in self.made)
+            self.tell(f"making {TARGETS[step].title}")
+            scratch = _folder(self.bench.scratch, f"make-{step}")
+            asked = self.asked
+            job = Job(
+                TARGETS[step],
+                of.file,
+                self.bench,
+                asked.method,
+                asked.max_drop,
+                asked.seed,
+                scratch,
+                self.tell,
+            )
+            self.made[step] = make(job)
 
-    def _row(self, precision: Precision, measured: dict[Precision, Measured], judge: Judge) -> Row:
-        own, reference = measured[precision], measured["float32"].kept
-        value = judge.score(own.kept, reference)
-        variant_id = self.asked.variant_id(precision)
-        return Row(
-            variant=variant_id,
-            precision=precision,
-            bytes=self.draft.bytes_of(variant_id),
-            metric=judge.metric,
-            value=value,
-            n=len(own.kept),
-            drop=judge.score(reference, reference) - value,
-            agreement=judge.agreement(own.kept, reference),
-            latency_s=own.latency_s,
+    def _measure(self, target: str) -> None:
+        variant_id = self.asked.variant_id(target)
+        self.tell(f"measuring {variant_id}")
+        measured = self.bench.measured(variant_id)
+        trial = self.bench.trial(measured)
+        # a metric that is not a number is no proof
+        if not trial.drop <= self.asked.max_drop:
+            self.bench.draft.drop(variant_id)
+            raise CannotMakeError(self._lost(target, trial))
+        self.measured[target] = measured
+
+    def _lost(self, target: str, trial: Trial) -> str:
+        metric = self.bench.judge("test").metric
+        return (
+            f"{target} loses too much: {metric} {trial.value + trial.drop:.4f} in the reference, "
+            f"{trial.value:.4f} as {target} on {trial.n} samples, a drop of {trial.drop:.4f}; at "
+            f"most {self.asked.max_drop:.4f} is allowed (--max-drop). Try other ranges "
+            f"(--calibration entropy or percentile), or more samples"
         )
 
-    def _golden(self, measured: dict[Precision, Measured], judge: Judge) -> list[Any]:
-        """Inputs that both variants are most at one about, from all over the test part."""
-        pairs = zip(*(each.kept for each in measured.values()), strict=True)
-        likeness = [judge.agreement([pair[-1]], [pair[0]]) for pair in pairs]
+    def _row(self, target: str) -> Row:
+        variant = self.bench.draft.variant(self.asked.variant_id(target))
+        measured = self.measured[target]
+        trial = self.bench.trial(measured)
+        return Row(
+            variant=variant.id,
+            target=target,
+            precision=variant.file.precision,
+            bytes=variant.file.size_bytes,
+            metric=self.bench.judge("test").metric,
+            value=trial.value,
+            n=trial.n,
+            drop=trial.drop,
+            agreement=trial.agreement,
+            engine=measured.engine,
+            latency_s=measured.latency_s,
+            places=variant.places,
+        )
+
+    def _golden(self) -> list[Any]:
+        """Inputs that all variants are most at one about, from all over the test part."""
+        judge = self.bench.judge("test")
+        answers = zip(*(each.kept for each in self.measured.values()), strict=True)
+        likeness = [min(judge.agreement([a], [each[0]]) for a in each) for each in answers]
         most = max(likeness)
         sure = [n for n, share in enumerate(likeness) if share >= most]
         count = min(_GOLDEN_SAMPLES, len(sure))
-        return [self.parts.test[sure[n * len(sure) // count]].value for n in range(count)]
+        test = self.bench.samples("test")
+        return [test[sure[n * len(sure) // count]].value for n in range(count)]
 
-    def _finish(
-        self, rows: list[Row], left_out: dict[str, str], golden: list[Any]
-    ) -> ConversionReport:
-        asked, draft = self.asked, self.draft
-        warnings = doubts(rows, len(draft.design.signature["value"].get("labels", ())))
-        if not asked.wants("float32"):
-            draft.drop(asked.variant_id("float32"))
-            rows = [row for row in rows if row.precision != "float32"]
-        draft.take_quality(self.data.name, rows)
-        draft.finish(golden, self._provenance(rows))
+    def _finish(self) -> ConversionReport:
+        asked, draft, parts = self.asked, self.bench.draft, self.bench.parts
+        rows = [self._row(target) for target in reversed(self.measured)]
+        for row in rows:
+            figure = {"metric": row.metric, "value": round(row.value, 6), "n": row.n}
+            draft.variant(row.variant).quality = [{"dataset": self.data.name, **figure}]
+        draft.finish(self._golden(), self._provenance(rows))
         settle(draft.root, asked.place)
         return ConversionReport(
             package=asked.place,
             name=asked.header["name"],
             version=asked.header["version"],
             rows=tuple(rows),
-            left_out=left_out,
+            left_out=self.left_out,
             dataset=self.data.name,
-            calibration=len(self.parts.calibration),
-            test=len(self.parts.test),
-            shared=self.parts.shared,
+            calibration=len(parts.calibration),
+            test=len(parts.test),
+            shared=parts.shared,
             damaged=self.data.damaged,
             skipped=self.data.left_out,
             pipeline=draft.design.pipeline,
             source=dict(self.model.facts),
-            warnings=warnings,
+            warnings=doubts(rows, len(draft.design.signature["value"].get("labels", ()))),
+            layers={target: made.layers for target, made in self.made.items() if made.layers},
+            traces={target: made.trace for target, made in self.made.items() if made.trace},
         )
 
     def _provenance(self, rows: Sequence[Row]) -> dict[str, Any]:
-        quantization = {
-            "method": "static, QDQ, a scale for each channel",
-            "ranges": self.asked.method,
-            "samples": len(self.parts.calibration),
-        }
+        parts = self.bench.parts
+        source: dict[str, Any] = {**self.model.facts}
+        if self.parity is not None:
+            source["parity"] = self.parity._asdict()
         return {
-            "source": {
-                **self.model.facts,
-                "onnx_sha256": hashlib.sha256(self.model.data).hexdigest(),
-                "agreement": self.model.agreement,
-            },
+            "source": source,
             "tools": versions("wherever", "onnx", "onnxruntime", "numpy"),
             "samples": {
                 "dataset": self.data.name,
-                "calibration": len(self.parts.calibration),
-                "test": len(self.parts.test),
-                "split": self.parts.rule,
+                "calibration": len(parts.calibration),
+                "test": len(parts.test),
+                "split": parts.rule,
                 "damaged": len(self.data.damaged),
             },
-            **({"quantization": quantization} if rows[0].precision == "int8" else {}),
-            "agreement_with_float32": {row.variant: row.agreement for row in rows},
+            "made": {
+                self.asked.variant_id(target): dict(self.made[target].facts)
+                for target in self.measured
+                if self.made[target].facts
+            },
+            "agreement_with_reference": {row.variant: row.agreement for row in rows},
         }
 
 
-def _as_onnx(plugin: Source, source: object, example: Array | None) -> OnnxModel:
-    """The model as ONNX; refused when it answers otherwise than the source does."""
-    model = plugin.to_onnx(source, example)
-    if model.agreement is not None and not model.agreement >= _LEAST_AGREEMENT:
-        raise ConversionError(
-            f"the ONNX file answers as the source does on {model.agreement:.1%} of the samples, "
-            f"at least {_LEAST_AGREEMENT:.0%} are needed"
-        )
-    return model
+def _checked_parity(model: SourceModel) -> Parity | None:
+    """How near the files are to the source; refused when they answer otherwise than it does."""
+    if model.witness is None:
+        return None
+    parities = [
+        compared(model.witness, run_model(file, model.witness.inputs))
+        for file in model.files.values()
+    ]
+    for file, parity in zip(model.files.values(), parities, strict=True):
+        if not parity.agreement >= _LEAST_AGREEMENT:
+            raise ConversionError(
+                f"the {file.format} file answers as the source does on {parity.agreement:.1%} of "
+                f"the samples, at least {_LEAST_AGREEMENT:.0%} are needed"
+            )
+    return parities[0]
 
 
-def _draft(asked: _Asked, wanted: Wanted, model: OnnxModel, data: Samples, scratch: Path) -> Draft:
-    """A package with the float variant."""
-    session = open_onnx(model.data, "the model")
-    made = design(wanted, data.form, session.inputs, session.outputs)
-    root, file = scratch / "package", scratch / "float.onnx"
-    root.mkdir()
-    file.write_bytes(model.data)
-    draft = Draft(root, asked.header, made, session)
-    draft.add(asked.variant_id("float32"), "float32", file)
+def _draft(
+    asked: _Asked, wanted: Wanted, model: SourceModel, data: Samples, scratch: Path
+) -> Draft:
+    """A package with the reference."""
+    file = next(iter(model.files.values()))
+    made = model.design if model.design and wanted.like is None else _designed(wanted, file, data)
+    root = _folder(scratch, "package")
+    for path, content in model.assets.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(content)
+    draft = Draft(root, asked.header, made, tuple(model.assets))
+    draft.add(asked.variant_id(GIVEN[file.format, file.precision]), file)
     return draft
+
+
+def _designed(wanted: Wanted, file: ModelFile, data: Samples) -> Any:
+    session = open_model(file, "the model")
+    try:
+        return design(wanted, data.form, session.inputs, session.outputs)
+    finally:
+        session.close()
+
+
+def _no_way(target: str, plugin: Source) -> str:
+    formats = ", ".join(plugin.formats)
+    return f"{TARGETS[target].title} cannot be made of {plugin.title} (it gives: {formats})"
 
 
 def _example(data: Samples, parts: Split, pixels: Pixels) -> Array | None:
@@ -321,32 +412,17 @@ def _noise(size: tuple[int, int], colour: str | None) -> Array:
     return images
 
 
-def _refuse_drop(rows: Sequence[Row], max_drop: float | None) -> None:
-    before = {row.variant: row.value + row.drop for row in rows}
-    for row in rows:
-        # a metric that is not a number is no proof
-        if max_drop is not None and not row.drop <= max_drop:
-            raise ConversionError(
-                f"{row.precision} loses too much: {row.metric} {before[row.variant]:.4f} as "
-                f"float32, {row.value:.4f} as {row.precision} on {row.n} samples, a drop of "
-                f"{row.drop:.4f}; at most {max_drop:.4f} is allowed. Nothing was written; try "
-                f"other ranges (--calibration entropy or percentile), or more samples"
-            )
+def _folder(parent: Path, name: str) -> Path:
+    (parent / name).mkdir()
+    return parent / name
 
 
-def _checked_drop(max_drop: float | None) -> float | None:
-    if max_drop is not None and not 0 <= max_drop <= 1:
+def _checked_drop(max_drop: float) -> float:
+    if not 0 <= max_drop <= 1:
         raise ConversionError(
             f"max_drop must be from 0 to 1, not {max_drop}; 0.01, or 1% on the shell, is one point"
         )
     return max_drop
-
-
-def _checked_precisions(given: Sequence[str]) -> tuple[Precision, ...]:
-    if not given or not set(PRECISIONS).issuperset(given):
-        found = ", ".join(given) or "none"
-        raise ConversionError(f"precisions are {' or '.join(PRECISIONS)}, not {found}")
-    return tuple(each for each in PRECISIONS if each in given)
 
 
 def _one_of(what: str, given: _Choice, known: Sequence[_Choice]) -> _Choice:

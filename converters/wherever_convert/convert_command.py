@@ -46,9 +46,8 @@ def convert(
         ),
     ],
     max_drop: Annotated[
-        str | None,
-        typer.Option(help="Refuse when int8 loses more points of the metric: 1% or 0.01."),
-    ] = None,
+        str, typer.Option(help="Leave out what loses more points of the metric: 1% or 0.01.")
+    ] = "1%",
     name: Annotated[str | None, typer.Option(help="The model's name.")] = None,
     version: Annotated[str, typer.Option(help="The package's version.")] = "1.0.0",
     labels: Annotated[
@@ -57,9 +56,13 @@ def convert(
     boundary: Annotated[
         Literal["device", "site", "anywhere"], typer.Option(help="How far inputs may travel.")
     ] = "anywhere",
-    precision: Annotated[
+    target: Annotated[
         list[str] | None,
-        typer.Option(help="float32 or int8; may be repeated. Both by default."),
+        typer.Option(help="A form to make: int8, fp16, int8-dynamic, ir, litert, ...; repeatable."),
+    ] = None,
+    profiles: Annotated[
+        str | None,
+        typer.Option("--for", help="Make what these devices are offered: edge-pc,raspberry-pi-5."),
     ] = None,
     calibration: Annotated[
         Literal["minmax", "entropy", "percentile"],
@@ -112,9 +115,10 @@ def convert(
             name=name,
             version=version,
             labels=None if labels is None else _lines(labels),
-            max_drop=None if max_drop is None else fraction(max_drop),
+            max_drop=fraction(max_drop),
             boundary=boundary,
-            precisions=precision,
+            targets=target or (),
+            profiles=[] if profiles is None else [each.strip() for each in profiles.split(",")],
             pixels=_pixels(input_size, mean, std, scale, channels, fit),
             reading=SampleOptions(label_column, image_column, images, most_samples),
             like=like,

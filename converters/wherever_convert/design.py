@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from wherever_contracts.errors import ConversionError, InputError, PackageError
-from wherever_convert.adapting import adapted
+from wherever_convert.adapting import adapted_variant
 from wherever_convert.samples.sample import Form
 from wherever_edge.bare.manifest import BareFile, Pixels, Task, bare_manifest
 from wherever_edge.packages.store import Store, open_package
@@ -136,7 +136,7 @@ def _ready_made(
         package, variant = wanted.like
         signature = package.manifest.signature.model_dump(mode="json", exclude_unset=True)
         if not wanted.steps:
-            pipeline = adapted(variant.pipeline, variant.tensors, inputs, outputs)
+            pipeline = adapted_variant(variant, inputs, outputs)
         return Design(_relabelled(signature, wanted.labels), pipeline)
     if "signature" in steps:
         return Design(_relabelled(steps["signature"], wanted.labels), pipeline)

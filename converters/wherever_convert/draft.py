@@ -3,26 +3,78 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wherever_contracts.manifest import parse_manifest
-from wherever_contracts.places import Boundary
+from wherever_contracts.places import PLACES, Boundary, Place
+from wherever_convert.adapting import adapted
 from wherever_convert.builder import build_package, build_with_golden
 from wherever_convert.design import Design
+from wherever_convert.model_file import SUFFIXES, ModelFile
+from wherever_convert.running import open_model
+from wherever_edge.bare.manifest import ENGINES_OF
 from wherever_edge.host import LoadedVariant, LocalHost
 from wherever_edge.packages.store import Store
 
 if TYPE_CHECKING:
-    from wherever_convert.report import Row
-    from wherever_edge.engines.engine import Session
+    from wherever_contracts.tensors import TensorSpec
     from wherever_edge.packages.package import Package
 
-_ENGINES = ["onnxruntime", "openvino"]
+
+@dataclass
+class DraftVariant:
+    """A variant of a package in the making.
+
+    Attributes:
+        id: its name.
+        file: the model.
+        inputs: its tensors.
+        outputs: likewise.
+        pipeline: the steps around it.
+        batch: its rows are independent.
+        places: where it is meant to run.
+        engines: what may run it, the best first.
+        quality: entries of `model.json`.
+        memory_bytes: what it needs.
+    """
+
+    id: str
+    file: ModelFile
+    inputs: Sequence[TensorSpec]
+    outputs: Sequence[TensorSpec]
+    pipeline: dict[str, Any]
+    batch: bool = False
+    places: tuple[Place, ...] = PLACES
+    engines: tuple[str, ...] = ()
+    quality: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    memory_bytes: int = 0
+
+    def paths(self) -> list[str]:
+        """The names of its files in the package."""
+        return [f"{self.id}{suffix}" for suffix in SUFFIXES[self.file.format]]
+
+    def entry(self) -> dict[str, Any]:
+        """Its entry in `model.json`, without digests."""
+        engines = list(self.engines) or ENGINES_OF[self.file.format]
+        return {
+            "id": self.id,
+            "format": self.file.format,
+            "precision": self.file.precision,
+            "places": list(self.places),
+            "files": [{"path": path} for path in self.paths()],
+            "tensors": {
+                "inputs": _entries(self.inputs),
+                "outputs": _entries(self.outputs),
+                "batch": self.batch,
+            },
+            "pipeline": self.pipeline,
+            "needs": {"engines": engines, "memory_bytes": self.memory_bytes},
+            "quality": self.quality,
+        }
 
 
 @dataclass
@@ -32,77 +84,88 @@ class Draft:
     Attributes:
         root: its directory.
         header: the fields of `model.json` that are not about variants.
-        design: signature and pipeline.
-        session: the float file, which says what all variants take and give.
-        batch: rows are independent.
+        design: signature, and the pipeline of the reference.
+        assets: the names of the files that variants share.
         variants: those added so far, in the order that devices prefer them.
+        reference: the id of the variant that the others are compared with: the first one added.
     """
 
     root: Path
     header: dict[str, Any]
     design: Design
-    session: Session
-    batch: bool = False
-    variants: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    assets: tuple[str, ...] = ()
+    variants: list[DraftVariant] = field(default_factory=list[DraftVariant])
+    reference: str = ""
 
-    def add(self, variant_id: str, precision: str, file: Path) -> None:
-        """Add a variant, which devices prefer to those that are there already."""
-        name = f"{variant_id}.onnx"
-        shutil.copyfile(file, self.root / name)
-        variant = {
-            "id": variant_id,
-            "format": "onnx",
-            "precision": precision,
-            "files": [{"path": name}],
-            "pipeline": self.design.pipeline,
-            "needs": {"engines": _ENGINES},
-        }
-        self.variants.insert(0, variant)
+    def add(self, variant_id: str, file: ModelFile) -> DraftVariant:
+        """Add a variant, which devices prefer to those that are there already.
+
+        Its pipeline is the design's, with the names and sizes of its own tensors.
+
+        Raises:
+            ConversionError: no engine can open it, or its tensors cannot be matched with those of
+                the reference.
+        """
+        file.write(self.root, variant_id)
+        inputs, outputs = self._tensors(file)
+        made = DraftVariant(variant_id, file, inputs, outputs, self.design.pipeline)
+        if self.reference:
+            first = self.variant(self.reference)
+            made.pipeline = adapted(first.pipeline, first.inputs, first.outputs, inputs, outputs)
+            made.batch = first.batch and all(spec.shape[:1] == (-1,) for spec in inputs)
+        self.reference = self.reference or variant_id
+        self.variants.insert(0, made)
+        return made
+
+    def variant(self, variant_id: str) -> DraftVariant:
+        """The variant of that id; KeyError when there is none."""
+        for each in self.variants:
+            if each.id == variant_id:
+                return each
+        raise KeyError(variant_id)
 
     def drop(self, variant_id: str) -> None:
         """Take a variant out again."""
-        self.variants = [each for each in self.variants if each["id"] != variant_id]
-        (self.root / f"{variant_id}.onnx").unlink()
-
-    def take_quality(self, dataset: str, rows: Sequence[Row]) -> None:
-        """Write what was measured beside the variants that were."""
-        by_id = {row.variant: row for row in rows}
-        for variant in self.variants:
-            row = by_id[variant["id"]]
-            figure = {"metric": row.metric, "value": round(row.value, 6), "n": row.n}
-            variant["quality"] = [{"dataset": dataset, **figure}]
+        gone = self.variant(variant_id)
+        self.variants.remove(gone)
+        for path in gone.paths():
+            (self.root / path).unlink()
 
     @contextmanager
-    def opened(self, variant_id: str) -> Generator[LoadedVariant]:
-        """Build what there is, and load a variant of it as a device would."""
-        package = build_package(self.root, self._manifest())
+    def opened(self, variant_id: str, engine: str = "") -> Generator[LoadedVariant]:
+        """Build what there is, and load a variant of it as a device would.
+
+        Raises:
+            EngineError: the engine, or every one, refuses it.
+        """
+        package = build_package(self.root, self.manifest())
         host = LocalHost(Store(builtin=False), distance="device")
         try:
-            yield host.load(package, package.manifest.variant(variant_id))
+            yield host.load(package, package.manifest.variant(variant_id), engine)
         finally:
             host.close()
 
     def finish(self, samples: Sequence[Any], provenance: dict[str, Any]) -> Package:
         """Build the package with golden samples."""
-        return build_with_golden(self.root, {**self._manifest(), "provenance": provenance}, samples)
+        return build_with_golden(self.root, {**self.manifest(), "provenance": provenance}, samples)
 
-    def bytes_of(self, variant_id: str) -> int:
-        """The size of a variant's file."""
-        return (self.root / f"{variant_id}.onnx").stat().st_size
-
-    def _manifest(self) -> dict[str, Any]:
-        tensors = {
-            "inputs": _entries(self.session.inputs),
-            "outputs": _entries(self.session.outputs),
-            "batch": self.batch,
-        }
+    def manifest(self) -> dict[str, Any]:
+        """The fields of `model.json`, without digests."""
+        kept = [variant.id for variant in self.variants]
         return {
             **self.header,
-            # what escalation asks for: the float one, which is there first
-            "reference": self.variants[-1]["id"],
+            "reference": self.reference if self.reference in kept else kept[-1],
             "signature": self.design.signature,
-            "variants": [{**variant, "tensors": tensors} for variant in self.variants],
+            "variants": [variant.entry() for variant in self.variants],
+            "files": [{"path": path} for path in self.assets],
         }
+
+    def _tensors(self, file: ModelFile) -> tuple[Sequence[TensorSpec], Sequence[TensorSpec]]:
+        session = open_model(file, "the model")
+        try:
+            return session.inputs, session.outputs
+        finally:
+            session.close()
 
 
 def header(
@@ -118,7 +181,7 @@ def header(
     }
 
 
-def check_header(header: dict[str, Any], variant_ids: Sequence[str]) -> None:
+def check_header(header: Mapping[str, Any], variant_ids: Sequence[str]) -> None:
     """Refuse names and versions before any work is done for them.
 
     Raises:

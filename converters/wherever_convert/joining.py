@@ -13,7 +13,7 @@ import numpy as np
 
 from wherever_contracts.errors import ConversionError, PackageError
 from wherever_contracts.places import Place
-from wherever_convert.adapting import adapted
+from wherever_convert.adapting import adapted_variant
 from wherever_convert.builder import build_package
 from wherever_convert.design import read_steps
 from wherever_convert.staging import check_output, exchange, is_archive, settle, staging
@@ -184,7 +184,7 @@ class _Addition:
         tensors = self._bare.manifest.variants[0].tensors
         inputs = [entry.spec() for entry in tensors.inputs]
         outputs = [entry.spec() for entry in tensors.outputs]
-        return adapted(variant.pipeline, variant.tensors, inputs, outputs)
+        return adapted_variant(variant, inputs, outputs)
 
     def _variant(self, own: dict[str, Any], pipeline: dict[str, Any]) -> dict[str, Any]:
         (bare,) = self._bare.manifest.variants

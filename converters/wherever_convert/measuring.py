@@ -24,10 +24,11 @@ Step = Callable[[], None]
 
 @dataclass(frozen=True)
 class Measured:
-    """What a judge kept of every answer, and the median time in the engine."""
+    """What a judge kept of every answer, and the median time in the engine, whose name is there."""
 
     kept: list[Any]
     latency_s: float
+    engine: str
 
 
 def measure(
@@ -53,7 +54,7 @@ def measure(
         kept.append(judge.keep(answer.outputs))
         times_s.append(answer.engine_s)
         advance()
-    return Measured(kept, float(np.median(times_s)))
+    return Measured(kept, float(np.median(times_s)), loaded.ran.engine)
 
 
 def engine_inputs(

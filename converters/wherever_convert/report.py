@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wherever_convert.samples.sample import Damaged
+from wherever_convert.targets import Layer
 
 # Few samples say little, and of two classes a weak model has not much more than half right.
 _FEWEST_FOR_DOUBT = 12
@@ -20,18 +21,26 @@ class Row:
 
     Attributes:
         variant: its id.
+        target: the form that it is in, such as "int8" (see `wherever_convert.targets`).
         precision: of its weights.
-        bytes: of its file.
+        bytes: of its files.
         metric: what was measured; more is better.
         value: the metric's.
         n: how many samples it was measured on.
-        drop: how much less than the float variant's, in points of the metric (0.01 is one
-            percent point); negative when it is more.
-        agreement: how far its answers are the float variant's, 0 to 1.
-        latency_s: median time in the engine on this machine.
+        drop: how much less than the reference's, in points of the metric (0.01 is one percent
+            point); negative when it is more.
+        agreement: how far its answers are the reference's, 0 to 1.
+        engine: in which it was measured.
+        latency_s: median time in that engine on this machine.
+        of_float: that time as a share of the float variant's in the same engine; None where there
+            is none to compare with.
+        low: where the metric's 95 % interval begins; None when it was not looked at.
+        high: where it ends.
+        places: where it is offered.
     """
 
     variant: str
+    target: str
     precision: str
     bytes: int
     metric: str
@@ -39,7 +48,12 @@ class Row:
     n: int
     drop: float
     agreement: float
+    engine: str
     latency_s: float
+    of_float: float | None = None
+    low: float | None = None
+    high: float | None = None
+    places: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +65,7 @@ class ConversionReport:
         name: the model's.
         version: the package's.
         rows: one for each variant, in the package's order.
-        left_out: precision -> why there is no such variant.
+        left_out: target -> why there is no such variant.
         dataset: the name of the samples.
         calibration: how many samples the ranges were found on.
         test: how many were measured on.
@@ -61,6 +75,8 @@ class ConversionReport:
         pipeline: the steps before and after the engine.
         source: where the model came from.
         warnings: what is odd about the figures, and what to look at.
+        layers: target -> its layers, the most sensitive first, where int8 was tried.
+        traces: target -> what was tried on the way to it, in words.
     """
 
     package: Path
@@ -77,6 +93,8 @@ class ConversionReport:
     pipeline: dict[str, Any]
     source: dict[str, Any] = field(default_factory=dict[str, Any])
     warnings: tuple[str, ...] = ()
+    layers: dict[str, tuple[Layer, ...]] = field(default_factory=dict[str, "tuple[Layer, ...]"])
+    traces: dict[str, tuple[str, ...]] = field(default_factory=dict[str, "tuple[str, ...]"])
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain data."""

@@ -1,46 +1,69 @@
-"""Running a bare ONNX file in an engine, before there is a package around it."""
+"""Running a bare model file in an engine, before there is a package around it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from wherever_contracts.errors import ConversionError, EngineError
 from wherever_devices.plans import RunPlan
 from wherever_edge import plugins
+from wherever_edge.bare.manifest import ENGINES_OF
+from wherever_edge.engines.engine import Resources
+from wherever_edge.engines.installed import InstalledEngines
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from wherever_contracts.tensors import Array
+    from wherever_convert.model_file import ModelFile
     from wherever_edge.engines.engine import Session
 
-ENGINE = "onnxruntime"
 
-
-def open_onnx(data: bytes, what: str, precision: str = "float32") -> Session:
-    """Load an ONNX file.
+def open_model(file: ModelFile, what: str, engine: str = "") -> Session:
+    """Load a model in an engine: the one named, or the first that can read it.
 
     Raises:
-        ConversionError: the engine cannot.
+        ConversionError: none can.
     """
-    engine = plugins.load("wherever.engines", ENGINE)()
-    try:
-        plan = RunPlan(ENGINE, "cpu", precision, 1)
-        session: Session = engine.open([data], file_format="onnx", plan=plan)
-    except EngineError as error:
-        raise ConversionError(f"{what} cannot be run: {error}") from error
-    return session
+    engines = InstalledEngines()
+    reasons: list[str] = []
+    for name, state in engines.states(_candidates(file, engine)).items():
+        if state.missing:
+            reasons.append(f"{name}: {state.missing}")
+            continue
+        try:
+            plan = RunPlan(name, "cpu", "float32", 1)
+            return engines.open(plan, file.format, file.contents, Resources())
+        except EngineError as error:
+            reasons.append(f"{name}: {error}")
+    raise ConversionError(f"{what} cannot be run: {'; '.join(reasons)}")
 
 
-def run_onnx(data: bytes, rows: Array) -> list[Array]:
-    """The outputs, in the file's order, of an ONNX file with one input.
+def run_model(file: ModelFile, inputs: Sequence[Array]) -> tuple[Array, ...]:
+    """The outputs of a model, in the file's order.
 
     Raises:
-        ConversionError: the engine cannot load the file, or cannot run it.
+        ConversionError: no engine can load it, or it cannot be run with these inputs.
     """
-    session = open_onnx(data, "the converted model")
-    (entry, *others) = session.inputs
-    if others:
-        raise ConversionError(f"the converted model takes {1 + len(others)} inputs, not one")
+    session = open_model(file, "the converted model")
     try:
-        return list(session.run({entry.name: rows.astype(entry.numpy_dtype)}).values())
+        if len(inputs) != len(session.inputs):
+            raise ConversionError(
+                f"the converted model takes {len(session.inputs)} inputs, not {len(inputs)}"
+            )
+        feed = {
+            spec.name: np.ascontiguousarray(array, spec.numpy_dtype)
+            for spec, array in zip(session.inputs, inputs, strict=True)
+        }
+        return tuple(session.run(feed).values())
     except EngineError as error:
         raise ConversionError(f"the converted model cannot be run: {error}") from error
+    finally:
+        session.close()
+
+
+def _candidates(file: ModelFile, engine: str) -> list[str]:
+    known = [engine] if engine else ENGINES_OF[file.format]
+    return [name for name in known if name in plugins.entry_points("wherever.engines")]

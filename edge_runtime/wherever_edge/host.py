@@ -148,14 +148,22 @@ class LocalHost:
         """
         return self._first(package, self._wanted(package, variant), ())
 
-    def load(self, package: Package, variant: Variant) -> LoadedVariant:
+    def load(self, package: Package, variant: Variant, engine: str = "") -> LoadedVariant:
         """Load a variant of a package, or return the one that is loaded.
+
+        Args:
+            package: the package.
+            variant: one of its variants.
+            engine: the one engine that may run it; by default whichever comes first.
 
         Raises:
             PackageError: the package's files are not what it promises.
-            EngineError: no engine here can run it.
+            EngineError: no engine here, or not that one, can run it.
         """
-        return self._first(package, self._wanted(package, variant.id), ())
+        wanted = self._wanted(package, variant.id)
+        if engine:
+            wanted = [each for each in wanted if each.plan and each.plan.engine == engine]
+        return self._first(package, wanted, ())
 
     def options(self, package: Package) -> list[Option]:
         """Every way to answer for a package's model, the one to try first at the front."""

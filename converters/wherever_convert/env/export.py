@@ -13,7 +13,8 @@ import numpy as np
 
 from wherever_contracts.errors import ConversionError
 from wherever_convert.env.script import fail_in_words, main
-from wherever_convert.sources import described, find_source
+from wherever_convert.sources import Request, described, find_source
+from wherever_convert.sources.witnesses import write_witness
 
 
 def export(job: dict[str, Any]) -> dict[str, Any]:
@@ -26,14 +27,14 @@ def export(job: dict[str, Any]) -> dict[str, Any]:
     if isinstance(source, str):
         raise ConversionError(f"{job['name']} is {described(source)}, not a model")
     example = np.load(job["example"], allow_pickle=False) if "example" in job else None
-    model = find_source(source).to_onnx(source, example)
-    Path(job["output"]).write_bytes(model.data)
-    return {
-        "facts": dict(model.facts),
-        "labels": model.labels,
-        "batch": model.batch,
-        "agreement": model.agreement,
-    }
+    scratch = Path(job["output"]).parent
+    request = Request(example, "tensors", frozenset(), scratch)
+    model = find_source(source).load(source, request)
+    Path(job["output"]).write_bytes(model.files["onnx"].contents[0])
+    if model.witness is not None:
+        arrays: dict[str, Any] = dict(write_witness(model.witness))
+        np.savez(scratch / "witness.npz", **arrays)
+    return {"facts": dict(model.facts), "labels": model.labels, "batch": model.batch}
 
 
 def made(path: Path, name: str) -> object:

@@ -10,10 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from wherever_contracts.errors import ConversionError
+from wherever_contracts.manifest import Format
+from wherever_convert.environments import Tell, quiet
+from wherever_convert.model_file import ModelFile
 from wherever_edge import plugins
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
+    from wherever_convert.design import Design
+    from wherever_edge.bare.manifest import Pixels, Task
 
 GROUP = "wherever.sources"
 
@@ -22,46 +27,91 @@ _PICKLES = frozenset({".pkl", ".pickle", ".joblib", ".pt", ".pth", ".ckpt", ".di
 
 
 @dataclass(frozen=True)
-class OnnxModel:
+class Witness:
+    """What the source itself answers to some rows, to compare its files with.
+
+    Attributes:
+        inputs: the rows, one array for each input in the source's order.
+        outputs: what it answered, one array for each output in the order of its first file; None
+            in the place of one that is not to be compared.
+    """
+
+    inputs: tuple[Array, ...]
+    outputs: tuple[Array | None, ...]
+
+
+@dataclass(frozen=True)
+class SourceModel:
     """What a source gives.
 
     Attributes:
-        data: the model as one ONNX file, without external data.
+        files: format -> the model in it, as near to the source as can be; the first one is what
+            every variant is compared with.
         facts: where it came from, for the package's provenance.
         labels: the names of the classes, where the source knows them.
         batch: the source made the first axis of every tensor a batch of independent rows.
-        agreement: share of the example rows on which the ONNX file answers as the source does;
-            None when that was not compared.
+        witness: what the source answered; None where it cannot be asked (a file is the model).
+        design: signature and pipeline of its first file, where the source knows them.
+        assets: path -> bytes of the files that `design` names, such as a vocabulary.
+        pixels: how images become its tensor, where the source knows that and `design` is None.
+        also: format -> why the source's model is not to be had in it.
     """
 
-    data: bytes
+    files: Mapping[Format, ModelFile]
     facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
     labels: tuple[str, ...] | None = None
     batch: bool = False
-    agreement: float | None = None
+    witness: Witness | None = None
+    design: Design | None = None
+    assets: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    pixels: Pixels | None = None
+    also: Mapping[Format, str] = field(default_factory=dict[Format, str])
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a source is asked for.
+
+    Attributes:
+        example: rows as the model takes them, the first axis counting rows; None when that is not
+            known (only sources that describe their inputs themselves do without).
+        task: what the model does.
+        formats: what is wanted beside the source's own format, if it can be had.
+        scratch: a directory for what is made on the way.
+        python: what runs FILE.py:NAME; by default an interpreter that has what it imports.
+        tell: told what takes long.
+    """
+
+    example: Array | None
+    task: Task
+    formats: frozenset[Format]
+    scratch: Path
+    python: Path | None = None
+    tell: Tell = quiet
 
 
 class Source(ABC):
-    """A kind of model that can become ONNX.
+    """A kind of model that can be converted.
 
     Attributes:
         title: what it is, for people.
+        formats: what its model can be had in, the nearest first.
     """
 
     title: str
+    formats: tuple[Format, ...] = ("onnx",)
 
     @abstractmethod
     def recognises(self, source: object) -> bool:
         """True when `source` is of this kind; imports no framework to find out."""
 
     @abstractmethod
-    def to_onnx(self, source: object, example: Array | None) -> OnnxModel:
-        """Convert.
+    def load(self, source: object, request: Request) -> SourceModel:
+        """Read or export it.
 
         Args:
             source: a model that `recognises` took.
-            example: rows as the model takes them, the first axis counting rows; None when that
-                is not known (only sources that describe their inputs themselves do without).
+            request: what is wanted of it.
 
         Raises:
             ConversionError: it cannot be converted; the message says why.

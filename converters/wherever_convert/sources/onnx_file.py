@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wherever_contracts.errors import ConversionError
 from wherever_convert.frameworks import framework
-from wherever_convert.sources import OnnxModel, Source, as_path
-
-if TYPE_CHECKING:
-    from wherever_contracts.tensors import Array
-
+from wherever_convert.model_file import ModelFile
+from wherever_convert.sources import Request, Source, SourceModel, as_path
 
 _QUANTIZED = frozenset(
     {"DequantizeLinear", "QLinearConv", "QLinearMatMul", "MatMulInteger", "ConvInteger"}
@@ -29,7 +26,7 @@ class OnnxFile(Source):
         path = as_path(source)
         return path is not None and path.suffix.lower() == ".onnx"
 
-    def to_onnx(self, source: object, example: Array | None) -> OnnxModel:
+    def load(self, source: object, request: Request) -> SourceModel:
         """Read the file."""
         path = as_path(source)
         if path is None or not path.is_file():
@@ -40,7 +37,8 @@ class OnnxFile(Source):
             "file": path.name,
             "sha256": hashlib.sha256(data).hexdigest(),
         }
-        return OnnxModel(_float_model(data, path), facts)
+        whole = _float_model(data, path)
+        return SourceModel({"onnx": ModelFile("onnx", "float32", (whole,))}, facts)
 
 
 def _float_model(data: bytes, path: Path) -> bytes:

@@ -12,7 +12,9 @@ import numpy as np
 
 from wherever_contracts.errors import ConversionError
 from wherever_convert.children import run_child
-from wherever_convert.sources import OnnxModel, Source, as_path
+from wherever_convert.model_file import ModelFile
+from wherever_convert.sources import Request, Source, SourceModel, Witness, as_path
+from wherever_convert.sources.witnesses import read_witness
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
@@ -30,17 +32,17 @@ class PythonReference(Source):
         path = as_path(source)
         return path is not None and _REFERENCE.fullmatch(str(path)) is not None
 
-    def to_onnx(self, source: object, example: Array | None) -> OnnxModel:
+    def load(self, source: object, request: Request) -> SourceModel:
         """Convert in a process of its own, so that the file cannot disturb this one."""
         match = _REFERENCE.fullmatch(str(source))
         if match is None or not Path(match["file"]).is_file():
             raise ConversionError(f"{source}: there is no such file")
         path = Path(match["file"]).resolve()
-        with tempfile.TemporaryDirectory(prefix="wherever-export-") as scratch:
-            return _exported(path, match["name"], example, Path(scratch))
+        with tempfile.TemporaryDirectory(prefix="export-", dir=request.scratch) as scratch:
+            return _exported(path, match["name"], request.example, Path(scratch))
 
 
-def _exported(path: Path, name: str, example: Array | None, scratch: Path) -> OnnxModel:
+def _exported(path: Path, name: str, example: Array | None, scratch: Path) -> SourceModel:
     job: dict[str, Any] = {"file": str(path), "name": name, "output": str(scratch / "model.onnx")}
     if example is not None:
         np.save(scratch / "example.npy", example, allow_pickle=False)
@@ -48,10 +50,18 @@ def _exported(path: Path, name: str, example: Array | None, scratch: Path) -> On
     made = run_child("export", job, scratch, f"converting {path.name}:{name}")
     origin = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     labels = made["labels"]
-    return OnnxModel(
-        (scratch / "model.onnx").read_bytes(),
+    data = (scratch / "model.onnx").read_bytes()
+    return SourceModel(
+        {"onnx": ModelFile("onnx", "float32", (data,))},
         {**made["facts"], **origin},
         None if labels is None else tuple(labels),
         batch=made["batch"],
-        agreement=made["agreement"],
+        witness=_witness(scratch / "witness.npz"),
     )
+
+
+def _witness(path: Path) -> Witness | None:
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as arrays:
+        return read_witness(dict(arrays))

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wherever_contracts.errors import ConversionError
+from wherever_contracts.manifest import Format
 from wherever_convert.frameworks import framework, versions
 from wherever_convert.graphs import keep_outputs, limit_ir_version
-from wherever_convert.running import run_onnx
-from wherever_convert.sources import OnnxModel, Source
+from wherever_convert.model_file import ModelFile
+from wherever_convert.sources import Request, Source, SourceModel, Witness
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
@@ -32,10 +33,10 @@ class ScikitLearn(Source):
         base = sys.modules.get("sklearn.base")
         return base is not None and isinstance(source, base.BaseEstimator)
 
-    def to_onnx(self, source: object, example: Array | None) -> OnnxModel:
-        """Convert, and compare the answers of both on the example rows."""
+    def load(self, source: object, request: Request) -> SourceModel:
+        """Convert, and ask the estimator about the example rows."""
         estimator: Any = source
-        rows = _example(estimator, example)
+        rows = _example(estimator, request.example)
         classifies = bool(framework("sklearn.base", _FEATURE).is_classifier(estimator))
         data = _scores_only(_converted(estimator, rows, classifies=classifies), classifies)
         name = type(estimator).__name__
@@ -45,8 +46,9 @@ class ScikitLearn(Source):
             "tools": versions("scikit-learn", "skl2onnx", "onnx"),
         }
         labels = _classes(estimator) if classifies else None
-        agreement = None if example is None else _agreement(estimator, data, rows, labels)
-        return OnnxModel(data, facts, labels, batch=True, agreement=agreement)
+        witness = None if request.example is None else _witness(estimator, rows)
+        files: dict[Format, ModelFile] = {"onnx": ModelFile("onnx", "float32", (data,))}
+        return SourceModel(files, facts, labels, batch=True, witness=witness)
 
 
 def _example(estimator: Any, example: Array | None) -> Array:
@@ -99,22 +101,9 @@ def _classes(estimator: Any) -> tuple[str, ...]:
     return tuple(str(name) for name in estimator.classes_)
 
 
-def _agreement(
-    estimator: Any, data: bytes, rows: Array, labels: tuple[str, ...] | None
-) -> float | None:
-    """Share of rows on which the ONNX file answers as the estimator does."""
-    if not hasattr(estimator, "predict"):
-        return None
-    expected = np.asarray(estimator.predict(rows))
-    (found,) = run_onnx(data, rows)[:1]
-    if labels is not None:
-        return float(np.mean([labels[i] for i in _best(found)] == expected.astype(str)))
-    close = np.isclose(found.reshape(expected.shape), expected, rtol=1e-3, atol=1e-5)
-    return float(close.mean())
-
-
-def _best(scores: Array) -> list[int]:
-    """The class of each row; a single score is that of the second of two classes."""
-    if scores.ndim == 1 or scores.shape[1] == 1:
-        return [int(score > 0) for score in scores.ravel()]
-    return [int(best) for best in scores.argmax(axis=1)]
+def _witness(estimator: Any, rows: Array) -> Witness | None:
+    """What the estimator says of the rows, as its ONNX file says it."""
+    for ask in ("predict_proba", "decision_function", "predict", "transform"):
+        if hasattr(estimator, ask):
+            return Witness((rows,), (np.asarray(getattr(estimator, ask)(rows)),))
+    return None

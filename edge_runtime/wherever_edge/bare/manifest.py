@@ -16,7 +16,7 @@ Task: TypeAlias = Literal["classify", "detect", "embed", "tensors"]
 
 TASKS: tuple[Task, ...] = ("classify", "detect", "embed", "tensors")
 
-_ENGINES = {
+ENGINES_OF = {
     "onnx": ["onnxruntime", "openvino"],
     "tflite": ["litert", "openvino"],
     "openvino": ["openvino"],
@@ -139,7 +139,7 @@ def bare_manifest(
                 "files": list(file.files),
                 "tensors": {"inputs": _entries(file.inputs), "outputs": _entries(file.outputs)},
                 "pipeline": pipeline,
-                "needs": {"engines": _ENGINES[file.file_format]},
+                "needs": {"engines": ENGINES_OF[file.file_format]},
             }
         ],
     }

@@ -65,9 +65,22 @@ class Listed(NamedTuple):
 
 def listed_files(manifest: Manifest) -> Iterator[Listed]:
     """Every entry of a file; a path may come more than once."""
-    yield from _common_files(manifest)
+    yield from common_files(manifest)
     for variant in manifest.variants:
         yield from _variant_files(variant)
+
+
+def common_files(manifest: Manifest) -> Iterator[Listed]:
+    """The files that are there whichever variants are."""
+    for position, entry in enumerate(manifest.files):
+        yield Listed(f"files.{position}", entry)
+    for position, sample in enumerate(manifest.golden):
+        yield Listed(f"golden.{position}.file", sample.file)
+    for position, certificate in enumerate(manifest.certificates):
+        yield Listed(f"certificates.{position}.file", certificate.file)
+    for variant in manifest.variants:
+        if variant.calibration is not None:
+            yield Listed(f"variants.{variant.id}.calibration.file", variant.calibration.file)
 
 
 def check_manifest(manifest: Manifest) -> None:
@@ -233,22 +246,14 @@ def _check_sizes(manifest: Manifest, sizes: dict[str, int]) -> None:
             check_size(listed, sizes[listed.entry.path])
 
 
-def _common_files(manifest: Manifest) -> Iterator[Listed]:
-    """The files that are there whichever variants are."""
-    for position, entry in enumerate(manifest.files):
-        yield Listed(f"files.{position}", entry)
-    for position, sample in enumerate(manifest.golden):
-        yield Listed(f"golden.{position}.file", sample.file)
-
-
 def _variant_files(variant: Variant) -> Iterator[Listed]:
     for position, entry in enumerate(variant.files):
         yield Listed(f"variants.{variant.id}.files.{position}", entry)
 
 
 def _check_missing(manifest: Manifest, sizes: dict[str, int], present: tuple[Variant, ...]) -> None:
-    _refuse_missing(_common_files(manifest), sizes, "the file")
-    explained = {listed.entry.path for listed in _common_files(manifest)}
+    _refuse_missing(common_files(manifest), sizes, "the file")
+    explained = {listed.entry.path for listed in common_files(manifest)}
     explained.update(entry.path for variant in present for entry in variant.files)
     for variant in manifest.variants:
         if not present:

@@ -24,6 +24,7 @@ from wherever_contracts.manifest import (
     Manifest,
     Variant,
     parse_manifest,
+    signature_digest,
 )
 from wherever_edge.packages import checks
 
@@ -67,8 +68,7 @@ class Package:
     def files(self) -> tuple[FileEntry, ...]:
         """What is here: all files but those of absent variants, each path once."""
         here = {entry.path for variant in self._present for entry in variant.files}
-        here.update(entry.path for entry in self.manifest.files)
-        here.update(sample.file.path for sample in self.manifest.golden)
+        here.update(listed.entry.path for listed in checks.common_files(self.manifest))
         return tuple(entry for entry in self.manifest.all_files() if entry.path in here)
 
     def still_has(self, variant: Variant) -> bool:
@@ -142,6 +142,18 @@ class Package:
         dump["shared"] = [entry.model_dump(mode="json") for entry in self.manifest.files]
         text = json.dumps(dump, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def answers_digest(self, variant_id: str) -> str:
+        """A digest over all that decides a variant's answers and what they are called.
+
+        It covers what `variant_digest` does, and the signature with its labels; a certificate is
+        about this.
+
+        Raises:
+            KeyError: no such variant.
+        """
+        named = signature_digest(self.manifest.signature)
+        return hashlib.sha256(f"{named} {self.variant_digest(variant_id)}".encode()).hexdigest()
 
     def _bytes(self, path: str, at_most: int) -> bytes:
         """Up to `at_most` bytes and one more of a file of the package, not checked yet."""

@@ -10,7 +10,9 @@ from wherever_convert.report import ConversionReport, Row, doubts
 
 
 def row(value: float, *, n: int = 100, metric: str = "top-1", precision: str = "float32") -> Row:
-    return Row(f"net-{precision}", precision, 1, metric, value, n, 0.0, 1.0, 0.001)
+    return Row(
+        f"net-{precision}", "fp32", precision, 1, metric, value, n, 0.0, 1.0, "onnxruntime", 0.001
+    )
 
 
 @pytest.mark.parametrize(

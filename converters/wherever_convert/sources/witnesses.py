@@ -1,0 +1,86 @@
+"""Comparing a model file with what its source answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from wherever_convert.sources import Witness
+
+if TYPE_CHECKING:
+    from wherever_contracts.tensors import Array
+
+_INPUT, _OUTPUT = "input", "output"
+
+
+class Parity(NamedTuple):
+    """How near a file is to its source.
+
+    `error` is the largest difference of a number as a share of the largest number of its output;
+    `agreement` the share of rows with the same best position in the first output, or,
+    where rows are single numbers, with the same number to a thousandth of the largest.
+    """
+
+    error: float
+    agreement: float
+    rows: int
+
+
+def compared(witness: Witness, found: tuple[Array, ...]) -> Parity:
+    """Compare what a file gave for a witness's inputs with what the source gave.
+
+    Args:
+        witness: the source's answers.
+        found: the file's, in the order of its outputs.
+    """
+    errors = [
+        _error(np.asarray(wanted), np.asarray(given))
+        for wanted, given in zip(witness.outputs, found, strict=False)
+        if wanted is not None
+    ]
+    rows = len(witness.inputs[0]) if witness.inputs else 0
+    first = witness.outputs[0] if witness.outputs else None
+    share = 1.0 if first is None else _agreement(np.asarray(first), np.asarray(found[0]))
+    return Parity(max(errors, default=0.0), share, rows)
+
+
+def write_witness(witness: Witness) -> dict[str, Array]:
+    """A witness as named arrays, for an .npz file."""
+    arrays = {f"{_INPUT}{n}": array for n, array in enumerate(witness.inputs)}
+    given = {f"{_OUTPUT}{n}": a for n, a in enumerate(witness.outputs) if a is not None}
+    return {**arrays, **given}
+
+
+def read_witness(arrays: Mapping[str, Array]) -> Witness:
+    """The witness that named arrays hold."""
+    inputs = [arrays[f"{_INPUT}{n}"] for n in range(_count(arrays, _INPUT))]
+    outputs = [arrays.get(f"{_OUTPUT}{n}") for n in range(_count(arrays, _OUTPUT))]
+    return Witness(tuple(inputs), tuple(outputs))
+
+
+def _count(arrays: Mapping[str, Array], prefix: str) -> int:
+    numbers = [int(name.removeprefix(prefix)) for name in arrays if name.startswith(prefix)]
+    return max(numbers, default=-1) + 1
+
+
+def _error(wanted: Array, given: Array) -> float:
+    if wanted.size != given.size:
+        return float("inf")
+    gap = np.abs(wanted.astype(np.float64).ravel() - given.astype(np.float64).ravel())
+    scale = float(np.abs(wanted).max(initial=0.0)) or 1.0
+    worst = float(gap.max(initial=0.0)) / scale
+    return worst if np.isfinite(worst) else float("inf")
+
+
+def _agreement(wanted: Array, given: Array) -> float:
+    if wanted.size != given.size:
+        return 0.0
+    if wanted.ndim < 2 or wanted.shape[-1] < 2:
+        scale = float(np.abs(wanted).max(initial=0.0)) or 1.0
+        close = np.isclose(given.reshape(wanted.shape), wanted, rtol=1e-3, atol=1e-3 * scale)
+        return float(close.mean())
+    ours = wanted.reshape(-1, wanted.shape[-1]).argmax(axis=1)
+    theirs = given.reshape(ours.size, -1).argmax(axis=1)
+    return float((ours == theirs).mean())
