@@ -39,9 +39,13 @@ class Judge(ABC):
 
     Attributes:
         metric: what `score` gives, by its usual name; more is better.
+        labels: the names of the classes that kept answers count.
+        truth: what is right for each sample, in the form of what is kept; None: not known.
     """
 
     metric: str
+    labels: tuple[str, ...] = ()
+    truth: Any = None
 
     @abstractmethod
     def keep(self, outputs: Mapping[str, Array]) -> Any:
@@ -66,7 +70,8 @@ def judge_for(signature: Signature, samples: Sequence[Sample]) -> Judge:
     truths = [sample.truth for sample in samples]
     known = all(truth is not None for truth in truths)
     if isinstance(value, LabelValue):
-        return TopOne(value.scores, class_numbers(truths, value.labels) if known else None)
+        right = class_numbers(truths, value.labels) if known else None
+        return TopOne(value.scores, right, value.labels)
     if isinstance(value, DetectionsValue):
         return Detections(value, _labelled(truths, value.labels) if known else None)
     if isinstance(value, EmbeddingValue):
@@ -107,9 +112,10 @@ def class_numbers(truths: Sequence[Any], labels: Sequence[str]) -> Array:
 class TopOne(Judge):
     """Share of samples whose best class is right, or is the float model's."""
 
-    def __init__(self, scores: str, truth: Array | None) -> None:
+    def __init__(self, scores: str, truth: Array | None, labels: tuple[str, ...] = ()) -> None:
         self._scores = scores
-        self._truth = truth
+        self.truth = truth
+        self.labels = labels
         self.metric = "agreement" if truth is None else "top-1"
 
     def keep(self, outputs: Mapping[str, Array]) -> int:
@@ -118,7 +124,7 @@ class TopOne(Judge):
 
     def score(self, kept: Sequence[Any], reference: Sequence[Any]) -> float:
         """Top-1 accuracy, or agreement when the classes are not known."""
-        truth = reference if self._truth is None else self._truth
+        truth = reference if self.truth is None else self.truth
         return _same_share(kept, truth)
 
     def agreement(self, kept: Sequence[Any], reference: Sequence[Any]) -> float:
@@ -131,7 +137,8 @@ class Detections(Judge):
 
     def __init__(self, value: DetectionsValue, truth: Sequence[Labelled] | None) -> None:
         self._value = value
-        self._truth = truth
+        self.truth = truth
+        self.labels = value.labels
         self.metric = "agreement" if truth is None else "mAP"
 
     def keep(self, outputs: Mapping[str, Array]) -> Found:
@@ -141,9 +148,9 @@ class Detections(Judge):
 
     def score(self, kept: Sequence[Any], reference: Sequence[Any]) -> float:
         """Mean average precision, or agreement when the boxes are not known."""
-        if self._truth is None:
+        if self.truth is None:
             return self.agreement(kept, reference)
-        return mean_average_precision(kept, self._truth)
+        return mean_average_precision(kept, self.truth)
 
     def agreement(self, kept: Sequence[Any], reference: Sequence[Any]) -> float:
         """F1 of the sure detections of both."""
@@ -175,7 +182,7 @@ class Tensors(Judge):
     """R2 of a single number against its truth, or closeness to the float model's tensors."""
 
     def __init__(self, truth: Array | None) -> None:
-        self._truth = truth
+        self.truth = truth
         self.metric = "closeness" if truth is None else "R2"
 
     def keep(self, outputs: Mapping[str, Array]) -> list[Array]:
@@ -184,10 +191,10 @@ class Tensors(Judge):
 
     def score(self, kept: Sequence[Any], reference: Sequence[Any]) -> float:
         """R2, or closeness when the numbers are not known."""
-        if self._truth is None:
+        if self.truth is None:
             return self.agreement(kept, reference)
         found = np.array([tensors[0].ravel()[0] for tensors in kept], np.float64)
-        return r_squared(found, self._truth)
+        return r_squared(found, self.truth)
 
     def agreement(self, kept: Sequence[Any], reference: Sequence[Any]) -> float:
         """1 - relative root mean square difference."""
