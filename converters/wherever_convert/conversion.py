@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -16,7 +17,8 @@ from wherever_convert.design import Wanted, design, precedent, read_steps
 from wherever_convert.draft import Draft, check_header, header
 from wherever_convert.environments import Tell, quiet
 from wherever_convert.frameworks import versions
-from wherever_convert.measuring import Measured, rows_are_independent
+from wherever_convert.making import Making, Order
+from wherever_convert.measuring import rows_are_independent
 from wherever_convert.model_file import ModelFile
 from wherever_convert.quantizing import METHODS, Method
 from wherever_convert.report import ConversionReport, Row, doubts
@@ -27,22 +29,12 @@ from wherever_convert.samples.split import Split, split
 from wherever_convert.sources import Request, Source, SourceModel, find_source
 from wherever_convert.sources.witnesses import Parity, compared
 from wherever_convert.staging import check_output, settle, staging
-from wherever_convert.targets import (
-    GIVEN,
-    TARGETS,
-    CannotMakeError,
-    Job,
-    Made,
-    make,
-    steps_to,
-    wanted_targets,
-)
+from wherever_convert.targets import GIVEN, TARGETS, Made, wanted_targets
 from wherever_convert.workbench import Workbench
 from wherever_edge.bare.manifest import TASKS, Pixels, Task, model_name
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
-    from wherever_convert.workbench import Trial
 
 Advance: TypeAlias = Callable[[], None]
 
@@ -120,17 +112,18 @@ def convert(
         PackageError: the pipeline does not fit the model.
     """
     place = Path(output)
-    asked = _Asked(
-        place=place,
-        header=header(name or model_name(place.stem), version, boundary, summary, licence),
-        max_drop=_checked_drop(max_drop),
+    stem = name or model_name(place.stem)
+    order = Order(
+        stem=stem,
         targets=wanted_targets(targets, profiles),
         named=frozenset(targets),
+        max_drop=_checked_drop(max_drop),
         method=_one_of("calibration", calibration, METHODS),
         seed=seed,
     )
+    asked = _Asked(place, header(stem, version, boundary, summary, licence), order)
     _one_of("task", task, TASKS)
-    check_header(asked.header, [asked.variant_id(each) for each in TARGETS])
+    check_header(asked.header, [order.variant_id(each) for each in TARGETS])
     check_output(place)
     plugin = find_source(source)
     like_variant = None if like is None else precedent(like)
@@ -141,7 +134,7 @@ def convert(
         request = Request(
             example=_example(data, parts, pixels or Pixels()),
             task=task,
-            formats=frozenset(TARGETS[each].format for each in asked.targets),
+            formats=frozenset(TARGETS[each].format for each in order.targets),
             scratch=_folder(scratch, "source"),
             python=None if python is None else Path(python),
             tell=tell,
@@ -158,7 +151,9 @@ def convert(
         parity = _checked_parity(model)
         draft = _draft(asked, wanted, model, data, scratch)
         bench = Workbench(draft, parts, scratch, advance or _nobody)
-        return _Conversion(asked, plugin, model, parity, data, bench, tell).run()
+        made = {GIVEN[each.format, each.precision]: Made(each) for each in model.files.values()}
+        making = Making(order, bench, partial(_no_way, plugin), tell, made)
+        return _Conversion(asked, model, parity, data, making).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,14 +162,7 @@ class _Asked:
 
     place: Path
     header: dict[str, Any]
-    max_drop: float
-    targets: tuple[str, ...]
-    named: frozenset[str]
-    method: Method
-    seed: int
-
-    def variant_id(self, target: str) -> str:
-        return f"{self.header['name']}-{target}"
+    order: Order
 
 
 @dataclass
@@ -182,135 +170,52 @@ class _Conversion:
     """A conversion under way: the reference is in the draft."""
 
     asked: _Asked
-    plugin: Source
     model: SourceModel
     parity: Parity | None
     data: Samples
-    bench: Workbench
-    tell: Tell
-    made: dict[str, Made] = field(default_factory=dict[str, Made])
-    left_out: dict[str, str] = field(default_factory=dict[str, str])
-    measured: dict[str, Measured] = field(default_factory=dict[str, Measured])
+    making: Making
 
     def run(self) -> ConversionReport:
-        """Measure the reference, make each target and measure it, and put the package in place."""
-        first = self._given()
+        """Make and measure the variants, prove them, and put the package in its place."""
         self._look()
-        self.measured[first] = self.bench.reference_measured()
-        for target in self.asked.targets:
-            if target not in self.measured:
-                self._try(target)
-        return self._finish()
-
-    def _given(self) -> str:
-        """What the source gave; returns the target that the reference is."""
-        for file in self.model.files.values():
-            self.made[GIVEN[file.format, file.precision]] = Made(file)
-        return next(iter(self.made))
+        self.making.run()
+        rows = self.making.rows()
+        bench = self.making.bench
+        for row in rows:
+            figure = {"metric": row.metric, "value": round(row.value, 6), "n": row.n}
+            bench.draft.variant(row.variant).quality = [{"dataset": self.data.name, **figure}]
+        bench.draft.finish(self._golden(), self._provenance(rows))
+        settle(bench.draft.root, self.asked.place)
+        return self._report(rows)
 
     def _look(self) -> None:
         """See whether rows are independent, where the source made the axis that counts them."""
         if self.model.batch:
-            reference = self.bench.draft.variant(self.bench.reference)
-            with self.bench.draft.opened(reference.id) as loaded:
-                reference.batch = rows_are_independent(loaded, self.bench.feeds(8))
-
-    def _try(self, target: str) -> None:
-        """Make a target and measure it; what cannot be is left out with the reason."""
-        try:
-            self._make(target)
-            self.bench.draft.add(self.asked.variant_id(target), self.made[target].file)
-            self._measure(target)
-        except CannotMakeError as error:
-            if target in self.asked.named:
-                raise
-            self.left_out[target] = str(error)
-
-    def _make(self, target: str) -> None:
-        way = steps_to(target, self.made)
-        if way is None:
-            raise CannotMakeError(_no_way(target, self.plugin))
-        for step in way:
-            of = next(self.made[each] for each in TARGETS[step].made_of if each in self.made)
-            self.tell(f"making {TARGETS[step].title}")
-            scratch = _folder(self.bench.scratch, f"make-{step}")
-            asked = self.asked
-            job = Job(
-                TARGETS[step],
-                of.file,
-                self.bench,
-                asked.method,
-                asked.max_drop,
-                asked.seed,
-                scratch,
-                self.tell,
-            )
-            self.made[step] = make(job)
-
-    def _measure(self, target: str) -> None:
-        variant_id = self.asked.variant_id(target)
-        self.tell(f"measuring {variant_id}")
-        measured = self.bench.measured(variant_id)
-        trial = self.bench.trial(measured)
-        # a metric that is not a number is no proof
-        if not trial.drop <= self.asked.max_drop:
-            self.bench.draft.drop(variant_id)
-            raise CannotMakeError(self._lost(target, trial))
-        self.measured[target] = measured
-
-    def _lost(self, target: str, trial: Trial) -> str:
-        metric = self.bench.judge("test").metric
-        return (
-            f"{target} loses too much: {metric} {trial.value + trial.drop:.4f} in the reference, "
-            f"{trial.value:.4f} as {target} on {trial.n} samples, a drop of {trial.drop:.4f}; at "
-            f"most {self.asked.max_drop:.4f} is allowed (--max-drop). Try other ranges "
-            f"(--calibration entropy or percentile), or more samples"
-        )
-
-    def _row(self, target: str) -> Row:
-        variant = self.bench.draft.variant(self.asked.variant_id(target))
-        measured = self.measured[target]
-        trial = self.bench.trial(measured)
-        return Row(
-            variant=variant.id,
-            target=target,
-            precision=variant.file.precision,
-            bytes=variant.file.size_bytes,
-            metric=self.bench.judge("test").metric,
-            value=trial.value,
-            n=trial.n,
-            drop=trial.drop,
-            agreement=trial.agreement,
-            engine=measured.engine,
-            latency_s=measured.latency_s,
-            places=variant.places,
-        )
+            bench = self.making.bench
+            reference = bench.draft.variant(bench.reference)
+            with bench.draft.opened(reference.id) as loaded:
+                reference.batch = rows_are_independent(loaded, bench.feeds(8))
 
     def _golden(self) -> list[Any]:
         """Inputs that all variants are most at one about, from all over the test part."""
-        judge = self.bench.judge("test")
-        answers = zip(*(each.kept for each in self.measured.values()), strict=True)
+        judge = self.making.bench.judge("test")
+        kept = [each.measured.kept for each in self.making.kept.values()]
+        answers = zip(*kept, strict=True)
         likeness = [min(judge.agreement([a], [each[0]]) for a in each) for each in answers]
         most = max(likeness)
         sure = [n for n, share in enumerate(likeness) if share >= most]
         count = min(_GOLDEN_SAMPLES, len(sure))
-        test = self.bench.samples("test")
+        test = self.making.bench.samples("test")
         return [test[sure[n * len(sure) // count]].value for n in range(count)]
 
-    def _finish(self) -> ConversionReport:
-        asked, draft, parts = self.asked, self.bench.draft, self.bench.parts
-        rows = [self._row(target) for target in reversed(self.measured)]
-        for row in rows:
-            figure = {"metric": row.metric, "value": round(row.value, 6), "n": row.n}
-            draft.variant(row.variant).quality = [{"dataset": self.data.name, **figure}]
-        draft.finish(self._golden(), self._provenance(rows))
-        settle(draft.root, asked.place)
+    def _report(self, rows: list[Row]) -> ConversionReport:
+        parts, draft, made = self.making.bench.parts, self.making.bench.draft, self.making.made
         return ConversionReport(
-            package=asked.place,
-            name=asked.header["name"],
-            version=asked.header["version"],
+            package=self.asked.place,
+            name=self.asked.header["name"],
+            version=self.asked.header["version"],
             rows=tuple(rows),
-            left_out=self.left_out,
+            left_out=self.making.left_out,
             dataset=self.data.name,
             calibration=len(parts.calibration),
             test=len(parts.test),
@@ -320,12 +225,12 @@ class _Conversion:
             pipeline=draft.design.pipeline,
             source=dict(self.model.facts),
             warnings=doubts(rows, len(draft.design.signature["value"].get("labels", ()))),
-            layers={target: made.layers for target, made in self.made.items() if made.layers},
-            traces={target: made.trace for target, made in self.made.items() if made.trace},
+            layers={target: each.layers for target, each in made.items() if each.layers},
+            traces={target: each.trace for target, each in made.items() if each.trace},
         )
 
     def _provenance(self, rows: Sequence[Row]) -> dict[str, Any]:
-        parts = self.bench.parts
+        parts, making = self.making.bench.parts, self.making
         source: dict[str, Any] = {**self.model.facts}
         if self.parity is not None:
             source["parity"] = self.parity._asdict()
@@ -340,9 +245,9 @@ class _Conversion:
                 "damaged": len(self.data.damaged),
             },
             "made": {
-                self.asked.variant_id(target): dict(self.made[target].facts)
-                for target in self.measured
-                if self.made[target].facts
+                kept.variant: dict(making.made[target].facts)
+                for target, kept in making.kept.items()
+                if making.made[target].facts
             },
             "agreement_with_reference": {row.variant: row.agreement for row in rows},
         }
@@ -376,7 +281,7 @@ def _draft(
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(content)
     draft = Draft(root, asked.header, made, tuple(model.assets))
-    draft.add(asked.variant_id(GIVEN[file.format, file.precision]), file)
+    draft.add(asked.order.variant_id(GIVEN[file.format, file.precision]), file)
     return draft
 
 
@@ -388,7 +293,7 @@ def _designed(wanted: Wanted, file: ModelFile, data: Samples) -> Any:
         session.close()
 
 
-def _no_way(target: str, plugin: Source) -> str:
+def _no_way(plugin: Source, target: str) -> str:
     formats = ", ".join(plugin.formats)
     return f"{TARGETS[target].title} cannot be made of {plugin.title} (it gives: {formats})"
 

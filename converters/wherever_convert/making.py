@@ -1,0 +1,198 @@
+"""Making a model's variants: each target made, measured and raced, then kept or left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wherever_contracts.errors import EngineError
+from wherever_convert.racing import Race, race_against_float
+from wherever_convert.report import Row
+from wherever_convert.targets import TARGETS, CannotMakeError, Job, Made, make, steps_to
+
+if TYPE_CHECKING:
+    from wherever_contracts.places import Place
+    from wherever_convert.environments import Tell
+    from wherever_convert.measuring import Measured
+    from wherever_convert.model_file import ModelFile
+    from wherever_convert.quantizing import Method
+    from wherever_convert.workbench import Trial, Workbench
+
+# What is no faster than the float variant is worth its place on a server alone, if anywhere.
+_SERVERS: tuple[Place, ...] = ("cloud",)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be made.
+
+    Attributes:
+        stem: what the variants' ids begin with.
+        targets: what to make, in this order.
+        named: those that were asked for by name: one that cannot be made fails all.
+        max_drop: the most that quality may lose, in points of the metric.
+        method: how int8 ranges are found.
+        seed: of all that is drawn.
+    """
+
+    stem: str
+    targets: tuple[str, ...]
+    named: frozenset[str]
+    max_drop: float
+    method: Method
+    seed: int
+
+    def variant_id(self, target: str) -> str:
+        """The id of the variant in that form."""
+        return f"{self.stem}-{target}"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A variant that is good enough: its answers to the test part, and what they are worth."""
+
+    variant: str
+    measured: Measured
+    trial: Trial
+    race: Race
+
+
+@dataclass
+class Making:
+    """The variants of one model, one after the other.
+
+    Attributes:
+        order: what is to be made.
+        bench: where they are tried; its reference is there already.
+        no_way: says why a target cannot be made of what is given.
+        tell: told what takes long.
+        made: target -> its file, and how it was made; at first what the source gave, the reference
+            before the others.
+        kept: target -> the variant; the reference before the others.
+        left_out: target -> why there is none.
+    """
+
+    order: Order
+    bench: Workbench
+    no_way: Callable[[str], str]
+    tell: Tell
+    made: dict[str, Made]
+    kept: dict[str, Kept] = field(default_factory=dict[str, Kept])
+    left_out: dict[str, str] = field(default_factory=dict[str, str])
+
+    def run(self) -> None:
+        """Make what was ordered.
+
+        Raises:
+            CannotMakeError: a target that was asked for by name cannot be made, or loses too much.
+            ConversionError: something else failed.
+        """
+        first = next(iter(self.made))
+        measured = self.bench.reference_measured()
+        trial = self.bench.trial(measured)
+        self.kept[first] = Kept(self.bench.reference, measured, trial, Race({}, {}))
+        for target in self.order.targets:
+            if target not in self.kept:
+                self._try(target)
+
+    def rows(self) -> list[Row]:
+        """What was kept, the last one first."""
+        return [self._row(target, kept) for target, kept in reversed(self.kept.items())]
+
+    def _try(self, target: str) -> None:
+        try:
+            self._make(target)
+            self._keep(target)
+        except CannotMakeError as error:
+            if target in self.order.named:
+                raise
+            self.left_out[target] = str(error)
+
+    def _make(self, target: str) -> None:
+        way = steps_to(target, self.made)
+        if way is None:
+            raise CannotMakeError(self.no_way(target))
+        for step in way:
+            self.tell(f"making {TARGETS[step].title}")
+            of = next(self.made[each] for each in TARGETS[step].made_of if each in self.made)
+            self.made[step] = make(self._job(step, of.file))
+
+    def _job(self, target: str, of: ModelFile) -> Job:
+        scratch = Path(self.bench.scratch / f"make-{target}")
+        scratch.mkdir()
+        order = self.order
+        return Job(
+            target=TARGETS[target],
+            of=of,
+            bench=self.bench,
+            method=order.method,
+            max_drop=order.max_drop,
+            seed=order.seed,
+            scratch=scratch,
+            tell=self.tell,
+        )
+
+    def _keep(self, target: str) -> None:
+        """Add the variant to the package, unless it lost too much or is slower than its float."""
+        variant_id = self.order.variant_id(target)
+        draft = self.bench.draft
+        self.tell(f"measuring {variant_id}")
+        variant = draft.add(variant_id, self.made[target].file)
+        try:
+            measured = self.bench.measured(variant_id)
+            trial = self.bench.trial(measured)
+            self._refuse_drop(target, trial)
+            race = race_against_float(self.bench, variant_id, self._floats())
+            if race.engines and not race.faster:
+                self._refuse_slow(target, race)
+                variant.places = _SERVERS
+        except EngineError as error:
+            draft.drop(variant_id)
+            raise CannotMakeError(f"no engine here runs it: {error}") from error
+        except CannotMakeError:
+            draft.drop(variant_id)
+            raise
+        variant.engines = race.order(variant.engines)
+        self.kept[target] = Kept(variant_id, measured, trial, race)
+
+    def _floats(self) -> list[ModelFile]:
+        files = [each.file for each in self.made.values()]
+        return [each for each in files if each.precision == "float32"]
+
+    def _refuse_drop(self, target: str, trial: Trial) -> None:
+        # a metric that is not a number is no proof
+        if trial.drop <= self.order.max_drop:
+            return
+        metric = self.bench.judge("test").metric
+        raise CannotMakeError(
+            f"{target} loses too much: {metric} {trial.value + trial.drop:.4f} in the reference, "
+            f"{trial.value:.4f} as {target} on {trial.n} samples, a drop of {trial.drop:.4f}; at "
+            f"most {self.order.max_drop:.4f} is allowed (--max-drop). Try other ranges "
+            f"(--calibration entropy or percentile), or more samples"
+        )
+
+    def _refuse_slow(self, target: str, race: Race) -> None:
+        """Leave out what is slower, unless it was asked for: then servers may have it."""
+        if target not in self.order.named:
+            raise CannotMakeError(f"{target} is slower than its float variant: {race.words()}")
+
+    def _row(self, target: str, kept: Kept) -> Row:
+        variant = self.bench.draft.variant(kept.variant)
+        engine = kept.measured.engine
+        return Row(
+            variant=variant.id,
+            target=target,
+            precision=variant.file.precision,
+            bytes=variant.file.size_bytes,
+            metric=self.bench.judge("test").metric,
+            value=kept.trial.value,
+            n=kept.trial.n,
+            drop=kept.trial.drop,
+            agreement=kept.trial.agreement,
+            engine=engine,
+            latency_s=kept.measured.latency_s,
+            of_float=kept.race.engines.get(engine),
+            places=variant.places,
+        )
