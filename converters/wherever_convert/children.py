@@ -16,7 +16,13 @@ _SHOWN_LINES = 5
 
 
 def run_child(
-    script: str, job: dict[str, Any], folder: Path, what: str, *, python: Path | None = None
+    script: str,
+    job: dict[str, Any],
+    folder: Path,
+    what: str,
+    *,
+    python: Path | None = None,
+    timeout_s: float = _TIMEOUT_S,
 ) -> dict[str, Any]:
     """Run a script with a job in plain data, and return what it made of it.
 
@@ -27,9 +33,10 @@ def run_child(
         what: what is done, for errors ("quantizing the model").
         python: the interpreter of another environment; there the script may import nothing of ours
             but the scripts beside it.
+        timeout_s: the longest that it may take.
 
     Raises:
-        ConversionError: the script failed, crashed, or took longer than an hour.
+        ConversionError: the script failed, crashed, or took longer than that.
         MissingExtraError: something that it needs is not installed.
     """
     (folder / "job.json").write_text(json.dumps(job))
@@ -46,12 +53,13 @@ def run_child(
                 stdin=subprocess.DEVNULL,
                 stdout=printed,
                 stderr=subprocess.STDOUT,
-                timeout=_TIMEOUT_S,
-                env={"ORT_DISABLE_TELEMETRY": "1", **os.environ},
+                timeout=timeout_s,
+                # some tools walk sets of names: their files would differ from run to run
+                env={"ORT_DISABLE_TELEMETRY": "1", **os.environ, "PYTHONHASHSEED": "0"},
                 check=False,
             ).returncode
         except subprocess.TimeoutExpired as error:
-            raise ConversionError(f"{what} took longer than {_TIMEOUT_S} s") from error
+            raise ConversionError(f"{what} took longer than {timeout_s:.0f} s") from error
     return _outcome(result, code, what, folder / "printed.txt")
 
 
