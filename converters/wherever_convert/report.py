@@ -77,6 +77,8 @@ class ConversionReport:
         warnings: what is odd about the figures, and what to look at.
         layers: target -> its layers, the most sensitive first, where int8 was tried.
         traces: target -> what was tried on the way to it, in words.
+        max_drop: the most that a variant was allowed to lose, in points of the metric.
+        provenance: what the package says of where it came from: tools, digests, how it was made.
     """
 
     package: Path
@@ -95,6 +97,8 @@ class ConversionReport:
     warnings: tuple[str, ...] = ()
     layers: dict[str, tuple[Layer, ...]] = field(default_factory=dict[str, "tuple[Layer, ...]"])
     traces: dict[str, tuple[str, ...]] = field(default_factory=dict[str, "tuple[str, ...]"])
+    max_drop: float | None = None
+    provenance: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain data."""

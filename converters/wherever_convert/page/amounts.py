@@ -1,0 +1,58 @@
+"""Figures as people read them. Pure."""
+
+from __future__ import annotations
+
+import math
+
+_PREFIXES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
+_SHARES = frozenset({"top-1", "agreement"})
+
+
+def seconds(value: float) -> str:
+    """A time with three digits and its unit, such as "1.25 ms"."""
+    for scale, unit in _PREFIXES:
+        if value >= scale * 0.9995:
+            return f"{_three(value / scale)} {unit}"
+    return f"{_three(value * 1e6)} µs"
+
+
+def size(value: int) -> str:
+    """A number of bytes, such as "1.4 MB" (of 1000 kB)."""
+    if value < 1000:
+        return f"{value} B"
+    for scale, unit in ((1e3, "kB"), (1e6, "MB"), (1e9, "GB")):
+        if value < scale * 999.5:
+            return f"{_three(value / scale)} {unit}"
+    return f"{value / 1e12:.3g} TB"
+
+
+def quality(value: float, metric: str) -> str:
+    """A metric's value: a share in percent, others with four digits."""
+    if not math.isfinite(value):
+        return "no number"
+    return f"{value * 100:.2f} %" if metric in _SHARES else f"{value:.4f}"
+
+
+def points(value: float) -> str:
+    """A drop in points of a metric, with its sign the way a loss is read: "-0.31"."""
+    if not math.isfinite(value):
+        return "no number"
+    lost = round(-value * 100, 2)
+    return f"{lost:+.2f}" if lost else "0.00"
+
+
+def share(value: float) -> str:
+    """A share in percent; less than all is never shown as all."""
+    if 0.99995 <= value < 1:
+        return "> 99.99 %"
+    return f"{value * 100:.2f} %"
+
+
+def times(value: float) -> str:
+    """A ratio, such as "0.62 x"."""
+    return f"{value:.2f} ×"
+
+
+def _three(value: float) -> str:
+    digits = max(0, 2 - math.floor(math.log10(value))) if value > 0 else 0
+    return f"{value:.{min(digits, 3)}f}"
