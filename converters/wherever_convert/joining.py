@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,18 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wherever_contracts.errors import ConversionError, PackageError
+from wherever_contracts.errors import ConversionError
 from wherever_contracts.places import Place
 from wherever_convert.adapting import adapted_variant
 from wherever_convert.builder import build_package
 from wherever_convert.design import read_steps
-from wherever_convert.staging import check_output, exchange, is_archive, settle, staging
+from wherever_convert.staging import check_output, next_version, settle_over, staging
 from wherever_edge.bare.manifest import model_name
 from wherever_edge.bare.opening import open_file
 from wherever_edge.host import LoadedVariant, LocalHost
 from wherever_edge.inputs import InputChecker, check_options
-from wherever_edge.packages import versions
-from wherever_edge.packages.archive import write_archive
 from wherever_edge.packages.golden import extend_golden
 from wherever_edge.packages.store import Store, open_package
 
@@ -30,8 +27,6 @@ if TYPE_CHECKING:
     from wherever_contracts.manifest import InputEntry
     from wherever_contracts.receipts import Answer
     from wherever_edge.packages.package import Package
-
-_CORE = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +101,13 @@ def add_variant(
             pipeline=None if pipeline is None else read_steps(pipeline),
             like=like,
             header={
-                "version": _next_version(old.version, version),
+                "version": next_version(old.version, version),
                 **({"reference": addition.variant_id} if reference else {}),
             },
             escalate_below=escalate_below,
         )
         checked = addition.check(sample)
-        made = _settled(root, given, place, replaces=output is None)
+        made = settle_over(root, given, place, replaces=output is None)
         return Joined(made, place, addition.variant_id, checked)
 
 
@@ -221,21 +216,6 @@ class _Addition:
         target.write_bytes(data)
 
 
-def _next_version(current: str, wanted: str | None) -> str:
-    if wanted is None:
-        match = _CORE.match(current)
-        if match is None:
-            raise ConversionError(f"version {current} has no next one; give one (--version)")
-        return f"{match[1]}.{int(match[2]) + 1}.0"
-    try:
-        newer = versions.precedence(wanted) > versions.precedence(current)
-    except ValueError as error:
-        raise ConversionError(f"version: {error}") from error
-    if not newer:
-        raise ConversionError(f"the new version must be above {current}, not {wanted}")
-    return wanted
-
-
 def _answered(loaded: LoadedVariant, value: object) -> Answer:
     inputs = InputChecker(loaded.signature).check(value)
     return loaded.answer(inputs, check_options(loaded.signature, {}))
@@ -256,17 +236,3 @@ def _empty(entry: InputEntry) -> Any:
     shape = [max(length, 1) for length in entry.shape or ()]
     number = min(max(0.0, -np.inf if entry.min is None else entry.min), entry.max or np.inf)
     return np.full(shape, number, entry.dtype)
-
-
-def _settled(root: Path, given: Path, place: Path, *, replaces: bool) -> Package:
-    """Put the finished package where it belongs."""
-    if not replaces:
-        return settle(root, place)
-    made = open_package(root)
-    if given.is_dir():
-        exchange(root, place)
-        return open_package(place)
-    if not is_archive(place):
-        raise PackageError(str(given), "", "a package directory or an archive", "something else")
-    write_archive(made, place)
-    return made

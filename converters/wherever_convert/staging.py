@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from wherever_contracts.errors import ConversionError
+from wherever_contracts.errors import ConversionError, PackageError
+from wherever_edge.packages import versions
 from wherever_edge.packages.archive import write_archive
 from wherever_edge.packages.package import ARCHIVE_SUFFIX, Package, open_directory
+from wherever_edge.packages.store import open_package
+
+_CORE = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
 
 def check_output(output: Path) -> None:
@@ -71,3 +76,42 @@ def exchange(fresh: Path, place: Path) -> None:
         aside.rename(place)
         raise
     shutil.rmtree(aside)
+
+
+def next_version(current: str, wanted: str | None) -> str:
+    """The version that follows: the one wanted, or else the next minor one.
+
+    Raises:
+        ConversionError: the one wanted is not above the current one, or there is no next one.
+    """
+    if wanted is None:
+        match = _CORE.match(current)
+        if match is None:
+            raise ConversionError(f"version {current} has no next one; give one (--version)")
+        return f"{match[1]}.{int(match[2]) + 1}.0"
+    try:
+        newer = versions.precedence(wanted) > versions.precedence(current)
+    except ValueError as error:
+        raise ConversionError(f"version: {error}") from error
+    if not newer:
+        raise ConversionError(f"the new version must be above {current}, not {wanted}")
+    return wanted
+
+
+def settle_over(root: Path, given: Path, place: Path, *, replaces: bool) -> Package:
+    """Put a finished package at `place`, or, where it replaces it, where the given one is.
+
+    Raises:
+        PackageError: what was given is neither a directory nor an archive.
+        OSError: the place was taken meanwhile.
+    """
+    if not replaces:
+        return settle(root, place)
+    made = open_package(root)
+    if given.is_dir():
+        exchange(root, place)
+        return open_package(place)
+    if not is_archive(place):
+        raise PackageError(str(given), "", "a package directory or an archive", "something else")
+    write_archive(made, place)
+    return made
