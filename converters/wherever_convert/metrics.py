@@ -33,6 +33,19 @@ class Labelled(NamedTuple):
     crowd: Array
 
 
+class ClassMatches(NamedTuple):
+    """Detections of one class, over all images, the surest first.
+
+    `image` int [m] says where each is; `hit` and `ignored` bool [10, m] whether it found something
+    at each overlap, or lies in a crowd; `wanted` int [images] how many things there are to find.
+    """
+
+    image: Array
+    hit: Array
+    ignored: Array
+    wanted: Array
+
+
 def mean_average_precision(found: Sequence[Found], truth: Sequence[Labelled]) -> float:
     """COCO's mAP: the mean over classes and overlaps 0.50, 0.55, ... 0.95.
 
@@ -50,15 +63,52 @@ def mean_average_precision(found: Sequence[Found], truth: Sequence[Labelled]) ->
     classes = np.unique(np.concatenate(present)) if present else np.empty(0)
     if not classes.size:
         return 0.0
-    each = [_average_precisions(found, truth, int(kind)) for kind in classes]
+    each = [_average_precisions(class_matches(found, truth, int(kind))) for kind in classes]
     return float(np.mean(each))
+
+
+def class_matches(found: Sequence[Found], truth: Sequence[Labelled], kind: int) -> ClassMatches:
+    """What detections of one class found in every image, the surest detection first."""
+    scores: list[Array] = []
+    hits: list[Array] = []
+    ignored: list[Array] = []
+    wanted: list[int] = []
+    for own, real in zip(found, truth, strict=True):
+        mine = np.flatnonzero(own.classes == kind)
+        mine = mine[np.argsort(-own.scores[mine], kind="stable")][:_MOST]
+        theirs = np.flatnonzero(real.classes == kind)
+        theirs = theirs[np.argsort(real.crowd[theirs], kind="stable")]
+        crowd = real.crowd[theirs]
+        wanted.append(int((~crowd).sum()))
+        table = overlaps(own.boxes[mine], real.boxes[theirs], crowd)
+        hit, ignore = _assigned(table, crowd)
+        scores.append(own.scores[mine])
+        hits.append(hit)
+        ignored.append(ignore)
+    order = np.argsort(-np.concatenate(scores), kind="stable")
+    images = np.repeat(np.arange(len(scores)), [len(each) for each in scores])
+    hit, ignore = np.concatenate(hits, axis=1), np.concatenate(ignored, axis=1)
+    return ClassMatches(images[order], hit[:, order], ignore[:, order], np.array(wanted))
 
 
 def detection_agreement(found: Sequence[Found], reference: Sequence[Found]) -> float:
     """F1 of detections against those of another variant, at an overlap of 0.5 within a class."""
-    matched = sum(_matches(a, b) for a, b in zip(found, reference, strict=True))
+    matched = sum(matched_detections(a, b) for a, b in zip(found, reference, strict=True))
     total = sum(len(each.scores) for each in (*found, *reference))
     return 2 * matched / total if total else 1.0
+
+
+def matched_detections(found: Found, reference: Found) -> int:
+    """How many detections have a partner of their class in the other list, at an overlap of 0.5."""
+    same = found.classes[:, None] == reference.classes[None, :]
+    table = np.where(same, overlaps(found.boxes, reference.boxes), 0)
+    count = 0
+    while table.size and table.max() >= OVERLAPS[0]:
+        row, column = np.unravel_index(int(table.argmax()), table.shape)
+        table[row, :] = 0
+        table[:, column] = 0
+        count += 1
+    return count
 
 
 def cosine(found: Array, reference: Array) -> float:
@@ -114,27 +164,10 @@ def _areas(boxes: Array) -> Array:
     return areas
 
 
-def _average_precisions(found: Sequence[Found], truth: Sequence[Labelled], kind: int) -> Array:
+def _average_precisions(matches: ClassMatches) -> Array:
     """Average precision of one class at every overlap [10]."""
-    scores: list[Array] = []
-    hits: list[Array] = []
-    ignored: list[Array] = []
-    wanted = 0
-    for own, real in zip(found, truth, strict=True):
-        mine = np.flatnonzero(own.classes == kind)
-        mine = mine[np.argsort(-own.scores[mine], kind="stable")][:_MOST]
-        theirs = np.flatnonzero(real.classes == kind)
-        theirs = theirs[np.argsort(real.crowd[theirs], kind="stable")]
-        crowd = real.crowd[theirs]
-        wanted += int((~crowd).sum())
-        table = overlaps(own.boxes[mine], real.boxes[theirs], crowd)
-        hit, ignore = _assigned(table, crowd)
-        scores.append(own.scores[mine])
-        hits.append(hit)
-        ignored.append(ignore)
-    order = np.argsort(-np.concatenate(scores), kind="stable")
-    hit, ignore = np.concatenate(hits, axis=1), np.concatenate(ignored, axis=1)
-    rows = zip(hit[:, order], ignore[:, order], strict=True)
+    wanted = int(matches.wanted.sum())
+    rows = zip(matches.hit, matches.ignored, strict=True)
     return np.array([_interpolated(h[~i], wanted) for h, i in rows])
 
 
@@ -182,16 +215,3 @@ def _interpolated(hits: Array, wanted: int) -> float:
     positions = np.searchsorted(right / wanted, _RECALLS, side="left")
     reached = positions < len(best)
     return float(np.where(reached, best[np.minimum(positions, len(best) - 1)], 0).mean())
-
-
-def _matches(found: Found, reference: Found) -> int:
-    """How many detections have a partner of their class in the other list."""
-    same = found.classes[:, None] == reference.classes[None, :]
-    table = np.where(same, overlaps(found.boxes, reference.boxes), 0)
-    count = 0
-    while table.size and table.max() >= OVERLAPS[0]:
-        row, column = np.unravel_index(int(table.argmax()), table.shape)
-        table[row, :] = 0
-        table[:, column] = 0
-        count += 1
-    return count
