@@ -8,7 +8,7 @@ from typing import Any
 
 from wherever_contracts.errors import MissingExtraError, missing_extra
 
-_EXTRA = frozenset({"onnx", "skl2onnx"})
+_EXTRA = frozenset({"onnx", "onnxslim", "skl2onnx"})
 _PIP_NAMES = {"sklearn": "scikit-learn"}
 
 

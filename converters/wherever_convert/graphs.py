@@ -65,7 +65,7 @@ def why_no_rows(model: Any) -> str:
     return ""
 
 
-def open_rows(model: Any) -> bool:
+def open_rows(model: Any, *, all_reshapes: bool = False) -> bool:
     """Let the first axis of every tensor have any length, where it is 1.
 
     Lengths that constants give to `Reshape` are opened with it. Whether the graph then still works
@@ -73,6 +73,8 @@ def open_rows(model: Any) -> bool:
 
     Args:
         model: an `onnx.ModelProto`; changed.
+        all_reshapes: also open first lengths that are not 1, for graphs that fold the rows into
+            another axis for a while.
 
     Returns:
         Whether there was anything to change.
@@ -85,7 +87,7 @@ def open_rows(model: Any) -> bool:
     if not closed:
         return False
     del model.graph.value_info[:]  # they say 1 still
-    _open_reshapes(model.graph)
+    _open_reshapes(model.graph, all_reshapes=all_reshapes)
     return True
 
 
@@ -93,33 +95,35 @@ def _first(value: Any) -> Any:
     return value.type.tensor_type.shape.dim[0]
 
 
-def _open_reshapes(graph: Any) -> None:
+def _open_reshapes(graph: Any, *, all_reshapes: bool) -> None:
     import onnx.numpy_helper as arrays  # noqa: PLC0415 (an extra)
 
     constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute[0].name == "value":
             constants[node.output[0]] = node.attribute[0].t
-    opened: dict[str, str] = {}
     for node in graph.node:
         shape = constants.get(node.input[1]) if node.op_type == "Reshape" else None
-        lengths = None if shape is None else opened_lengths(arrays.to_array(shape).tolist())
-        if shape is None or lengths is None:
+        if shape is None:
             continue
-        name = opened.setdefault(node.input[1], f"{node.input[1]}_{ROWS}")
-        if name not in constants:
-            constants[name] = arrays.from_array(np.array(lengths, np.int64), name)
-            graph.initializer.append(constants[name])
-        node.input[1] = name
+        lengths = opened_lengths(arrays.to_array(shape).tolist(), any_first=all_reshapes)
+        if lengths is not None:
+            name = f"{node.input[1]}_{ROWS}"
+            if name not in constants:
+                constants[name] = arrays.from_array(np.array(lengths, np.int64), name)
+                graph.initializer.append(constants[name])
+            node.input[1] = name
 
 
-def opened_lengths(lengths: Sequence[int]) -> list[int] | None:
+def opened_lengths(lengths: Sequence[int], *, any_first: bool = False) -> list[int] | None:
     """The lengths that a `Reshape` gives, for any number of rows; None when they are as they are.
 
     A first length of 1 becomes -1 (whatever is left over), or 0 (as long as it came) where another
-    one is -1 already.
+    one is -1 already; with `any_first` another first length becomes -1, too.
     """
-    if len(lengths) < 2 or lengths[0] != 1:
+    if not lengths or lengths[0] < 1 or (-1 in lengths and lengths[0] != 1):
+        return None
+    if lengths[0] != 1 and not any_first:
         return None
     return [0 if -1 in lengths else -1, *lengths[1:]]
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -25,8 +26,10 @@ runtime = framework("onnxruntime", "cleaning graphs")
 _SAME = 1e-5  # of an output's largest number
 _SAME_IN_BATCH = 1e-4  # other kernels run for several rows, and add up in another order
 _ROWS = 3
-# What a length that may be anything is tried as: tokens, then the sides of images.
-_LENGTHS = (8, 32, 224)
+# What a length that may be anything is tried as (tokens, then the sides of images), and how far
+# integers go, which are often looked up in tables.
+_TRIES = tuple((length, below) for below in (256, 2) for length in (8, 32, 224))
+_FAILED = re.compile(r"running (?P<op>\w+) node\. Name:'(?P<name>[^']*)'")
 _NUMBERS: dict[str, Any] = {
     "tensor(float)": np.float32,
     "tensor(double)": np.float64,
@@ -39,7 +42,7 @@ _NUMBERS: dict[str, Any] = {
 }
 
 
-class _Untried(Exception):
+class _UntriedError(Exception):
     """A graph cannot be run with random inputs; the message says why."""
 
 
@@ -76,7 +79,7 @@ def _slimmed(given: Any, notes: list[str]) -> Any:
         if after >= before:
             return None
         error = _largest_difference(given, made)
-    except _Untried as reason:
+    except _UntriedError as reason:
         notes.append(f"the graph was not simplified: {reason}")
         return None
     except Exception as failure:  # noqa: BLE001 (what the tool cannot simplify stays as it is)
@@ -92,9 +95,9 @@ def _slimmed(given: Any, notes: list[str]) -> Any:
 
 
 def _largest_difference(given: Any, made: Any) -> float:
-    feed, wanted = _tried(given)
-    found = _run(_session(made), feed)
-    return max((_difference(a, b) for a, b in zip(wanted, found, strict=True)), default=0.0)
+    trial = _tried(given)
+    found = _run(_session(made), trial.feed)
+    return max((_difference(a, b) for a, b in zip(trial.answers, found, strict=True)), default=0.0)
 
 
 def _opened(model: Any, notes: list[str]) -> tuple[Any, bool]:
@@ -103,71 +106,84 @@ def _opened(model: Any, notes: list[str]) -> tuple[Any, bool]:
     Also whether the first axis counts independent rows now.
     """
     reason = why_no_rows(model)
-    if reason:
-        notes.append(f"it takes one row at a time: {reason}")
-        return None, False
-    candidate = copy.deepcopy(model)
-    changed = open_rows(candidate)
-    try:
+    for all_reshapes in () if reason else (False, True):
+        candidate = copy.deepcopy(model)
+        changed = open_rows(candidate, all_reshapes=all_reshapes)
         reason = _mixes_rows(model, candidate)
-    except _Untried as error:
-        reason = str(error)
-    except Exception as failure:  # noqa: BLE001 (the runtime raises anything)
-        reason = f"with {_ROWS} it fails: {_first_line(failure)}"
-    if reason:
-        notes.append(f"it takes one row at a time: {reason}")
-        return None, False
-    return (candidate if changed else None), True
+        if not reason:
+            return (candidate if changed else None), True
+    notes.append(f"it takes one row at a time: {reason}")
+    return None, False
 
 
 def _mixes_rows(model: Any, candidate: Any) -> str:
     """Why rows that are run together do not give what each gives alone; "" when they do."""
-    feed, _ = _tried(model)
-    feeds = [feed, *(_random(feed, seed) for seed in range(1, _ROWS))]
-    single = _session(model)
-    alone = [_run(single, each) for each in feeds]
-    together = {name: np.concatenate([each[name] for each in feeds]) for name in feed}
-    found = _run(_session(candidate), together)
+    try:
+        trial = _tried(model)
+        feeds = [trial.feed, *(trial.other(seed) for seed in range(1, _ROWS))]
+        alone = [trial.answers, *(_run(trial.session, each) for each in feeds[1:])]
+        together = {name: np.concatenate([each[name] for each in feeds]) for name in trial.feed}
+        found = _run(_session(candidate), together)
+    except _UntriedError as error:
+        return str(error)
+    except Exception as failure:  # noqa: BLE001 (the runtime raises anything)
+        return f"with {_ROWS} rows {_where_it_fails(failure)}"
     for position, array in enumerate(found):
-        wanted = np.concatenate([row[position] for row in alone])
-        error = _difference(wanted, array)
-        if error > _SAME_IN_BATCH:
+        wanted = [row[position] for row in alone]
+        if any(not each.shape for each in wanted):
+            return f"output {candidate.graph.output[position].name!r} is a single number"
+        if _difference(np.concatenate(wanted), array) > _SAME_IN_BATCH:
             name = candidate.graph.output[position].name
             return f"in a batch of {_ROWS} the rows of {name!r} are not what each is alone"
     return ""
 
 
-def _tried(model: Any) -> tuple[dict[str, Array], list[Array]]:
-    """Random inputs of one row that the model takes, and its answers to them."""
+class _Trial(NamedTuple):
+    """A run with random inputs: integers in them are below `below`."""
+
+    session: Any
+    feed: dict[str, Array]
+    below: int
+    answers: list[Array]
+
+    def other(self, seed: int) -> dict[str, Array]:
+        """Other inputs of the same shapes."""
+        return _random(self.feed, self.below, seed)
+
+
+def _tried(model: Any) -> _Trial:
+    """Run a model with one row of random inputs that it takes."""
     session = _session(model)
-    failure: Exception | None = None
-    for length in _LENGTHS:
-        feed = {each.name: _zeros(each, length) for each in session.get_inputs()}
-        feed = _random(feed, 0)
+    first: Exception | None = None
+    for length, below in _TRIES:
+        zeros = {each.name: _zeros(each, length) for each in session.get_inputs()}
+        feed = _random(zeros, below, 0)
         try:
-            return feed, _run(session, feed)
-        except Exception as error:  # noqa: BLE001 (the runtime raises anything)
-            failure = failure or error
-    raise _Untried(f"it cannot be tried with random inputs ({_first_line(failure)})")
+            return _Trial(session, feed, below, _run(session, feed))
+        except Exception as failure:  # noqa: BLE001 (the runtime raises anything)
+            first = first or failure
+    raise _UntriedError(f"random inputs cannot tell ({_where_it_fails(first)})")
 
 
 def _zeros(spec: Any, length: int) -> Array:
     if spec.type not in _NUMBERS:
-        raise _Untried(f"input {spec.name!r} takes {spec.type}, which cannot be made up")
+        raise _UntriedError(f"input {spec.name!r} takes {spec.type}, which cannot be made up")
     known = [n if isinstance(n, int) and n > 0 else length for n in spec.shape]
     return np.zeros([1, *known[1:]] if known else [], _NUMBERS[spec.type])
 
 
-def _random(like: dict[str, Array], seed: int) -> dict[str, Array]:
-    """Other numbers of the same shapes; integers are few, since they may be looked up."""
+def _random(like: dict[str, Array], below: int, seed: int) -> dict[str, Array]:
     draw = np.random.default_rng(seed)
-    return {name: _drawn(draw, array) for name, array in like.items()}
+    return {name: _drawn(draw, name, array, below) for name, array in like.items()}
 
 
-def _drawn(draw: np.random.Generator, like: Array) -> Array:
+def _drawn(draw: np.random.Generator, name: str, like: Array, below: int) -> Array:
+    """Numbers of a shape; masks are ones, and types of tokens are two."""
+    if "mask" in name.lower():
+        return np.ones_like(like)
     if like.dtype.kind == "f":
         return np.asarray(draw.standard_normal(like.shape)).astype(like.dtype)
-    top = 256 if like.dtype == np.uint8 else 2
+    top = 2 if "type" in name.lower() else min(below, 128 if like.dtype == np.int8 else 256)
     return np.asarray(draw.integers(0, top, like.shape)).astype(like.dtype)
 
 
@@ -194,6 +210,12 @@ def _difference(wanted: Array, found: Array) -> float:
     real = np.isfinite(a)
     scale = float(np.abs(a[real]).max(initial=0.0)) or 1.0
     return float(np.abs(a[real] - b[real]).max(initial=0.0)) / scale
+
+
+def _where_it_fails(error: Exception | None) -> str:
+    """The operator that failed, where the runtime names one."""
+    found = _FAILED.search(str(error))
+    return f"{found['op']} {found['name']!r} fails" if found else f"it fails: {_first_line(error)}"
 
 
 def _first_line(error: Exception | None) -> str:
