@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -13,6 +13,7 @@ import numpy as np
 
 from wherever_contracts.errors import ConversionError
 from wherever_contracts.places import Boundary
+from wherever_convert.cleaning import clean
 from wherever_convert.design import Wanted, design, precedent, read_steps
 from wherever_convert.draft import Draft, check_header, header
 from wherever_convert.environments import Tell, quiet
@@ -139,7 +140,7 @@ def convert(
             python=None if python is None else Path(python),
             tell=tell,
         )
-        model = plugin.load(source, request)
+        model = _cleaned(plugin.load(source, request), _folder(scratch, "clean"), tell)
         wanted = Wanted(
             task,
             None if labels is None else tuple(labels),
@@ -251,6 +252,15 @@ class _Conversion:
             },
             "agreement_with_reference": {row.variant: row.agreement for row in rows},
         }
+
+
+def _cleaned(model: SourceModel, scratch: Path, tell: Tell) -> SourceModel:
+    """The same with a cleaner graph, which may take any number of rows."""
+    (first, *_) = model.files
+    cleaned = clean(model.files[first], scratch, tell)
+    facts = {**model.facts, "cleaning": dict(cleaned.facts)} if cleaned.facts else model.facts
+    files = {**model.files, first: cleaned.file}
+    return replace(model, files=files, facts=facts, batch=model.batch or cleaned.batch)
 
 
 def _checked_parity(model: SourceModel) -> Parity | None:

@@ -40,6 +40,8 @@ class DraftVariant:
         engines: what may run it, the best first.
         quality: entries of `model.json`.
         memory_bytes: what it needs.
+        names: of its files in the package; made of the id by default.
+        more: other fields of its entry in `model.json`.
     """
 
     id: str
@@ -52,15 +54,19 @@ class DraftVariant:
     engines: tuple[str, ...] = ()
     quality: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     memory_bytes: int = 0
+    names: tuple[str, ...] = ()
+    more: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def paths(self) -> list[str]:
         """The names of its files in the package."""
-        return [f"{self.id}{suffix}" for suffix in SUFFIXES[self.file.format]]
+        usual = [f"{self.id}{suffix}" for suffix in SUFFIXES[self.file.format]]
+        return list(self.names) or usual
 
     def entry(self) -> dict[str, Any]:
         """Its entry in `model.json`, without digests."""
         engines = list(self.engines) or ENGINES_OF[self.file.format]
         return {
+            **self.more,
             "id": self.id,
             "format": self.file.format,
             "precision": self.file.precision,
@@ -88,6 +94,7 @@ class Draft:
         assets: the names of the files that variants share.
         variants: those added so far, in the order that devices prefer them.
         reference: the id of the variant that the others are compared with: the first one added.
+        escalates_to: the id of the variant that escalation asks for; the reference by default.
     """
 
     root: Path
@@ -96,6 +103,7 @@ class Draft:
     assets: tuple[str, ...] = ()
     variants: list[DraftVariant] = field(default_factory=list[DraftVariant])
     reference: str = ""
+    escalates_to: str = ""
 
     def add(self, variant_id: str, file: ModelFile) -> DraftVariant:
         """Add a variant, which devices prefer to those that are there already.
@@ -151,10 +159,9 @@ class Draft:
 
     def manifest(self) -> dict[str, Any]:
         """The fields of `model.json`, without digests."""
-        kept = [variant.id for variant in self.variants]
         return {
             **self.header,
-            "reference": self.reference if self.reference in kept else kept[-1],
+            "reference": self.escalates_to or self.reference,
             "signature": self.design.signature,
             "variants": [variant.entry() for variant in self.variants],
             "files": [{"path": path} for path in self.assets],
