@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from wherever_contracts.errors import MissingExtraError, missing_extra
+from wherever_convert.env.script import MissingToolError
+from wherever_convert.env.tools import tool, versions
+
+__all__ = ["framework", "missing_tool", "versions"]
 
 _EXTRA = frozenset({"onnx", "onnxslim", "skl2onnx"})
-_PIP_NAMES = {"sklearn": "scikit-learn"}
 
 
 def framework(module: str, feature: str) -> Any:
@@ -23,21 +24,13 @@ def framework(module: str, feature: str) -> Any:
         MissingExtraError: it is not installed.
     """
     try:
-        return import_module(module)
-    except ImportError as error:
-        root = module.partition(".")[0]
-        if root in _EXTRA:
-            raise missing_extra(feature, "convert") from error
-        command = f"pip install {_PIP_NAMES.get(root, root)}"
-        raise MissingExtraError(f"{feature} needs {root} in this environment: {command}") from error
+        return tool(module, feature)
+    except MissingToolError as error:
+        raise missing_tool(error) from error
 
 
-def versions(*names: str) -> dict[str, str]:
-    """Distribution -> version, of those that are installed."""
-    found: dict[str, str] = {}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+def missing_tool(error: MissingToolError) -> MissingExtraError:
+    """The error for a tool that is not in this environment, with the command that installs it."""
+    if error.tool in _EXTRA:
+        return missing_extra(error.feature, "convert")
+    return MissingExtraError(str(error))

@@ -7,40 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from wherever_convert.env.onnx_graphs import inner_graphs
+
 # What the axis that counts rows is called.
 ROWS = "rows"
-# What onnxruntime 1.20, the oldest that wherever runs with, can read.
-_IR_VERSION = 10
-
-
-def keep_outputs(model: Any, names: Sequence[str]) -> None:
-    """Drop every other output of an ONNX model, and the nodes that only they needed.
-
-    Args:
-        model: an `onnx.ModelProto`; changed.
-        names: the outputs that stay.
-    """
-    graph = model.graph
-    for output in [output for output in graph.output if output.name not in names]:
-        graph.output.remove(output)
-    needed = set(names)
-    for node in reversed(list(graph.node)):  # nodes are sorted: users come after what they use
-        if needed.isdisjoint(node.output):
-            graph.node.remove(node)
-        else:
-            needed.update(node.input)
-            needed.update(_captured(node))
-
-
-def limit_ir_version(model: Any) -> None:
-    """Let older runtimes read an ONNX model; nothing that the newer versions added is used."""
-    model.ir_version = min(model.ir_version, _IR_VERSION)
 
 
 def count_nodes(graph: Any) -> int:
     """How many nodes a graph has, with those of the graphs inside them."""
     return len(graph.node) + sum(
-        count_nodes(inner) for node in graph.node for inner in _inner_graphs(node)
+        count_nodes(inner) for node in graph.node for inner in inner_graphs(node)
     )
 
 
@@ -126,17 +102,3 @@ def opened_lengths(lengths: Sequence[int], *, any_first: bool = False) -> list[i
     if lengths[0] != 1 and not any_first:
         return None
     return [0 if -1 in lengths else -1, *lengths[1:]]
-
-
-def _inner_graphs(node: Any) -> list[Any]:
-    return [attribute.g for attribute in node.attribute if attribute.HasField("g")]
-
-
-def _captured(node: Any) -> set[str]:
-    """What the graphs inside a node (of If, Loop, Scan) read."""
-    names: set[str] = set()
-    for graph in _inner_graphs(node):
-        for inner in graph.node:
-            names.update(inner.input)
-            names |= _captured(inner)
-    return names

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from wherever_convert.env.onnx_graphs import limit_ir_version
 from wherever_convert.env.script import main
 from wherever_convert.frameworks import framework
-from wherever_convert.graphs import count_nodes, limit_ir_version, open_rows, why_no_rows
+from wherever_convert.graphs import count_nodes, open_rows, why_no_rows
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array

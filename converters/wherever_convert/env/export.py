@@ -1,4 +1,4 @@
-"""Make the object that `FILE.py:NAME` names, and write it as ONNX."""
+"""Write an object as ONNX: one that `FILE.py:NAME` names, or one that a file of data holds."""
 
 from __future__ import annotations
 
@@ -7,34 +7,35 @@ import inspect
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from wherever_contracts.errors import ConversionError
-from wherever_convert.env.script import fail_in_words, main
-from wherever_convert.sources import Request, described, find_source
-from wherever_convert.sources.witnesses import write_witness
+from wherever_convert.env.exporters import exporter, find
+from wherever_convert.env.script import RefusedError, fail_in_words, main
 
 
 def export(job: dict[str, Any]) -> dict[str, Any]:
-    """Convert the object.
+    """Export the object.
 
     Args:
-        job: `file`, `name`, `output`, and perhaps `example`, an .npy file with rows.
+        job: `file` and `name` of an object that one of the `exporters` (modules) takes, or `model`,
+            a file that the one of them reads; `folder`, where files are written; `formats`;
+            `supported`, in words; and perhaps `example`, an .npy file with rows.
+
+    Returns:
+        What the exporter says of its files.
     """
-    source = made(Path(job["file"]), job["name"])
-    if isinstance(source, str):
-        raise ConversionError(f"{job['name']} is {described(source)}, not a model")
+    modules = job["exporters"]
+    if "model" in job:
+        chosen: Any = exporter(modules[0])
+        given = chosen.load(Path(job["model"]))
+    else:
+        given = made(Path(job["file"]), job["name"])
+        chosen = _exporter_of(given, job)
     example = np.load(job["example"], allow_pickle=False) if "example" in job else None
-    scratch = Path(job["output"]).parent
-    request = Request(example, "tensors", frozenset(), scratch)
-    model = find_source(source).load(source, request)
-    Path(job["output"]).write_bytes(model.files["onnx"].contents[0])
-    if model.witness is not None:
-        arrays: dict[str, Any] = dict(write_witness(model.witness))
-        np.savez(scratch / "witness.npz", **arrays)
-    return {"facts": dict(model.facts), "labels": model.labels, "batch": model.batch}
+    outcome = chosen.export(given, example, frozenset(job["formats"]), Path(job["folder"]))
+    return cast("dict[str, Any]", outcome)
 
 
 def made(path: Path, name: str) -> object:
@@ -42,26 +43,38 @@ def made(path: Path, name: str) -> object:
     sys.path.insert(0, str(path.parent))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
-        raise ConversionError(f"{path.name} is no Python file")
+        raise RefusedError(f"{path.name} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module  # classes that are defined there may look themselves up
     try:
         spec.loader.exec_module(module)
         found = _attribute(module, path, name)
         return found() if inspect.isfunction(found) else found
-    except ConversionError:
+    except RefusedError:
         raise
     except (Exception, SystemExit) as error:
-        raise ConversionError(f"{path.name} failed: {fail_in_words(error)}") from error
+        raise RefusedError(f"{path.name} failed: {fail_in_words(error)}") from error
 
 
 def _attribute(module: ModuleType, path: Path, name: str) -> Any:
     if not hasattr(module, name):
         public = [each for each in sorted(vars(module)) if not each.startswith("_")]
-        raise ConversionError(
+        raise RefusedError(
             f"{path.name} has no {name!r} (it has: {', '.join(public) or 'nothing'})"
         )
     return getattr(module, name)
+
+
+def _exporter_of(given: object, job: dict[str, Any]) -> Any:
+    if isinstance(given, str | Path):
+        raise RefusedError(f"{job['name']} is {str(given)!r}, not a model")
+    chosen = find(given, job["exporters"])
+    if chosen is None:
+        kind = f"{type(given).__module__}.{type(given).__qualname__}"
+        raise RefusedError(
+            f"cannot convert an object of type {kind}; supported are: {job['supported']}"
+        )
+    return chosen
 
 
 if __name__ == "__main__":

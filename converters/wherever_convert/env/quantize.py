@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from wherever_convert.env.onnx_graphs import limit_ir_version
 from wherever_convert.env.script import main
 from wherever_convert.frameworks import framework
-from wherever_convert.graphs import limit_ir_version
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array

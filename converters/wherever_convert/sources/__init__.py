@@ -126,14 +126,17 @@ def find_source(source: object) -> Source:
         ConversionError: none can, or it is a file that can run code when it is read.
     """
     _refuse_pickles(source)
-    known: list[Source] = [
-        plugins.load(GROUP, name)() for name in sorted(plugins.entry_points(GROUP))
-    ]
+    known = all_sources()
     for each in known:
         if each.recognises(source):
             return each
     supported = "; ".join(each.title for each in known)
     raise ConversionError(f"cannot convert {described(source)}; supported are: {supported}")
+
+
+def all_sources() -> list[Source]:
+    """One of each plug-in that is installed, by name."""
+    return [plugins.load(GROUP, name)() for name in sorted(plugins.entry_points(GROUP))]
 
 
 def described(source: object) -> str:

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from wherever_contracts.errors import ConversionError
-from wherever_convert.children import run_child
-from wherever_convert.model_file import ModelFile
-from wherever_convert.sources import Request, Source, SourceModel, Witness, as_path
-from wherever_convert.sources.witnesses import read_witness
-
-if TYPE_CHECKING:
-    from wherever_contracts.tensors import Array
+from wherever_convert.sources import Request, Source, SourceModel, all_sources, as_path
+from wherever_convert.sources.objects import ObjectSource, export_in_child, read_export
 
 _REFERENCE = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")
 
@@ -39,29 +34,19 @@ class PythonReference(Source):
             raise ConversionError(f"{source}: there is no such file")
         path = Path(match["file"]).resolve()
         with tempfile.TemporaryDirectory(prefix="export-", dir=request.scratch) as scratch:
-            return _exported(path, match["name"], request.example, Path(scratch))
+            outcome = _exported(path, match["name"], request, Path(scratch))
+            model = read_export(Path(scratch), outcome)
+        origin = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        return replace(model, facts={**model.facts, **origin})
 
 
-def _exported(path: Path, name: str, example: Array | None, scratch: Path) -> SourceModel:
-    job: dict[str, Any] = {"file": str(path), "name": name, "output": str(scratch / "model.onnx")}
-    if example is not None:
-        np.save(scratch / "example.npy", example, allow_pickle=False)
-        job["example"] = str(scratch / "example.npy")
-    made = run_child("export", job, scratch, f"converting {path.name}:{name}")
-    origin = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    labels = made["labels"]
-    data = (scratch / "model.onnx").read_bytes()
-    return SourceModel(
-        {"onnx": ModelFile("onnx", "float32", (data,))},
-        {**made["facts"], **origin},
-        None if labels is None else tuple(labels),
-        batch=made["batch"],
-        witness=_witness(scratch / "witness.npz"),
-    )
-
-
-def _witness(path: Path) -> Witness | None:
-    if not path.is_file():
-        return None
-    with np.load(path, allow_pickle=False) as arrays:
-        return read_witness(dict(arrays))
+def _exported(path: Path, name: str, request: Request, folder: Path) -> dict[str, Any]:
+    known = [each for each in all_sources() if isinstance(each, ObjectSource)]
+    job = {
+        "file": str(path),
+        "name": name,
+        "exporters": [each.exporter for each in known],
+        "supported": "; ".join(each.title for each in known),
+    }
+    python = request.python or Path(sys.executable)
+    return export_in_child(job, request, folder, f"converting {path.name}:{name}", python)

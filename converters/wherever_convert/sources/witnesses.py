@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from wherever_convert.env.witness import FILE, INPUT, OUTPUT
 from wherever_convert.sources import Witness
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
-
-_INPUT, _OUTPUT = "input", "output"
 
 
 class Parity(NamedTuple):
@@ -46,22 +46,21 @@ def compared(witness: Witness, found: tuple[Array, ...]) -> Parity:
     return Parity(max(errors, default=0.0), share, rows)
 
 
-def write_witness(witness: Witness) -> dict[str, Array]:
-    """A witness as named arrays, for an .npz file."""
-    arrays = {f"{_INPUT}{n}": array for n, array in enumerate(witness.inputs)}
-    given = {f"{_OUTPUT}{n}": a for n, a in enumerate(witness.outputs) if a is not None}
-    return {**arrays, **given}
-
-
-def read_witness(arrays: Mapping[str, Array]) -> Witness:
-    """The witness that named arrays hold."""
-    inputs = [arrays[f"{_INPUT}{n}"] for n in range(_count(arrays, _INPUT))]
-    outputs = [arrays.get(f"{_OUTPUT}{n}") for n in range(_count(arrays, _OUTPUT))]
+def read_witness(folder: Path) -> Witness | None:
+    """What `wherever_convert.env.witness.write_witness` wrote there; None when nothing was."""
+    if not (folder / FILE).is_file():
+        return None
+    with np.load(folder / FILE, allow_pickle=False) as arrays:
+        inputs = [arrays[f"{INPUT}{n}"] for n in range(_count(arrays.files, INPUT))]
+        outputs = [
+            arrays[name] if (name := f"{OUTPUT}{n}") in arrays.files else None
+            for n in range(_count(arrays.files, OUTPUT))
+        ]
     return Witness(tuple(inputs), tuple(outputs))
 
 
-def _count(arrays: Mapping[str, Array], prefix: str) -> int:
-    numbers = [int(name.removeprefix(prefix)) for name in arrays if name.startswith(prefix)]
+def _count(names: Sequence[str], prefix: str) -> int:
+    numbers = [int(name.removeprefix(prefix)) for name in names if name.startswith(prefix)]
     return max(numbers, default=-1) + 1
 
 
