@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 _PREFIXES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
+# What a table shows where there is no figure.
+NOTHING = "\N{EN DASH}"
 _SHARES = frozenset({"top-1", "agreement"})
 
 
@@ -50,7 +52,20 @@ def share(value: float) -> str:
 
 def times(value: float) -> str:
     """A ratio, such as "0.62 x"."""
-    return f"{value:.2f} ×"
+    return f"{value:.2f} \N{MULTIPLICATION SIGN}"
+
+
+def round_seconds(value: float) -> str:
+    """A round time, such as "50 µs"."""
+    for scale, unit in _PREFIXES:
+        if value >= scale * 0.9995:
+            return f"{value / scale:.6g} {unit}"
+    return f"{value * 1e6:.3g} µs"
+
+
+def round_quality(value: float, metric: str) -> str:
+    """A round value of a metric."""
+    return f"{value * 100:.6g} %" if metric in _SHARES else f"{value:.6g}"
 
 
 def _three(value: float) -> str:

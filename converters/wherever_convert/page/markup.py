@@ -19,10 +19,10 @@ class Markup(str):
     __slots__ = ()
 
 
-Child: TypeAlias = Union[str, int, float, None, Iterable["Child"]]
+Child: TypeAlias = Union[str, int, float, Iterable["Child"], None]  # noqa: UP007 (a name in quotes has no |)
 
 
-def tag(name: str, *children: Child, **attributes: Value) -> Markup:
+def tag(name: str, /, *children: Child, **attributes: Value) -> Markup:
     """An element: its children in order, and its attributes.
 
     Text is escaped; markup is not. An underscore in an attribute's name is a hyphen, and one at its
