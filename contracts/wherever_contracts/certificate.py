@@ -1,7 +1,7 @@
 """A parity certificate: the evidence that a variant, in an engine, is as good as it is said to be.
 
 It lies in the package as a file of its own, which `model.json` lists, and cites the digest of what
-it is about: another pipeline, other labels or other weights have another digest, and no certificate.
+it is about: another pipeline, other labels or other weights have another digest, and none of these.
 """
 
 from __future__ import annotations
@@ -52,8 +52,16 @@ class Metric(Interval):
 
 
 class Quantiles(_Part):
-    """How far outputs are from the float reference's, as a share of those outputs' range."""
+    """How far outputs are from the float reference's, as a share of those outputs' range.
 
+    Attributes:
+        of: what is compared: "tensors" of the variant's own file where it has the reference's, else
+            the signature's "outputs".
+        n: samples.
+    """
+
+    of: Literal["tensors", "outputs"] = "tensors"
+    n: int = Field(default=1, gt=0)
     median: float = Field(ge=0)
     p90: float = Field(ge=0)
     p99: float = Field(ge=0)

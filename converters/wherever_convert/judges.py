@@ -109,6 +109,12 @@ def class_numbers(truths: Sequence[Any], labels: Sequence[str]) -> Array:
     return np.array(numbers)
 
 
+def sure(found: Found, least: float = 0.3) -> Found:
+    """The detections that are counted when two variants are compared."""
+    kept = found.scores >= least
+    return Found(found.boxes[kept], found.scores[kept], found.classes[kept])
+
+
 class TopOne(Judge):
     """Share of samples whose best class is right, or is the float model's."""
 
@@ -154,7 +160,7 @@ class Detections(Judge):
 
     def agreement(self, kept: Sequence[Any], reference: Sequence[Any]) -> float:
         """F1 of the sure detections of both."""
-        return detection_agreement([_sure(f) for f in kept], [_sure(f) for f in reference])
+        return detection_agreement([sure(f) for f in kept], [sure(f) for f in reference])
 
 
 class Embedding(Judge):
@@ -228,8 +234,3 @@ def _labelled(truths: Sequence[Any], labels: Sequence[str]) -> list[Labelled]:
         Labelled(truth.boxes, class_numbers(truth.names, labels).astype(np.int64), truth.crowd)
         for truth in truths
     ]
-
-
-def _sure(found: Found, least: float = 0.3) -> Found:
-    kept = found.scores >= least
-    return Found(found.boxes[kept], found.scores[kept], found.classes[kept])

@@ -45,9 +45,7 @@ def interval(value: float, drawn: Array) -> Interval:
     tail = (1 - _CONFIDENCE) / 2
     low, high = np.quantile(known, (tail, 1 - tail)).tolist()
     # of few items, what was measured can lie outside of nearly all draws
-    return Interval(
-        value=value, low=min(low, value), high=max(high, value), confidence=_CONFIDENCE
-    )
+    return Interval(value=value, low=min(low, value), high=max(high, value), confidence=_CONFIDENCE)
 
 
 def means(scores: Array, times: Array) -> Array:
