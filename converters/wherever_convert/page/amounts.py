@@ -43,6 +43,11 @@ def points(value: float) -> str:
     return f"{lost:+.2f}" if lost else "0.00"
 
 
+def in_points(value: float) -> str:
+    """So many points of a metric, such as "1 point"."""
+    return f"{value * 100:g} point{'s' * (value != 0.01)}"
+
+
 def share(value: float) -> str:
     """A share in percent; less than all is never shown as all."""
     if 0.99995 <= value < 1:
@@ -52,7 +57,7 @@ def share(value: float) -> str:
 
 def times(value: float) -> str:
     """A ratio, such as "0.62 x"."""
-    return f"{value:.2f} \N{MULTIPLICATION SIGN}"
+    return f"{value:.2f}\N{NO-BREAK SPACE}\N{MULTIPLICATION SIGN}"
 
 
 def round_seconds(value: float) -> str:

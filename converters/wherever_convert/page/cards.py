@@ -50,7 +50,7 @@ def _card(worst: Worst, thumbnails: Thumbnails, *, large: bool) -> Markup:
     return tag(
         "article",
         shown,
-        tag("div", tag("bdi", name), class_="source"),
+        tag("div", tag("bdi", name, dir="ltr"), class_="source"),
         _badge(worst, large=large),
         tag("dl", facts),
         class_="card",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from wherever_convert.page import amounts
 from wherever_convert.page.labels import Area, Bubble, Placed, place, width_of
@@ -17,6 +17,12 @@ _RADIUS = (6.0, 26.0)
 _MOST_LETTERS = 28
 # An axis of a smaller span would make noise look like a difference.
 _LEAST_SPAN = 0.004
+
+
+# A narrow chart names more than a few bubbles by their numbers in the table.
+_NARROW = 400
+_MOST_NARROW = 4
+_Naming: TypeAlias = Literal["number", "variant", "engine"]
 
 
 class Limit(NamedTuple):
@@ -65,7 +71,7 @@ def legend(points: Sequence[Point]) -> Markup:
     ]
     sizes = f"area: file size ({amounts.size(min(each.size_bytes for each in points))} to "
     sizes += f"{amounts.size(max(each.size_bytes for each in points))})"
-    notes = [tag("li", sizes)]
+    notes = [tag("li", sizes), tag("li", "a number: the row of the table")]
     if any(each.low is not None for each in points):
         notes.append(tag("li", "bars: 95 % interval"))
     return tag("ul", entries, notes, class_="legend")
@@ -138,7 +144,9 @@ def _limit(plot: _Plot, limit: Limit) -> Markup:
 def _bubbles(plot: _Plot, points: Sequence[Point], limit: Limit | None) -> Markup:
     series = _series(points)
     largest = max(each.size_bytes for each in points)
-    drawn = [_bubble(plot, each, largest, several=len(series) > 1) for each in points]
+    narrow = plot.frame.right < _NARROW and len(points) > _MOST_NARROW
+    kind: _Naming = "number" if narrow else "engine" if len(series) > 1 else "variant"
+    drawn = [_bubble(plot, each, largest, kind) for each in points]
     # large ones first, so that none hides a smaller one
     order = sorted(range(len(points)), key=lambda n: -drawn[n].radius)
     circles = [_circle(plot, points[n], drawn[n], series[points[n].engine]) for n in order]
@@ -163,13 +171,14 @@ def _occupied(plot: _Plot, points: Sequence[Point], limit: Limit | None) -> list
     return found
 
 
-def _bubble(plot: _Plot, point: Point, largest: int, *, several: bool) -> Bubble:
+def _bubble(plot: _Plot, point: Point, largest: int, kind: _Naming) -> Bubble:
     radius = max(_RADIUS[0], _RADIUS[1] * math.sqrt(point.size_bytes / largest))
     value = point.value if math.isfinite(point.value) else plot.y.low
     short = cut(point.short, _MOST_LETTERS)
-    names = (f"{short} · {cut(point.engine, _MOST_LETTERS)}",) if several else ()
-    number = f"{point.number}"
-    return Bubble(plot.x.at(point.median_s), plot.y.at(value), radius, (*names, short, number))
+    long = f"{short} · {cut(point.engine, _MOST_LETTERS)}"
+    names = {"engine": (long, short), "variant": (short,), "number": ()}[kind]
+    named = (*names, str(point.number))
+    return Bubble(plot.x.at(point.median_s), plot.y.at(value), radius, named)
 
 
 def _circle(plot: _Plot, point: Point, bubble: Bubble, series: int) -> Markup:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple, TypeAlias
@@ -23,7 +24,10 @@ class Area(NamedTuple):
 
 
 class Bubble(NamedTuple):
-    """A circle with the names it may have, the best first; the last is the shortest."""
+    """A circle with the names it may have, the best first.
+
+    The last is the shortest, and may stand in the circle.
+    """
 
     x: float
     y: float
@@ -61,19 +65,57 @@ def place(
         frame: where names may be.
         others: what else they may not cover.
     """
-    taken = [*(_around(each) for each in bubbles), *others]
+    circles = [_around(each) for each in bubbles]
+    names: list[Area] = []
     found: list[Placed | None] = []
     for bubble in bubbles:
+        rest = [each for each in bubbles if each != bubble]
+        within = [_within(bubble)] if len(bubble.names) == 1 else []
+        clear = ((each, names) for each in within)
+        beside = ((each, [*names, *circles, *others]) for each in _candidates(bubble))
         fitting = (
-            (placed, area)
-            for placed, area in _candidates(bubble)
-            if _inside(area, frame) and not any(_meet(area, other) for other in taken)
+            candidate
+            for candidate, taken in (*clear, *beside)
+            if _fits(candidate, frame, taken) and not _crosses(bubble, candidate[0], rest)
         )
         placed, area = next(fitting, (None, None))
         found.append(placed)
         if area is not None:
-            taken.append(area)
+            names.append(area)
     return found
+
+
+def _fits(candidate: tuple[Placed, Area], frame: Area, taken: Sequence[Area]) -> bool:
+    area = candidate[1]
+    return _inside(area, frame) and not any(_meet(area, other) for other in taken)
+
+
+def _crosses(bubble: Bubble, placed: Placed, others: Sequence[Bubble]) -> bool:
+    """Whether the line to a name would seem to come from another bubble."""
+    if placed.lead is None:
+        return False
+    ends = ((bubble.x, bubble.y), placed.lead)
+    return any(_distance((each.x, each.y), *ends) < each.radius for each in others)
+
+
+_Spot: TypeAlias = tuple[float, float]
+
+
+def _distance(spot: _Spot, start: _Spot, end: _Spot) -> float:
+    """From a spot to the nearest of a line's."""
+    along = (end[0] - start[0], end[1] - start[1])
+    length = along[0] ** 2 + along[1] ** 2
+    share = (spot[0] - start[0]) * along[0] + (spot[1] - start[1]) * along[1]
+    share = min(max(share / length if length else 0.0, 0.0), 1.0)
+    return math.dist(spot, (start[0] + share * along[0], start[1] + share * along[1]))
+
+
+def _within(bubble: Bubble) -> tuple[Placed, Area]:
+    """The shortest name in the middle of the circle."""
+    name = bubble.names[-1]
+    half, x, y = width_of(name) / 2, bubble.x, bubble.y
+    placed = Placed(x, y + 4, "middle", name, None)
+    return placed, Area(x - half, y - HEIGHT / 2, x + half, y + HEIGHT / 2)
 
 
 _FAR = (0.0, 16.0, 32.0, 52.0, 76.0, 104.0)

@@ -113,11 +113,10 @@ def _tiles(report: ConversionReport, points: Sequence[Point], reference: str) ->
         fastest = min(others, key=lambda each: each.median_s)
         smallest = min(others, key=lambda each: each.size_bytes)
         tiles.append(_tile("Fastest", amounts.seconds(fastest.median_s), _where(fastest)))
-        ratio = amounts.share(smallest.size_bytes / first.size_bytes)
-        note = f"{smallest.short}: {ratio} of the reference"
+        note = f"{smallest.short}: {smallest.size_bytes / first.size_bytes:.0%} of the reference"
         tiles.append(_tile("Smallest", amounts.size(smallest.size_bytes), note))
     if report.max_drop is not None:
-        allowed = f"{report.max_drop * 100:g} points"
+        allowed = amounts.in_points(report.max_drop)
         tiles.append(_tile("Allowed to lose", allowed, "else a variant is left out"))
     counts = f"{report.calibration} for int8 ranges"
     tiles.append(_tile("Measured on", f"{report.test} samples", f"{report.dataset}; {counts}"))
@@ -145,7 +144,7 @@ def _limit(report: ConversionReport, points: Sequence[Point], reference: str) ->
     values = [each.value for each in points if each.variant == reference]
     if report.max_drop is None or not values:
         return None
-    return Limit(min(values) - report.max_drop, f"{report.max_drop * 100:g} points lost")
+    return Limit(min(values) - report.max_drop, f"{amounts.in_points(report.max_drop)} lost")
 
 
 def _measured_on(report: ConversionReport) -> str:

@@ -62,7 +62,7 @@ svg { display: block; }
 .chart .limit-name { fill: var(--bad); }
 .chart .lead { stroke: var(--soft); stroke-width: .75; }
 .chart .bubble { fill-opacity: .3; stroke-width: 1.5; }
-.chart .whisker { stroke-width: 1.5; }
+.chart .whisker { stroke-width: 1.25; stroke-opacity: .6; }
 .chart .name { font-weight: 600; paint-order: stroke; stroke: var(--page); stroke-width: 3px;
   stroke-linejoin: round; }
 .chart.narrow { display: none; max-width: 30rem; }
@@ -73,15 +73,17 @@ svg { display: block; }
 .scroll:focus-visible { outline: 2px solid var(--heat); }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding: 0 0 .5rem; }
-th, td { padding: .4rem .6rem; text-align: left; vertical-align: top;
+th, td { padding: .4rem .5rem; text-align: left; vertical-align: top;
   border-bottom: 1px solid var(--line); }
-thead th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
-tbody th { font-weight: 600; overflow-wrap: anywhere; min-width: 6rem; }
+thead th, thead .number { color: var(--soft); font-weight: 600; vertical-align: bottom;
+  white-space: normal; }
+tbody th { font-weight: 600; min-width: 6rem; }
+.figures tbody th { min-width: 8rem; } .figures tbody td bdi { white-space: nowrap; }
 .wide-table { width: 100%; }
 .number { text-align: right; white-space: nowrap; }
-.number small, .wide-table td small { display: block; color: var(--soft); }
+td small, th small { display: block; color: var(--soft); font-weight: 400; }
 .good { color: var(--good); } .bad { color: var(--bad); }
-.layers td, .layers th { padding: .2rem .6rem; }
+.layers td, .layers tbody th { padding: .2rem .5rem; vertical-align: middle; }
 .layers .bar { width: 45%; min-width: 7rem; vertical-align: middle; }
 .layers .bar svg { width: 100%; height: .9rem; }
 .layers tbody th { font-weight: 400; min-width: 9rem; }
@@ -95,7 +97,7 @@ tbody th { font-weight: 600; overflow-wrap: anywhere; min-width: 6rem; }
   text-overflow: ellipsis; vertical-align: bottom; }
 .matrix .up { vertical-align: bottom; font-weight: 400; }
 .matrix .up bdi { writing-mode: vertical-rl; max-width: none; max-height: 8rem; }
-.matrix td { background: var(--panel); }
+.matrix td { background: var(--panel); } .matrix .corner { background: none; }
 .matrix .zero { color: transparent; }
 .h1 { --share: 18%; } .h2 { --share: 36%; } .h3 { --share: 54%; }
 .matrix .same.h1, .matrix .same.h2, .matrix .same.h3 {
@@ -114,7 +116,7 @@ tbody th { font-weight: 600; overflow-wrap: anywhere; min-width: 6rem; }
 .card .curve polyline { fill: none; stroke: var(--heat); stroke-width: 1.5; }
 .card .quote { border-left: .2rem solid var(--line); padding-left: .6rem; margin: 0 0 .5rem;
   white-space: pre-wrap; }
-.card .source { color: var(--soft); font-size: .8125rem; }
+.card .source { color: var(--soft); font-size: .8125rem; margin-top: .25rem; }
 .card dl { margin: .4rem 0 0; display: grid; grid-template-columns: auto 1fr; gap: 0 .6rem; }
 .card dt { color: var(--soft); } .card dd { margin: 0; min-width: 0; }
 .picture rect { fill: none; stroke-width: 2.5; }

@@ -68,7 +68,7 @@ def _number(*children: Child) -> Markup:
 
 
 def _variant(point: Point, *, is_reference: bool) -> Markup:
-    note = tag("small", "reference", class_="soft") if is_reference else None
+    note = tag("small", "reference") if is_reference else None
     interval = None
     if point.low is not None and point.high is not None:
         ends = (amounts.quality(each, point.metric) for each in (point.low, point.high))
@@ -76,7 +76,7 @@ def _variant(point: Point, *, is_reference: bool) -> Markup:
     return tag(
         "tr",
         tag("td", point.number, class_="number"),
-        tag("th", tag("bdi", point.variant), note and join(tag("br"), note), scope="row"),
+        tag("th", tag("bdi", point.variant), note, scope="row"),
         tag("td", tag("bdi", point.engine)),
         _number(amounts.quality(point.value, point.metric), interval),
         _number(_drop(point)),
