@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -111,12 +113,21 @@ class ConversionReport:
         """The same for a person."""
         lines = [f"{self.name} {self.version}: {self.package}", ""]
         lines += _table(self.rows)
-        lines += [f"no {each} variant: {why}" for each, why in self.left_out.items()]
-        lines += [f"warning: {each}" for each in self.warnings]
+        lines += ["" for _ in self.left_out][:1]
+        for each, why in self.left_out.items():
+            lines += _wrapped(f"no {each} variant: {why}")
+        for each in self.warnings:
+            lines += ["", *_wrapped(f"warning: {each}")]
         lines += ["", self._samples_line()]
-        lines += [f"left out {each.name}: {each.reason}" for each in self.damaged[:10]]
+        lines += [f"left out {each.name}: {each.reason}" for each in self.damaged[:_MOST_DAMAGED]]
         lines += [_step_line(side, step) for side in ("pre", "post") for step in self._steps(side)]
-        return "\n".join(lines)
+        return "\n".join([*lines, "", *self._next()])
+
+    def _next(self) -> list[str]:
+        """The commands that one would use now."""
+        package = shlex.quote(str(self.package))
+        predict = f"wherever predict {self.name} INPUT --packages {package}"
+        return [f"try it:          {predict}", f"prove it again:  wherever prove {package}"]
 
     def _steps(self, side: str) -> list[dict[str, Any]]:
         steps: list[dict[str, Any]] = self.pipeline.get(side, [])
@@ -158,13 +169,31 @@ def _is_near_chance(row: Row, classes: int) -> bool:
     return row.value < min(2 * chance, chance + _LEAST_OVER_CHANCE)
 
 
-_HEADS = ("variant", "bytes", "metric", "value", "drop", "agrees", "engine ms")
+_WIDTH = 100
+_MOST_DAMAGED = 10
+_HEADS = ("variant", "bytes", "metric", "value", "drop", "agrees", "engine", "ms", "of float")
+# Figures stand one under the other at their last digit.
+_FIGURES = frozenset({"bytes", "value", "drop", "agrees", "ms", "of float"})
 
 
 def _table(rows: tuple[Row, ...]) -> list[str]:
     cells = [_HEADS, *(_cells(row) for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(_HEADS))]
-    return ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in cells]
+    return ["  ".join(_aligned(line, widths)).rstrip() for line in cells]
+
+
+def _aligned(line: Sequence[str], widths: Sequence[int]) -> list[str]:
+    return [
+        cell.rjust(width) if head in _FIGURES else cell.ljust(width)
+        for head, cell, width in zip(_HEADS, line, widths, strict=True)
+    ]
+
+
+def _wrapped(text: str) -> list[str]:
+    """Lines that no terminal need break; a name is never cut in two."""
+    return textwrap.wrap(
+        text, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _step_line(side: str, step: dict[str, Any]) -> str:
@@ -181,5 +210,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{row.value:.4f}",
         f"{row.drop:+.4f}",
         f"{row.agreement:.4f}",
-        f"{row.latency_s * 1000:.2f}",
+        row.engine,
+        f"{row.latency_s * 1000:.3f}",
+        "-" if row.of_float is None else f"{row.of_float:.2f}",
     )

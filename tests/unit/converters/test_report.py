@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from wherever_convert.report import ConversionReport, Row, doubts
+from wherever_convert.samples.sample import Damaged
+from wherever_convert.targets import Layer
 
 
 def row(value: float, *, n: int = 100, metric: str = "top-1", precision: str = "float32") -> Row:
@@ -40,22 +44,68 @@ def test_what_says_too_little_or_is_good_enough_is_not_doubted(measured, classes
     assert doubts([measured], classes) == ()
 
 
+def report_of(*rows: Row, **more) -> ConversionReport:
+    given = {
+        "package": Path("net"),
+        "name": "net",
+        "version": "1.0.0",
+        "rows": rows,
+        "left_out": {},
+        "dataset": "photos",
+        "calibration": 50,
+        "test": 100,
+        "shared": False,
+        "damaged": (),
+        "skipped": 0,
+        "pipeline": {},
+    }
+    return ConversionReport(**{**given, **more})
+
+
 def test_a_doubt_stands_in_the_text_and_in_the_data():
     warnings = doubts([row(0.1)], 10)
-    report = ConversionReport(
-        package=Path("net"),
-        name="net",
-        version="1.0.0",
-        rows=(row(0.1),),
-        left_out={},
-        dataset="photos",
-        calibration=50,
-        test=100,
-        shared=False,
-        damaged=(),
-        skipped=0,
-        pipeline={},
-        warnings=warnings,
-    )
-    assert f"warning: {warnings[0]}" in report.text().splitlines()
+    report = report_of(row(0.1), warnings=warnings)
+    assert f"warning: {warnings[0]}" in one_line(report.text())
     assert report.to_dict()["warnings"] == warnings
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_the_figures_of_all_variants_stand_under_each_other():
+    small = replace(row(0.895, precision="int8"), bytes=930_000, of_float=0.392, latency_s=0.0031)
+    large = replace(row(0.9), bytes=3_490_000, latency_s=0.008)
+    heads, *lines = report_of(small, large).text().splitlines()[2:5]
+    assert heads.split()[:4] == ["variant", "bytes", "metric", "value"]
+    assert lines[0].split()[-3:] == ["onnxruntime", "3.100", "0.39"]
+    assert lines[1].split()[-3:] == ["onnxruntime", "8.000", "-"]
+    ends = [line.index(each) + 1 for line, each in zip(lines, ("0.8950", "0.9000"), strict=True)]
+    assert ends[0] == ends[1]
+    assert lines[0].index("930,000") + 7 == lines[1].index("3,490,000") + 9
+
+
+def test_a_long_reason_is_wrapped_without_cutting_a_name_in_two():
+    name = "/model/" + "very-long-name/" * 12 + "Conv"
+    why = f"{'it loses too much ' * 8}in {name}; {'another way is better ' * 6}"
+    text = report_of(row(0.9), left_out={"int8": why}).text()
+    assert "no int8 variant: it loses too much" in text
+    assert name in text
+    assert all(len(line) <= 100 or name in line for line in text.splitlines())
+
+
+def test_the_text_ends_with_the_commands_that_come_next():
+    *_, predict, prove = report_of(row(0.9), package=Path("my nets/net")).text().splitlines()
+    assert predict.endswith("wherever predict net INPUT --packages 'my nets/net'")
+    assert prove.endswith("wherever prove 'my nets/net'")
+
+
+def test_the_data_of_a_report_can_be_written_as_json():
+    layers = {"int8": (Layer("conv", "Conv", 0.2, quantized=False),)}
+    damaged = (Damaged("a.png", "cut off"),)
+    report = report_of(row(0.9), layers=layers, damaged=damaged, traces={"int8": ("tried",)})
+    data = json.loads(json.dumps(report.to_dict()))
+    (layer,) = data["layers"]["int8"]
+    assert layer == {"name": "conv", "op": "Conv", "error": 0.2, "quantized": False}
+    assert data["damaged"] == [{"name": "a.png", "reason": "cut off"}]
+    assert data["package"] == "net"
