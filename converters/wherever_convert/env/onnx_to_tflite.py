@@ -1,0 +1,169 @@
+"""Convert an ONNX model to TensorFlow Lite with onnx2tf, and give its tensors their names back.
+
+onnx2tf lays images out with the channels last, and so it may do with outputs. Inputs keep their
+layout unless they may change it; outputs are turned back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wherever_convert.env import flatbuffer
+from wherever_convert.env.script import RefusedError, main
+
+# It calibrates with these, and would fetch them, though nothing here is calibrated.
+_PICTURES = "calibration_image_sample_data_20x128x128x3_float32.npy"
+# Further off is no rounding: another layout is tried, and the caller compares more closely.
+_CLOSE = 1e-2
+_SAID_CHARACTERS = 300
+_LARGEST_RANK = 5
+
+
+def convert(job: dict[str, Any]) -> dict[str, Any]:
+    """Convert a model.
+
+    Args:
+        job: `model`, an ONNX file; `output`; `inputs` and `outputs`, the names of its tensors in
+            order; `free`, those inputs whose channels may move; `feed` and `wanted`, .npz files of
+            one run of it.
+
+    Returns:
+        `version` of onnx2tf.
+    """
+    output = Path(job["output"])
+    folder = output.parent / "onnx2tf"
+    folder.mkdir()
+    os.chdir(folder)
+    np.save(_PICTURES, np.zeros((20, 128, 128, 3), np.float32))
+    feed, wanted = _arrays(job["feed"]), _arrays(job["wanted"])
+    said = ""
+    for kept in _ways({name: feed[name] for name in job["inputs"] if name not in job["free"]}):
+        made, said = _converted(Path(job["model"]), folder, kept)
+        if made is None:
+            continue
+        model = flatbuffer.read(made)
+        axes = _axes(made, feed, wanted)
+        if axes is not None:
+            flatbuffer.turn_outputs(model, axes)
+            flatbuffer.call_by_signature(model, job["inputs"], job["outputs"])
+            output.write_bytes(flatbuffer.packed(model))
+            return {"version": _version()}
+        said = "what it makes answers otherwise than the model"
+    raise RefusedError(f"onnx2tf cannot convert this model: {said}")
+
+
+def _ways(arrays: Mapping[str, Any]) -> Iterator[dict[str, list[str]]]:
+    """How inputs may be kept as they are: the first that gives the model's answers is right."""
+    images = [name for name, array in arrays.items() if array.ndim > 3]
+    rows = [name for name, array in arrays.items() if array.ndim == 3]
+    channels_first = "keep_ncw_or_nchw_or_ncdhw_input_names"
+    yield {channels_first: images, "keep_shape_absolutely_input_names": rows}
+    if rows:
+        yield {channels_first: images + rows}
+    if images:
+        yield {"keep_shape_absolutely_input_names": images + rows}
+
+
+def _converted(
+    model: Path, folder: Path, kept: Mapping[str, list[str]]
+) -> tuple[bytes | None, str]:
+    """The file, or None and what onnx2tf said."""
+    import onnx2tf  # noqa: PLC0415 (in this environment alone)
+
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said):
+            onnx2tf.convert(
+                input_onnx_file_path=str(model),
+                output_folder_path=str(folder),
+                batch_size=1,
+                verbosity="error",
+                **{option: names or None for option, names in kept.items()},
+            )
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (told to the caller in words)
+        return None, _words(said.getvalue(), error)
+    return (folder / f"{model.stem}_float32.tflite").read_bytes(), ""
+
+
+def _words(said: str, error: BaseException) -> str:
+    lines = [line for line in said.splitlines() if "ERROR" in line] or [f"{error}"]
+    return " / ".join(lines)[:_SAID_CHARACTERS]
+
+
+def _axes(
+    made: bytes, feed: Mapping[str, Any], wanted: Mapping[str, Any]
+) -> dict[str, tuple[int, ...]] | None:
+    """How outputs must be turned to be as wanted; None where an output is another."""
+    found = _run(made, feed)
+    if found is None or found.keys() != wanted.keys():
+        return None
+    axes: dict[str, tuple[int, ...]] = {}
+    for name, array in wanted.items():
+        fits = [order for order in _orders(found[name], array) if _near(found[name], array, order)]
+        if not fits:
+            return None
+        if fits[0] != tuple(range(array.ndim)):
+            axes[name] = fits[0]
+    return axes
+
+
+def _run(made: bytes, feed: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the file answers, by the names of its signature; None where a tensor does not fit."""
+    from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415 (in this environment alone)
+
+    runner: Any = Interpreter(model_content=made).get_signature_runner()
+    details = runner.get_input_details()
+    if details.keys() != feed.keys():
+        return None
+    tensors = {name: _laid_out(feed[name], details[name]) for name in feed}
+    if any(tensor is None for tensor in tensors.values()):
+        return None
+    answers: dict[str, Any] = runner(**tensors)
+    return answers
+
+
+def _laid_out(array: Any, detail: Mapping[str, Any]) -> Any | None:
+    """An input as the file takes it: as it is, or with the channels last."""
+    shape = tuple(detail["shape"])
+    moved = np.moveaxis(array, 1, -1) if array.ndim > 2 else array
+    for each in (array, moved):
+        if each.shape == shape:
+            return np.ascontiguousarray(each, detail["dtype"])
+    return None
+
+
+def _orders(found: Any, wanted: Any) -> Iterator[tuple[int, ...]]:
+    """Orders of the axes that give the wanted shape; the one that changes nothing is the first."""
+    if found.ndim == wanted.ndim <= _LARGEST_RANK:
+        for order in itertools.permutations(range(found.ndim)):
+            if tuple(found.shape[axis] for axis in order) == wanted.shape:
+                yield order
+
+
+def _near(found: Any, wanted: Any, order: tuple[int, ...]) -> bool:
+    most = float(np.abs(wanted).max(initial=0.0)) or 1.0
+    gap = np.abs(found.transpose(order).astype(np.float64) - wanted)
+    return bool(gap.max(initial=0.0) <= _CLOSE * most)
+
+
+def _arrays(path: str) -> dict[str, Any]:
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def _version() -> str:
+    from importlib.metadata import version  # noqa: PLC0415 (at the end)
+
+    return version("onnx2tf")
+
+
+if __name__ == "__main__":
+    main(convert)
