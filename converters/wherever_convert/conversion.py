@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -17,12 +17,14 @@ from wherever_convert.cleaning import clean
 from wherever_convert.design import Wanted, design, precedent, read_steps
 from wherever_convert.draft import Draft, check_header, header
 from wherever_convert.environments import Tell, quiet
-from wherever_convert.frameworks import versions
+from wherever_convert.finishing import finish
+from wherever_convert.limits import MAX_DROP, checked_drop, one_of
 from wherever_convert.making import Making, Order
 from wherever_convert.measuring import rows_are_independent
 from wherever_convert.model_file import ModelFile
+from wherever_convert.page import check_page, write_page
 from wherever_convert.quantizing import METHODS, Method
-from wherever_convert.report import ConversionReport, Row, doubts
+from wherever_convert.report import ConversionReport
 from wherever_convert.running import open_model, run_model
 from wherever_convert.samples import SampleOptions, read_samples
 from wherever_convert.samples.sample import Samples
@@ -39,13 +41,9 @@ if TYPE_CHECKING:
 
 Advance: TypeAlias = Callable[[], None]
 
-MAX_DROP = 0.01
 _EXAMPLES = 256
-_GOLDEN_SAMPLES = 3
 # What another format may change: rounding turns an answer over now and then.
 _LEAST_AGREEMENT = 0.99
-
-_Choice = TypeVar("_Choice", bound=str)
 
 
 def convert(
@@ -63,11 +61,13 @@ def convert(
     profiles: Sequence[str] = (),
     pixels: Pixels | None = None,
     reading: SampleOptions | None = None,
+    metric: object = None,
     like: str | os.PathLike[str] | None = None,
     pipeline: str | os.PathLike[str] | None = None,
     calibration: Method = "minmax",
     summary: str = "",
     licence: str = "",
+    page: str | os.PathLike[str] | None = None,
     seed: int = 0,
     python: str | os.PathLike[str] | None = None,
     advance: Advance | None = None,
@@ -96,11 +96,13 @@ def convert(
         profiles: make what devices of these profiles are offered, such as "raspberry-pi-5".
         pixels: how images become tensors.
         reading: how samples are read.
+        metric: how answers are scored; see `wherever_convert.judges.judge_for`.
         like: PACKAGE or PACKAGE:VARIANT, whose signature and pipeline are taken.
         pipeline: a JSON file with the steps `pre` and `post`, and perhaps a `signature`.
         calibration: how int8 ranges are found: "minmax", "entropy" or "percentile".
         summary: of the model, for people.
         licence: of the model.
+        page: a file for a page that shows everything; see docs/report.md.
         seed: of all that is drawn; the same inputs and seed give the same files, byte for byte.
         python: the interpreter that runs FILE.py:NAME; by default one that has what it imports.
         advance: called after each sample that a variant answered.
@@ -118,14 +120,16 @@ def convert(
         stem=stem,
         targets=wanted_targets(targets, profiles),
         named=frozenset(targets),
-        max_drop=_checked_drop(max_drop),
-        method=_one_of("calibration", calibration, METHODS),
+        max_drop=checked_drop(max_drop),
+        method=one_of("calibration", calibration, METHODS),
         seed=seed,
     )
     asked = _Asked(place, header(stem, version, boundary, summary, licence), order)
-    _one_of("task", task, TASKS)
+    one_of("task", task, TASKS)
     check_header(asked.header, [order.variant_id(each) for each in TARGETS])
     check_output(place)
+    if page is not None:
+        check_page(Path(page))
     plugin = find_source(source)
     like_variant = None if like is None else precedent(like)
     steps = None if pipeline is None else read_steps(pipeline)
@@ -151,10 +155,18 @@ def convert(
         )
         parity = _checked_parity(model)
         draft = _draft(asked, wanted, model, data, scratch)
-        bench = Workbench(draft, parts, scratch, advance or _nobody)
+        bench = Workbench(draft, parts, scratch, advance or _nobody, metric)
         made = {GIVEN[each.format, each.precision]: Made(each) for each in model.files.values()}
         making = Making(order, bench, partial(_no_way, plugin), tell, made)
-        return _Conversion(asked, model, parity, data, making).run()
+        _look(making, model)
+        making.run()
+        origin = {**model.facts, **({"parity": parity._asdict()} if parity else {})}
+        finished = finish(making, data, origin)
+        settle(draft.root, place)
+        report = finished.report(place, origin)
+        if page is not None:
+            write_page(page, report, finished.certificates, finished.findings())
+        return report
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,92 +178,13 @@ class _Asked:
     order: Order
 
 
-@dataclass
-class _Conversion:
-    """A conversion under way: the reference is in the draft."""
-
-    asked: _Asked
-    model: SourceModel
-    parity: Parity | None
-    data: Samples
-    making: Making
-
-    def run(self) -> ConversionReport:
-        """Make and measure the variants, prove them, and put the package in its place."""
-        self._look()
-        self.making.run()
-        rows = self.making.rows()
-        bench = self.making.bench
-        for row in rows:
-            figure = {"metric": row.metric, "value": round(row.value, 6), "n": row.n}
-            bench.draft.variant(row.variant).quality = [{"dataset": self.data.name, **figure}]
-        bench.draft.finish(self._golden(), self._provenance(rows))
-        settle(bench.draft.root, self.asked.place)
-        return self._report(rows)
-
-    def _look(self) -> None:
-        """See whether rows are independent, where the source made the axis that counts them."""
-        if self.model.batch:
-            bench = self.making.bench
-            reference = bench.draft.variant(bench.reference)
-            with bench.draft.opened(reference.id) as loaded:
-                reference.batch = rows_are_independent(loaded, bench.feeds(8))
-
-    def _golden(self) -> list[Any]:
-        """Inputs that all variants are most at one about, from all over the test part."""
-        judge = self.making.bench.judge("test")
-        kept = [each.measured.kept for each in self.making.kept.values()]
-        answers = zip(*kept, strict=True)
-        likeness = [min(judge.agreement([a], [each[0]]) for a in each) for each in answers]
-        most = max(likeness)
-        sure = [n for n, share in enumerate(likeness) if share >= most]
-        count = min(_GOLDEN_SAMPLES, len(sure))
-        test = self.making.bench.samples("test")
-        return [test[sure[n * len(sure) // count]].value for n in range(count)]
-
-    def _report(self, rows: list[Row]) -> ConversionReport:
-        parts, draft, made = self.making.bench.parts, self.making.bench.draft, self.making.made
-        return ConversionReport(
-            package=self.asked.place,
-            name=self.asked.header["name"],
-            version=self.asked.header["version"],
-            rows=tuple(rows),
-            left_out=self.making.left_out,
-            dataset=self.data.name,
-            calibration=len(parts.calibration),
-            test=len(parts.test),
-            shared=parts.shared,
-            damaged=self.data.damaged,
-            skipped=self.data.left_out,
-            pipeline=draft.design.pipeline,
-            source=dict(self.model.facts),
-            warnings=doubts(rows, len(draft.design.signature["value"].get("labels", ()))),
-            layers={target: each.layers for target, each in made.items() if each.layers},
-            traces={target: each.trace for target, each in made.items() if each.trace},
-        )
-
-    def _provenance(self, rows: Sequence[Row]) -> dict[str, Any]:
-        parts, making = self.making.bench.parts, self.making
-        source: dict[str, Any] = {**self.model.facts}
-        if self.parity is not None:
-            source["parity"] = self.parity._asdict()
-        return {
-            "source": source,
-            "tools": versions("wherever", "onnx", "onnxruntime", "numpy"),
-            "samples": {
-                "dataset": self.data.name,
-                "calibration": len(parts.calibration),
-                "test": len(parts.test),
-                "split": parts.rule,
-                "damaged": len(self.data.damaged),
-            },
-            "made": {
-                kept.variant: dict(making.made[target].facts)
-                for target, kept in making.kept.items()
-                if making.made[target].facts
-            },
-            "agreement_with_reference": {row.variant: row.agreement for row in rows},
-        }
+def _look(making: Making, model: SourceModel) -> None:
+    """See whether rows are independent, where the source made the axis that counts them."""
+    if model.batch:
+        bench = making.bench
+        reference = bench.draft.variant(bench.reference)
+        with bench.draft.opened(reference.id) as loaded:
+            reference.batch = rows_are_independent(loaded, bench.feeds(8))
 
 
 def _cleaned(model: SourceModel, scratch: Path, tell: Tell) -> SourceModel:
@@ -330,20 +263,6 @@ def _noise(size: tuple[int, int], colour: str | None) -> Array:
 def _folder(parent: Path, name: str) -> Path:
     (parent / name).mkdir()
     return parent / name
-
-
-def _checked_drop(max_drop: float) -> float:
-    if not 0 <= max_drop <= 1:
-        raise ConversionError(
-            f"max_drop must be from 0 to 1, not {max_drop}; 0.01, or 1% on the shell, is one point"
-        )
-    return max_drop
-
-
-def _one_of(what: str, given: _Choice, known: Sequence[_Choice]) -> _Choice:
-    if given not in known:
-        raise ConversionError(f"{what} must be one of {', '.join(known)}, not {given!r}")
-    return given
 
 
 def _nobody() -> None:

@@ -153,9 +153,15 @@ class Draft:
         finally:
             host.close()
 
-    def finish(self, samples: Sequence[Any], provenance: dict[str, Any]) -> Package:
-        """Build the package with golden samples."""
-        return build_with_golden(self.root, {**self.manifest(), "provenance": provenance}, samples)
+    def finish(
+        self,
+        samples: Sequence[Any],
+        provenance: dict[str, Any],
+        certificates: Sequence[dict[str, Any]] = (),
+    ) -> Package:
+        """Build the package with golden samples, and the certificates that lie in `root`."""
+        said = {"provenance": provenance, "certificates": list(certificates)}
+        return build_with_golden(self.root, {**self.manifest(), **said}, samples)
 
     def manifest(self) -> dict[str, Any]:
         """The fields of `model.json`, without digests."""

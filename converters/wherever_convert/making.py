@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from wherever_contracts.errors import EngineError
 from wherever_convert.racing import Race, race_against_float
 from wherever_convert.report import Row
-from wherever_convert.targets import TARGETS, CannotMakeError, Job, Made, make, steps_to
+from wherever_convert.targets import GIVEN, TARGETS, CannotMakeError, Job, Made, make, steps_to
 
 if TYPE_CHECKING:
     from wherever_contracts.places import Place
+    from wherever_convert.draft import DraftVariant
     from wherever_convert.environments import Tell
     from wherever_convert.measuring import Measured
     from wherever_convert.model_file import ModelFile
@@ -54,6 +55,7 @@ class Kept:
     """A variant that is good enough: its answers to the test part, and what they are worth."""
 
     variant: str
+    target: str
     measured: Measured
     trial: Trial
     race: Race
@@ -70,7 +72,7 @@ class Making:
         tell: told what takes long.
         made: target -> its file, and how it was made; at first what the source gave, the reference
             before the others.
-        kept: target -> the variant; the reference before the others.
+        kept: by variant id; the reference before the others.
         left_out: target -> why there is none.
     """
 
@@ -89,17 +91,26 @@ class Making:
             CannotMakeError: a target that was asked for by name cannot be made, or loses too much.
             ConversionError: something else failed.
         """
-        first = next(iter(self.made))
-        measured = self.bench.reference_measured()
-        trial = self.bench.trial(measured)
-        self.kept[first] = Kept(self.bench.reference, measured, trial, Race({}, {}))
+        self._take(self.bench.draft.variant(self.bench.reference))
+        for variant in self.bench.draft.variants:
+            if variant.id not in self.kept:
+                self._take(variant)
         for target in self.order.targets:
-            if target not in self.kept:
+            if target not in self.made or self.order.variant_id(target) not in self.kept:
                 self._try(target)
 
     def rows(self) -> list[Row]:
         """What was kept, the last one first."""
-        return [self._row(target, kept) for target, kept in reversed(self.kept.items())]
+        return [self._row(kept) for kept in reversed(self.kept.values())]
+
+    def _take(self, variant: DraftVariant) -> None:
+        """Measure a variant that was there before."""
+        is_reference = variant.id == self.bench.reference
+        bench = self.bench
+        measured = bench.reference_measured() if is_reference else bench.measured(variant.id)
+        target = GIVEN[variant.file.format, variant.file.precision]
+        trial = bench.trial(measured)
+        self.kept[variant.id] = Kept(variant.id, target, measured, trial, Race({}, {}))
 
     def _try(self, target: str) -> None:
         try:
@@ -155,7 +166,7 @@ class Making:
             draft.drop(variant_id)
             raise
         variant.engines = race.order(variant.engines)
-        self.kept[target] = Kept(variant_id, measured, trial, race)
+        self.kept[variant_id] = Kept(variant_id, target, measured, trial, race)
 
     def _floats(self) -> list[ModelFile]:
         files = [each.file for each in self.made.values()]
@@ -178,12 +189,12 @@ class Making:
         if target not in self.order.named:
             raise CannotMakeError(f"{target} is slower than its float variant: {race.words()}")
 
-    def _row(self, target: str, kept: Kept) -> Row:
+    def _row(self, kept: Kept) -> Row:
         variant = self.bench.draft.variant(kept.variant)
         engine = kept.measured.engine
         return Row(
             variant=variant.id,
-            target=target,
+            target=kept.target,
             precision=variant.file.precision,
             bytes=variant.file.size_bytes,
             metric=self.bench.judge("test").metric,

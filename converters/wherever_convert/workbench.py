@@ -46,12 +46,14 @@ class Workbench:
         parts: the samples: those that ranges and layers are chosen on, and those that decide.
         scratch: a directory for what is made on the way.
         advance: called after each sample that was answered.
+        metric: how answers are scored; see `wherever_convert.judges.judge_for`.
     """
 
     draft: Draft
     parts: Split
     scratch: Path
     advance: Callable[[], None]
+    metric: object = None
 
     @property
     def reference(self) -> str:
