@@ -13,6 +13,7 @@ from wherever_contracts.errors import ConversionError
 from wherever_contracts.manifest import Format
 from wherever_convert.environments import Tell, quiet
 from wherever_convert.model_file import ModelFile
+from wherever_convert.sources.refusals import PICKLES, REFERENCE, advice, folder_advice, misspelt
 from wherever_edge import plugins
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from wherever_edge.bare.manifest import Pixels, Task
 
 GROUP = "wherever.sources"
-
-# What Python's pickle reads, and what torch.save and joblib write.
-_PICKLES = frozenset({".pkl", ".pickle", ".joblib", ".pt", ".pth", ".ckpt", ".dill", ".bin"})
 
 
 @dataclass(frozen=True)
@@ -123,15 +121,21 @@ def find_source(source: object) -> Source:
     """The plug-in that can convert `source`.
 
     Raises:
-        ConversionError: none can, or it is a file that can run code when it is read.
+        ConversionError: none can, it is not there, or it is a file that can run code when it is
+            read.
     """
-    _refuse_pickles(source)
+    path = as_path(source)
+    if path is not None and path.suffix.lower() in PICKLES:
+        raise ConversionError(f"{path.name!r} is not read: {advice(path)}")
     known = all_sources()
     for each in known:
         if each.recognises(source):
+            _refuse_missing(path)
             return each
     supported = "; ".join(each.title for each in known)
-    raise ConversionError(f"cannot convert {described(source)}; supported are: {supported}")
+    hint = "" if path is None else _hint(path)
+    reason = f"cannot convert {described(source)}{hint and f' ({hint})'}"
+    raise ConversionError(f"{reason}; supported are: {supported}")
 
 
 def all_sources() -> list[Source]:
@@ -155,10 +159,34 @@ def as_path(source: object) -> Path | None:
     return None
 
 
-def _refuse_pickles(source: object) -> None:
+def existing_file(source: object) -> Path:
+    """The file that `source` names.
+
+    Raises:
+        ConversionError: there is none.
+    """
     path = as_path(source)
-    if path is not None and path.suffix.lower() in _PICKLES:
-        raise ConversionError(
-            f"{path.name!r} is not read: pickles can run code. Write a FILE.py that makes the "
-            f"model and loads its weights, and convert FILE.py:NAME, or give the object in Python"
-        )
+    if path is None or not path.is_file():
+        found = "is a folder" if path is not None and path.is_dir() else "there is no such file"
+        raise ConversionError(f"{source}: {found}")
+    return path
+
+
+def _refuse_missing(path: Path | None) -> None:
+    if path is None:
+        return
+    reference = REFERENCE.fullmatch(str(path))
+    file = path if reference is None else Path(reference["file"])
+    if not file.exists():
+        raise ConversionError(f"{path}: there is no such file")
+
+
+def _hint(path: Path) -> str:
+    """What is known of something that no plug-in takes."""
+    wrong = misspelt(str(path))
+    if wrong:
+        return wrong
+    if path.is_dir():
+        names = frozenset(each.name for each in path.iterdir())
+        return folder_advice(names) or advice(path) or "a folder of no known kind"
+    return advice(path) or ("" if path.exists() else "there is no such file")

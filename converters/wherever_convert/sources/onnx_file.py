@@ -7,19 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from wherever_contracts.errors import ConversionError
+from wherever_convert.anatomy.onnx_graph import foreign_operators
+from wherever_convert.env.onnx_graphs import limit_ir_version
 from wherever_convert.frameworks import framework
 from wherever_convert.model_file import ModelFile
-from wherever_convert.sources import Request, Source, SourceModel, as_path
+from wherever_convert.running import open_model
+from wherever_convert.sources import Request, Source, SourceModel, as_path, existing_file
+from wherever_edge.engines.onnx_file import precision_of
 
-_QUANTIZED = frozenset(
-    {"DequantizeLinear", "QLinearConv", "QLinearMatMul", "MatMulInteger", "ConvInteger"}
-)
+# What one message of a protocol buffer may have, and so one ONNX file.
+_MAX_BYTES = 2**31 - 1
 
 
 class OnnxFile(Source):
     """Takes an `.onnx` file as it is; weights that lie beside it are taken in."""
 
-    title = "an .onnx file"
+    title = "an .onnx file (float32)"
 
     def recognises(self, source: object) -> bool:
         """True for a path that ends in `.onnx`."""
@@ -27,45 +30,91 @@ class OnnxFile(Source):
         return path is not None and path.suffix.lower() == ".onnx"
 
     def load(self, source: object, request: Request) -> SourceModel:
-        """Read the file."""
-        path = as_path(source)
-        if path is None or not path.is_file():
-            raise ConversionError(f"{source}: there is no such file")
-        data = path.read_bytes()
+        """Read the file, and see that an engine here opens it."""
+        path = existing_file(source)
+        file = read_float_onnx(path)
+        open_model(file, path.name).close()
         facts = {
             "kind": "onnx",
             "file": path.name,
-            "sha256": hashlib.sha256(data).hexdigest(),
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         }
-        whole = _float_model(data, path)
-        return SourceModel({"onnx": ModelFile("onnx", "float32", (whole,))}, facts)
+        return SourceModel({"onnx": file}, facts)
 
 
-def _float_model(data: bytes, path: Path) -> bytes:
-    """The model's bytes, with what it keeps in other files inside."""
+def read_float_onnx(path: Path) -> ModelFile:
+    """The float32 model in a file, with what it keeps in other files inside.
+
+    Raises:
+        ConversionError: it is none, or is not float32; the message says what to do.
+        MissingExtraError: onnx is not installed.
+    """
+    size = path.stat().st_size
+    if not 0 < size <= _MAX_BYTES:
+        raise ConversionError(f"{path.name} has {size} bytes; an ONNX file has 1 to {_MAX_BYTES}")
+    data = path.read_bytes()
+    model = read_model(data, path)
+    _refuse(model, path, precision_of(data))
+    return ModelFile("onnx", "float32", (_whole(model, data, path),))
+
+
+def read_model(data: bytes, path: Path) -> Any:
+    """The `onnx.ModelProto` of a file, without what it keeps in other files.
+
+    Raises:
+        ConversionError: the file holds none.
+        MissingExtraError: onnx is not installed.
+    """
     onnx = framework("onnx", "reading ONNX files")
-    helper: Any = framework("onnx.external_data_helper", "reading ONNX files")
     try:
         model = onnx.load_from_string(data)
-        tensors = list(model.graph.initializer)
-        small = _smaller_than_float(model, {tensor.data_type for tensor in tensors})
-        if not small and not any(helper.uses_external_data(tensor) for tensor in tensors):
-            return data
-        whole: bytes = onnx.load(str(path)).SerializeToString()
     except Exception as error:
         raise ConversionError(f"{path.name} is no ONNX file that can be read: {error}") from error
-    if small:
+    if not model.graph.output or not model.graph.node:
         raise ConversionError(
-            f"{path.name} is {small} already: give the float32 model that it was made of "
-            f"(`wherever pack add` joins a finished file to a package)"
+            f"{path.name} is no ONNX file that can be read: it holds no graph with operators and "
+            f"outputs"
         )
-    return whole
+    return model
 
 
-def _smaller_than_float(model: Any, weights: set[int]) -> str:
-    """What a model's weights are when they are not float32; "" when they are, or it has none."""
-    onnx = framework("onnx", "reading ONNX files")
-    if not _QUANTIZED.isdisjoint(node.op_type for node in model.graph.node):
-        return "int8"
-    types = onnx.TensorProto
-    return "float16" if types.FLOAT16 in weights and types.FLOAT not in weights else ""
+def _refuse(model: Any, path: Path, precision: str) -> None:
+    """Refuse what is not float32, and what no engine knows."""
+    if precision not in ("", "float32"):
+        raise ConversionError(
+            f"{path.name} is {precision} already: convert the float32 model that it was made of "
+            f"(`wherever pack add PACKAGE {path.name}` joins it, as it is, to a package)"
+        )
+    foreign = foreign_operators(model)
+    if foreign:
+        raise ConversionError(
+            f"{path.name} has operators that no engine here knows ({', '.join(foreign)}): export "
+            f"the model with standard ones"
+        )
+
+
+def _whole(model: Any, data: bytes, path: Path) -> bytes:
+    """The bytes of the model, which older runtimes can read, with all weights inside."""
+    helper: Any = framework("onnx.external_data_helper", "reading ONNX files")
+    outside = [each for each in model.graph.initializer if helper.uses_external_data(each)]
+    version = model.ir_version
+    limit_ir_version(model)
+    if not outside:
+        return data if model.ir_version == version else _bytes(model, path)
+    try:
+        helper.load_external_data_for_model(model, str(path.parent))
+    except Exception as error:
+        raise ConversionError(
+            f"{path.name} keeps weights in files beside it, which cannot be read: {error}"
+        ) from error
+    return _bytes(model, path)
+
+
+def _bytes(model: Any, path: Path) -> bytes:
+    size = int(model.ByteSize())
+    if size > _MAX_BYTES:
+        raise ConversionError(
+            f"{path.name} has {size} bytes with its weights; an ONNX file has at most {_MAX_BYTES}"
+        )
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data

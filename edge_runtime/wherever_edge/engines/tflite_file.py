@@ -6,10 +6,7 @@ read; numbers are the positions of fields in TensorFlow Lite's published schema.
 
 from __future__ import annotations
 
-import struct
-from dataclasses import dataclass
-from typing import Any
-
+from wherever_edge.engines.flat_tables import Table, root_table
 from wherever_edge.engines.scales import INTEGERS, Scale
 
 _SUBGRAPHS = 2  # of Model
@@ -28,7 +25,7 @@ def read_scales(model: bytes) -> tuple[list[Scale | None], list[Scale | None]]:
     Raises:
         struct.error: the file is no FlatBuffer of a model after all.
     """
-    root = _Table(model, struct.unpack_from("<I", model, 0)[0])
+    root = root_table(model)
     graph = root.tables(_SUBGRAPHS)[0]
     tensors = graph.tables(_TENSORS)
     scales = [
@@ -38,7 +35,7 @@ def read_scales(model: bytes) -> tuple[list[Scale | None], list[Scale | None]]:
     return scales[0], scales[1]
 
 
-def _scale(tensor: _Table) -> Scale | None:
+def _scale(tensor: Table) -> Scale | None:
     """The scale of a tensor that has one for all its numbers."""
     dtype = _TYPES.get(tensor.byte(_TYPE), "")
     quantization = tensor.table(_QUANTIZATION)
@@ -49,51 +46,3 @@ def _scale(tensor: _Table) -> Scale | None:
         return None
     zero_points = quantization.numbers(_ZERO_POINTS, "q")
     return Scale(dtype, steps[0], zero_points[0] if zero_points else 0)
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """A table of a FlatBuffer: fields by their number, absent ones with their default."""
-
-    data: bytes
-    start: int
-
-    def byte(self, field: int) -> int:
-        at = self._at(field)
-        return 0 if at is None else self.data[at]
-
-    def table(self, field: int) -> _Table | None:
-        at = self._at(field)
-        return None if at is None else _Table(self.data, self._target(at))
-
-    def tables(self, field: int) -> list[_Table]:
-        at = self._at(field)
-        if at is None:
-            return []
-        vector = self._target(at)
-        (count,) = self._read("I", vector)
-        return [
-            _Table(self.data, self._target(vector + 4 + 4 * position)) for position in range(count)
-        ]
-
-    def numbers(self, field: int, kind: str) -> tuple[Any, ...]:
-        at = self._at(field)
-        if at is None:
-            return ()
-        vector = self._target(at)
-        (count,) = self._read("I", vector)
-        return self._read(f"{count}{kind}", vector + 4)
-
-    def _at(self, field: int) -> int | None:
-        """Where a field is, by the table of offsets that the table points back to."""
-        offsets = self.start - self._read("i", self.start)[0]
-        (size,) = self._read("H", offsets)
-        entry = 4 + 2 * field
-        offset = self._read("H", offsets + entry)[0] if entry < size else 0
-        return self.start + offset if offset else None
-
-    def _target(self, at: int) -> int:
-        return at + int(self._read("I", at)[0])
-
-    def _read(self, kind: str, at: int) -> tuple[Any, ...]:
-        return struct.unpack_from(f"<{kind}", self.data, at)
