@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wherever_convert.conversion import convert
+    from wherever_convert.enlarging import quantize
     from wherever_convert.report import ConversionReport, Row
     from wherever_convert.samples import SampleOptions
     from wherever_edge.bare.manifest import Pixels
 
-__all__ = ["ConversionReport", "Pixels", "Row", "SampleOptions", "convert"]
+__all__ = ["ConversionReport", "Pixels", "Row", "SampleOptions", "convert", "quantize"]
 
 _HOMES = {
     "ConversionReport": "wherever_convert.report",
@@ -25,6 +26,7 @@ _HOMES = {
     "Row": "wherever_convert.report",
     "SampleOptions": "wherever_convert.samples",
     "convert": "wherever_convert.conversion",
+    "quantize": "wherever_convert.enlarging",
 }
 
 

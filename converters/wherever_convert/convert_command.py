@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from wherever_contracts.errors import ConversionError
-from wherever_edge.cli import JsonFlag, Output, progress, run
+from wherever_edge.cli import JsonFlag, Output, run, stages
 
 if TYPE_CHECKING:
     from wherever_edge.bare.manifest import Pixels
@@ -21,8 +21,8 @@ def convert(
     source: Annotated[
         str,
         typer.Argument(
-            help="An .onnx file, or FILE.py:NAME: a scikit-learn estimator or PyTorch module, or "
-            "a function that returns one. The Python file is run.",
+            help="A model file or folder, or FILE.py:NAME, an object of a framework or a function "
+            "that returns one (the file is run).",
             show_default=False,
         ),
     ],
@@ -96,18 +96,28 @@ def convert(
     most_samples: Annotated[
         int, typer.Option(help="Take no more than this many, evenly.", min=1)
     ] = 2000,
+    metric: Annotated[
+        str | None, typer.Option(help="top-1, f1, mAP, ...; by default what suits the task.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a page that shows everything: out.html.")
+    ] = None,
+    python: Annotated[
+        Path | None, typer.Option(help="The Python that runs FILE.py; by default one that fits.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
     json: JsonFlag = False,
 ) -> None:
-    """Convert a model to a package with float32 and int8 variants, and measure both.
+    """Convert a model to a package of variants that are measured, proven and fast enough.
 
     For example: wherever convert model.onnx --samples photos --task classify -o flowers
-    --max-drop 1%
+    --for edge-pc,laptop --report flowers.html
     """
     from wherever_convert.conversion import convert as convert_model  # noqa: PLC0415 (numpy)
     from wherever_convert.samples import SampleOptions  # noqa: PLC0415 (numpy)
 
-    with progress(None, "measuring") as advance:
-        report = convert_model(
+    with stages("reading the samples") as (advance, tell):
+        made = convert_model(
             source,
             samples=samples,
             task=task,
@@ -124,9 +134,14 @@ def convert(
             like=like,
             pipeline=pipeline,
             calibration=calibration,
+            metric=metric,
+            page=report,
+            seed=seed,
+            python=python,
             advance=advance,
+            tell=tell,
         )
-    Output(json=json).emit(report.to_dict(), report.text)
+    Output(json=json).emit(made.to_dict(), made.text)
 
 
 def fraction(text: str) -> float:

@@ -215,6 +215,40 @@ def byte_progress(description: str) -> Generator[Callable[[int, int | None], Non
         yield tell
 
 
+@contextmanager
+def stages(description: str) -> Generator[tuple[Advance, Callable[[str], None]], None, None]:
+    """Show on standard error what is being done and for how long, when that is a terminal.
+
+    Yields:
+        A function to call after each step, and one to call with what is done from then on.
+    """
+    if not sys.stderr.isatty():
+        yield _no_advance, _no_words
+        return
+    from rich import progress as bars  # noqa: PLC0415 (60 ms)
+    from rich.console import Console  # noqa: PLC0415
+
+    columns = (
+        bars.SpinnerColumn(),
+        bars.TextColumn("{task.description}", markup=False),
+        bars.TextColumn("{task.fields[steps]}", markup=False),
+        bars.TimeElapsedColumn(),
+    )
+    with bars.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(description, total=None, steps="")
+        done = 0
+
+        def advance(steps: int = 1) -> None:
+            nonlocal done
+            done += steps
+            bar.update(task, steps=f"{done} answers")
+
+        def tell(words: str) -> None:
+            bar.update(task, description=words)
+
+        yield advance, tell
+
+
 def human_size(size: int) -> str:
     """A number of bytes for people: "98 kB", "3.6 MB"."""
     amount, unit = float(size), "B"
@@ -226,6 +260,10 @@ def human_size(size: int) -> str:
 
 
 def _no_advance(steps: int = 1) -> None:
+    """Nobody is looking."""
+
+
+def _no_words(words: str) -> None:
     """Nobody is looking."""
 
 

@@ -1,0 +1,80 @@
+"""`wherever quantize`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from wherever_convert.convert_command import fraction
+from wherever_edge.cli import JsonFlag, Output, run, stages
+
+
+@run
+def quantize(
+    package: Annotated[Path, typer.Argument(help="A package directory or archive.")],
+    *,
+    samples: Annotated[Path, typer.Option(help="As for `wherever convert`.", show_default=False)],
+    variant: Annotated[
+        str | None,
+        typer.Option(help="The float variant to start from; the reference by default."),
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="int8 (the default), int8-dynamic, fp16, ir-int8, ...; repeatable."),
+    ] = None,
+    max_drop: Annotated[
+        str, typer.Option(help="Leave out what loses more points of the metric: 1% or 0.01.")
+    ] = "1%",
+    calibration: Annotated[
+        Literal["minmax", "entropy", "percentile"],
+        typer.Option(help="How int8 ranges are found."),
+    ] = "minmax",
+    metric: Annotated[
+        str | None, typer.Option(help="top-1, f1, mAP, ...; by default what suits the model.")
+    ] = None,
+    label_column: Annotated[str | None, typer.Option(help="Of a table: the truth.")] = None,
+    image_column: Annotated[str | None, typer.Option(help="Of a table: paths of images.")] = None,
+    images: Annotated[Path | None, typer.Option(help="The directory of a COCO file.")] = None,
+    most_samples: Annotated[
+        int, typer.Option(help="Take no more than this many, evenly.", min=1)
+    ] = 2000,
+    version: Annotated[
+        str | None, typer.Option(help="The package's new version; the next minor one by default.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="A new directory or archive; PACKAGE by default."),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a page that shows everything: out.html.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
+    json: JsonFlag = False,
+) -> None:
+    """Add int8 (or other) variants to a package, made of its float one and measured beside it.
+
+    For example: wherever quantize people --samples photos.json --max-drop 1%
+    """
+    from wherever_convert.enlarging import quantize as enlarge  # noqa: PLC0415 (numpy)
+    from wherever_convert.samples import SampleOptions  # noqa: PLC0415 (numpy)
+
+    with stages("reading the samples") as (advance, tell):
+        made = enlarge(
+            package,
+            samples=samples,
+            variant=variant,
+            targets=target or (),
+            max_drop=fraction(max_drop),
+            calibration=calibration,
+            reading=SampleOptions(label_column, image_column, images, most_samples),
+            metric=metric,
+            version=version,
+            output=output,
+            page=report,
+            seed=seed,
+            advance=advance,
+            tell=tell,
+        )
+    Output(json=json).emit(made.to_dict(), made.text)
