@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,8 +22,7 @@ from wherever_edge.packages import checks
 from wherever_edge.packages.package import Package, listing
 
 if TYPE_CHECKING:
-    from wherever_edge.host import LoadedVariant
-    from wherever_edge.packages.agreement import Tolerance
+    from wherever_edge.packages.golden import Allowed
 
 _GOLDEN = "golden"
 
@@ -61,7 +59,7 @@ def build_with_golden(
     manifest: dict[str, Any],
     samples: Iterable[Any],
     *,
-    tolerances: Mapping[str, Tolerance] | None = None,
+    allowed: Mapping[str, Allowed] | None = None,
 ) -> Package:
     """Build a package with golden samples: what its variants answer on this machine.
 
@@ -71,25 +69,27 @@ def build_with_golden(
         root: see `build_package`.
         manifest: see `build_package`; its `golden` is not looked at.
         samples: inputs, as `predict` takes them.
-        tolerances: variant id -> how far another machine's answer may be off.
+        allowed: variant id -> how far another machine's answer may be off; by default a few times
+            what the engines here are apart.
 
     Raises:
         PackageError: see `build_package`; or a variant does not agree with itself.
         InputError: a sample does not fit the signature.
         EngineError: a variant cannot run here.
     """
-    from wherever_edge.packages.golden import check_golden, make_golden  # noqa: PLC0415 (engines)
+    from wherever_convert.proof import golden_runs  # noqa: PLC0415 (engines)
+    from wherever_edge.packages.golden import check_golden  # noqa: PLC0415
 
     _remove_samples(root / _GOLDEN)
-    with _loaded(build_package(root, {**manifest, "golden": []})) as variants:
-        frames = [make_golden(variants, sample, tolerances=tolerances) for sample in samples]
+    plain = build_package(root, {**manifest, "golden": []})
+    frames = golden_runs.golden_frames(plain, list(samples), allowed=allowed)
     golden = {f"{_GOLDEN}/{number:02}.frame": frame for number, frame in enumerate(frames)}
     for path, frame in golden.items():
         (root / path).parent.mkdir(exist_ok=True)
         (root / path).write_bytes(frame)
     entries = [{"file": {"path": path}} for path in golden]
     package = build_package(root, {**manifest, "golden": entries})
-    with _loaded(package) as variants:
+    with golden_runs.loaded_variants(package) as variants:
         for variant in variants:
             check_golden(variant)
     return package
@@ -100,16 +100,6 @@ def _remove_samples(folder: Path) -> None:
         for old in folder.glob("*.frame"):
             old.unlink()
         folder.rmdir()  # refused while anything else lies in it
-
-
-@contextmanager
-def _loaded(package: Package) -> Generator[list[LoadedVariant]]:
-    """Every variant that is here, in its engine."""
-    from wherever_edge.host import LocalHost  # noqa: PLC0415 (loads engines)
-    from wherever_edge.packages.store import Store  # noqa: PLC0415 (loads engines)
-
-    with closing(LocalHost(Store(builtin=False), distance="cloud")) as host:
-        yield [host.load(package, variant) for variant in package.present()]
 
 
 def _filled(root: Path, manifest: dict[str, Any]) -> Manifest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -32,6 +32,18 @@ _FADING = 0.95
 # new one. Whoever ends worker after worker from outside may hit the same call twice.
 _TRIES = 8
 _BACK_S = 10.0
+
+
+class Trace(NamedTuple):
+    """An answer, and what there was on the way to it.
+
+    `fed` are the tensors that went into the engine and `given` those that came out, each None
+    where it had several rows of one call in turn.
+    """
+
+    fed: dict[str, Array] | None
+    given: dict[str, Array] | None
+    outputs: dict[str, Array]
 
 
 class LoadedVariant:
@@ -136,6 +148,39 @@ class LoadedVariant:
         except Exception as error:
             raise self._step_failed(error) from error
         return self._collect(state, ran.engine_s, ran.queue_s)
+
+    def trace(self, inputs: Mapping[str, Any], options: Mapping[str, float]) -> Trace:
+        """Answer as `answer` does, and keep what there was on the way; nothing answers instead.
+
+        Raises:
+            InputError: an image turned out to be damaged.
+            EngineError: the engine or a step failed, or made something else than promised.
+        """
+        state: State = {**inputs, "options": options}
+        self._run_steps(self._pre, state)
+        alone = IN_TURN not in state
+        fed = {spec.name: state[spec.name] for spec in self.session.inputs} if alone else None
+        ran = self._run(state, CALM)
+        # copies: a step may work in place
+        given = {name: array.copy() for name, array in ran.outputs.items()} if alone else None
+        state.update(ran.outputs)
+        return Trace(fed, given, self._outputs_of(state))
+
+    def outputs_from(
+        self,
+        given: Mapping[str, Array],
+        inputs: Mapping[str, Any],
+        options: Mapping[str, float],
+    ) -> dict[str, Array]:
+        """The signature's outputs, had the engine given these tensors.
+
+        Raises:
+            EngineError: a step failed, or made something else than promised.
+        """
+        state: State = {**inputs, "options": options}
+        self._run_steps(self._pre, state)
+        state.update(given)
+        return self._outputs_of(state)
 
     def warm(self) -> None:
         """Run the engine once on zeros, so that the first call does not pay for its first run.
@@ -259,6 +304,10 @@ class LoadedVariant:
             except EngineCrashError as again:
                 crash = again
         raise crash
+
+    def _outputs_of(self, state: State) -> dict[str, Array]:
+        self._run_steps(self._post, state)
+        return self._collect(state, 0.0).outputs
 
     def _collect(self, state: State, engine_s: float, queue_s: float = 0.0) -> Answer:
         """The signature's outputs out of the state, checked."""

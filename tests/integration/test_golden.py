@@ -15,7 +15,7 @@ from wherever_devices.machine import probe
 from wherever_edge.host import LocalHost
 from wherever_edge.packages.agreement import Tolerance
 from wherever_edge.packages.archive import unpack, write_archive
-from wherever_edge.packages.golden import check_golden, extend_golden, make_golden
+from wherever_edge.packages.golden import Allowed, check_golden, extend_golden, make_golden
 from wherever_edge.packages.package import open_directory
 from wherever_edge.packages.store import Store
 
@@ -133,7 +133,7 @@ def test_weights_that_changed_do_not_pass(package, build_scales, tmp_path):
     data["variants"][1]["files"] = [{"path": "large.onnx"}]
     swapped = build_package(other.root, data)
     assert check_golden(loaded(swapped, "small")).n == len(SAMPLES)
-    with pytest.raises(GoldenError, match="outputs/large/scores"):
+    with pytest.raises(GoldenError, match="given/large/probabilities"):
         check_golden(loaded(swapped, "large"))
 
 
@@ -214,7 +214,7 @@ def test_a_variant_that_a_sample_does_not_know_is_passed_over(package, plain, tm
 
 def test_a_tolerance_of_ones_own_is_kept(plain):
     sample = make_golden(
-        [loaded(plain)], np.array([1, 2, 3], "f4"), tolerances={"small": Tolerance(0.25)}
+        [loaded(plain)], np.array([1, 2, 3], "f4"), allowed={"small": Allowed(Tolerance(0.25))}
     )
     assert unpack_frame(sample)[1]["tolerances"]["small"]["atol"] == 0.25
 

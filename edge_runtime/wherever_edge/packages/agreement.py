@@ -49,6 +49,16 @@ def usual_tolerance(variant: Variant) -> Tolerance:
     return Tolerance(_ATOL[variant.precision])
 
 
+def coarse_tolerance(tolerance: Tolerance) -> Tolerance:
+    """The same where an engine was told to compute in half precision."""
+    return Tolerance(
+        max(tolerance.atol, _ATOL["float16"]),
+        max(tolerance.rtol, _ATOL["float16"]),
+        min(tolerance.iou, 0.8),
+        max(tolerance.min_score, 0.5),
+    )
+
+
 def difference(
     signature: Signature, expected: Tensors, found: Tensors, tolerance: Tolerance
 ) -> Difference | float:

@@ -1,29 +1,43 @@
-"""Golden samples: a package's own proof that a variant answers here as it did where it was made.
-
-A sample is a frame. Its arrays are `inputs/NAME`, the input as it travels, and
-`outputs/VARIANT/NAME`, the signature's outputs; beside them are the call's options and, for each
-variant, a tolerance.
-"""
+"""Golden samples: a package's own proof that a variant answers here as it did where it was made."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from wherever_contracts.errors import GoldenError, InputError
-from wherever_contracts.frames import FrameError, pack_frame, unpack_frame
+from wherever_contracts.manifest import signature_digest
 from wherever_contracts.wire.tensors import from_array, to_array
 from wherever_edge.inputs import InputChecker, Inputs, check_options
-from wherever_edge.packages.agreement import Difference, Tolerance, difference, usual_tolerance
+from wherever_edge.packages.agreement import (
+    Difference,
+    Tolerance,
+    coarse_tolerance,
+    difference,
+    usual_tolerance,
+)
+from wherever_edge.packages.golden_frames import Sample, read_sample
+from wherever_edge.packages.stages import (
+    MOST_NUMBERS,
+    MOST_WHOLE,
+    Limits,
+    Side,
+    Stage,
+    stage_difference,
+    stage_of,
+)
 
 if TYPE_CHECKING:
-    from wherever_contracts.manifest import GoldenSample, Signature
     from wherever_contracts.tensors import Array, Tensors
     from wherever_edge.host import LoadedVariant
 
-_MAX_HEADER_BYTES = 1024 * 1024
+# What the steps after the engine may make of the very same numbers on another machine.
+_SAME = Tolerance(atol=1e-4, rtol=1e-4, iou=0.98, min_score=0.0)
+# The mean distance of tensors that were computed in half precision, as a share of their range.
+_HALF = 0.02
+_HALVES = ("float16", "bfloat16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,26 +48,37 @@ class GoldenReport:
         n: samples that have answers of this variant, and agreed; 0 means that nothing was checked.
         worst: the largest share of its tolerance that any number used, 0 to 1.
         elapsed_s: how long it took.
+        left: samples that there was no time for.
     """
 
     n: int
     worst: float
     elapsed_s: float
+    left: int = 0
 
 
-class _Sample(NamedTuple):
-    """A sample, read: the arrays by name, and what is said of them."""
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """How far another machine's answer may be off.
 
-    path: str
-    arrays: dict[str, Array]
-    options: Mapping[str, Any]
-    tolerances: Mapping[str, Any]
+    Attributes:
+        answer: the signature's outputs.
+        tensors: those on both sides of the engine; None where they are not kept.
+    """
+
+    answer: Tolerance
+    tensors: Limits | None = None
 
 
-def check_golden(loaded: LoadedVariant) -> GoldenReport:
-    """Run every golden sample of a package through a variant, and compare the answers.
+def check_golden(loaded: LoadedVariant, budget_s: float | None = None) -> GoldenReport:
+    """Run the golden samples of a package through a variant, and compare the answers.
 
     Samples without answers of this variant are passed over.
+
+    Args:
+        loaded: the variant.
+        budget_s: how long it may take: a sample that would probably take longer is left. The first
+            one never is. By default all the time that it takes.
 
     Raises:
         GoldenError: a sample cannot be read, or the answer to it is another one here; the error
@@ -63,8 +88,16 @@ def check_golden(loaded: LoadedVariant) -> GoldenReport:
         MissingExtraError: a sample is an image, and Pillow is not installed.
     """
     started = perf_counter()
-    read = [_read(loaded, sample) for sample in loaded.package.manifest.golden]
-    shares = [_check(loaded, sample) for sample in read if loaded.variant.id in sample.tolerances]
+    shares: list[float] = []
+    listed = loaded.package.manifest.golden
+    for position, entry in enumerate(listed):
+        elapsed_s = perf_counter() - started
+        if shares and budget_s is not None and elapsed_s * (1 + 1 / position) > budget_s:
+            return GoldenReport(len(shares), max(shares), elapsed_s, len(listed) - position)
+        sample = read_sample(entry.file.path, loaded.package.read(entry.file))
+        sample.check_signature(loaded.signature)
+        if loaded.variant.id in sample.tolerances:
+            shares.append(_check(loaded, sample))
     return GoldenReport(len(shares), max(shares, default=0.0), perf_counter() - started)
 
 
@@ -73,7 +106,7 @@ def make_golden(
     value: Any,
     *,
     options: Mapping[str, float] | None = None,
-    tolerances: Mapping[str, Tolerance] | None = None,
+    allowed: Mapping[str, Allowed] | None = None,
 ) -> bytes:
     """A golden sample: what some variants of one package answer now.
 
@@ -81,8 +114,8 @@ def make_golden(
         variants: the variants, loaded.
         value: the input, as `predict` takes it.
         options: the call's options.
-        tolerances: variant id -> how far other machines may be off; by default what is usual for
-            the variant's precision.
+        allowed: variant id -> how far other machines may be off; by default what is usual for the
+            variant's precision.
 
     Returns:
         The bytes of the sample's file.
@@ -95,100 +128,93 @@ def make_golden(
     tensors = first.wire_inputs.write(InputChecker(first.signature).check(value))
     chosen = check_options(first.signature, options or {})
     arrays = {f"inputs/{tensor.name}": to_array(tensor) for tensor in tensors}
-    sample = _Sample("the sample", arrays, chosen, {})
+    sample = Sample("the sample", arrays, chosen, {}, {}, signature_digest(first.signature))
     for loaded in variants:
-        sample = _extended(sample, loaded, (tolerances or {}).get(loaded.variant.id))
-    return _packed(sample)
+        sample = _extended(sample, loaded, (allowed or {}).get(loaded.variant.id))
+    return sample.to_bytes()
 
 
-def extend_golden(data: bytes, loaded: LoadedVariant, tolerance: Tolerance | None = None) -> bytes:
+def extend_golden(data: bytes, loaded: LoadedVariant, allowed: Allowed | None = None) -> bytes:
     """A golden sample, with what one more variant answers now.
 
     Args:
         data: the bytes of the sample's file.
         loaded: the variant; answers of it that are there already are replaced.
-        tolerance: how far other machines may be off; by default what is usual for its precision.
+        allowed: how far other machines may be off; by default what is usual for its precision.
 
     Raises:
         GoldenError: these are not the bytes of a sample for the variant's signature.
         EngineError: the variant fails on it.
     """
-    return _packed(_extended(_parsed("the sample", data), loaded, tolerance))
+    sample = read_sample("the sample", data)
+    sample.check_signature(loaded.signature)
+    return _extended(sample, loaded, allowed).to_bytes()
 
 
-def _extended(sample: _Sample, loaded: LoadedVariant, tolerance: Tolerance | None) -> _Sample:
-    name = loaded.variant.id
-    answer = loaded.answer(*_given(loaded, sample))
-    outputs = {f"outputs/{name}/{each}": array for each, array in answer.outputs.items()}
-    allowed = {name: asdict(tolerance or usual_tolerance(loaded.variant))}
-    return sample._replace(
-        arrays={**sample.arrays, **outputs}, tolerances={**sample.tolerances, **allowed}
-    )
+def _extended(sample: Sample, loaded: LoadedVariant, allowed: Allowed | None) -> Sample:
+    traced = loaded.trace(*_given(loaded, sample))
+    allowed = allowed or Allowed(usual_tolerance(loaded.variant))
+    stages: dict[Side, Stage] = {}
+    if allowed.tensors is not None and traced.fed is not None and traced.given is not None:
+        whole = sum(array.size for array in traced.given.values()) <= MOST_WHOLE
+        most = MOST_WHOLE if whole else MOST_NUMBERS
+        stages["fed"] = stage_of(traced.fed, allowed.tensors.fed)
+        stages["given"] = stage_of(traced.given, allowed.tensors.given, most)
+    return sample.extended(loaded.variant.id, traced.outputs, allowed.answer, stages)
 
 
-def _packed(sample: _Sample) -> bytes:
-    facts = {"options": sample.options, "tolerances": sample.tolerances}
-    return pack_frame(sample.arrays, facts)
-
-
-def _read(loaded: LoadedVariant, sample: GoldenSample) -> _Sample:
-    return _parsed(sample.file.path, loaded.package.read(sample.file))
-
-
-def _parsed(path: str, data: bytes) -> _Sample:
-    try:
-        arrays, meta = unpack_frame(data, max_header_bytes=_MAX_HEADER_BYTES)
-    except FrameError as error:
-        raise GoldenError(path, "", "a golden sample", f"{error}") from error
-    options, tolerances = meta.get("options"), meta.get("tolerances")
-    if not isinstance(options, dict) or not isinstance(tolerances, dict):
-        raise GoldenError(path, "", "options and tolerances beside the arrays", f"{sorted(meta)}")
-    return _Sample(path, arrays, options, tolerances)
-
-
-def _check(loaded: LoadedVariant, sample: _Sample) -> float:
+def _check(loaded: LoadedVariant, sample: Sample) -> float:
     """The share of the tolerance that was used."""
-    prefix = f"outputs/{loaded.variant.id}/"
-    expected = _expected(loaded.signature, sample, prefix)
-    tolerance = _tolerance(loaded, sample)
+    name = loaded.variant.id
+    expected = sample.expected(loaded.signature, name)
+    tolerance = sample.tolerance(name)
+    fed, given = sample.stage(name, "fed"), sample.stage(name, "given")
+    if loaded.ran.precision in _HALVES and loaded.variant.precision not in _HALVES:
+        tolerance, given = _in_half(tolerance, given)
     inputs, options = _given(loaded, sample)
-    answer = loaded.answer(inputs, options)
-    found = difference(loaded.signature, expected, answer.outputs, tolerance)
-    if isinstance(found, Difference):
-        raise GoldenError(sample.path, f"{prefix}{found.output}", found.expected, found.found)
-    return found
+    traced = loaded.trace(inputs, options)
+    _check_stage(sample, f"fed/{name}", fed, traced.fed)
+    if given is not None and given.whole and traced.given is not None:
+        again = loaded.outputs_from(given.tensors(), inputs, options)
+        _compare(loaded, sample, expected, again, _SAME)
+    _check_stage(sample, f"given/{name}", given, traced.given)
+    return _compare(loaded, sample, expected, traced.outputs, tolerance)
 
 
-def _expected(signature: Signature, sample: _Sample, prefix: str) -> Tensors:
-    expected: dict[str, Array] = {}
-    for entry in signature.outputs:
-        array = sample.arrays.get(f"{prefix}{entry.name}")
-        if array is None or not entry.spec().admits(array):
-            found = "nothing" if array is None else f"{array.dtype}{list(array.shape)}"
-            raise GoldenError(sample.path, f"{prefix}{entry.name}", f"{entry.spec()}", found)
-        expected[entry.name] = array
-    return expected
+def _in_half(tolerance: Tolerance, given: Stage | None) -> tuple[Tolerance, Stage | None]:
+    """What holds for an engine that was told to compute in half precision."""
+    if given is not None:
+        given = given._replace(limit=max(given.limit, _HALF))
+    return coarse_tolerance(tolerance), given
 
 
-def _tolerance(loaded: LoadedVariant, sample: _Sample) -> Tolerance:
-    stated = sample.tolerances[loaded.variant.id]
-    try:
-        return Tolerance(**stated)
-    except (TypeError, ValueError) as error:
-        field = f"tolerances/{loaded.variant.id}"
-        raise GoldenError(sample.path, field, "a tolerance", f"{error}") from error
+def _check_stage(
+    sample: Sample, where: str, stage: Stage | None, found: Mapping[str, Array] | None
+) -> None:
+    if stage is None:
+        return
+    different = stage_difference(stage, found or {})
+    if different is not None:
+        field = f"{where}/{different.output}"
+        raise GoldenError(sample.path, field, different.expected, different.found)
 
 
-def _given(loaded: LoadedVariant, sample: _Sample) -> tuple[Inputs, dict[str, float]]:
-    prefix = "inputs/"
-    tensors = [
-        from_array(name.removeprefix(prefix), array)
-        for name, array in sample.arrays.items()
-        if name.startswith(prefix)
-    ]
+def _compare(
+    loaded: LoadedVariant, sample: Sample, expected: Tensors, found: Tensors, tolerance: Tolerance
+) -> float:
+    least = max(tolerance.min_score, sample.options.get("min_score", 0.0) + tolerance.atol)
+    apart = difference(loaded.signature, expected, found, replace(tolerance, min_score=least))
+    if isinstance(apart, Difference):
+        where = f"outputs/{loaded.variant.id}/{apart.output}"
+        raise GoldenError(sample.path, where, apart.expected, apart.found)
+    return apart
+
+
+def _given(loaded: LoadedVariant, sample: Sample) -> tuple[Inputs, dict[str, float]]:
+    tensors = [from_array(name, array) for name, array in sample.inputs().items()]
     try:
         inputs = loaded.wire_inputs.read(tensors)
         return inputs, check_options(loaded.signature, sample.options)
     except InputError as error:
-        where = f"{prefix}{error.field}"
+        where = f"inputs/{error.field}"
         raise GoldenError(sample.path, where, error.expected, error.found) from error
