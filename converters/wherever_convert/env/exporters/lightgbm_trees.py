@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from wherever_convert.env.exporters.boosters import CATEGORIES
 from wherever_convert.env.exporters.trees import Ensemble, Link, Tree, floored
 from wherever_convert.env.script import RefusedError
 
@@ -113,10 +114,7 @@ def _missing_left(node: Mapping[str, Any]) -> bool:
 
 def _refuse(node: Mapping[str, Any]) -> None:
     if node.get("decision_type", "<=") != "<=":
-        raise RefusedError(
-            "the LightGBM model splits by categories, which no runtime here can: turn categorical "
-            "features into numbers (one column for each category, for instance) and train again"
-        )
+        raise RefusedError(f"the LightGBM model {CATEGORIES}")
     if node.get("leaf_coeff"):
         raise RefusedError(
             "the LightGBM model has lines in its leaves (linear_tree), which no runtime here can "

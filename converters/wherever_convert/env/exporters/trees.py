@@ -66,12 +66,16 @@ class Ensemble:
     link: Link
     zero_is_missing: float = 0.0
 
+    @property
+    def columns(self) -> int:
+        """How many scores a row gets."""
+        return 2 if self.link == "pair" else len(self.base)
+
 
 def to_onnx(ensemble: Ensemble) -> bytes:
     """The ONNX model: float32 rows `features` in, rows of `scores` out, any number of rows."""
     from onnx import TensorProto, helper  # noqa: PLC0415 (only where models are made)
 
-    columns = 2 if ensemble.link == "pair" else len(ensemble.base)
     nodes, constants = _tidied(ensemble)
     seen = nodes[-1].output[0] if nodes else INPUT
     nodes.append(_forest(ensemble, seen))
@@ -80,7 +84,7 @@ def to_onnx(ensemble: Ensemble) -> bytes:
         nodes,
         "trees",
         [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["rows", ensemble.features])],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["rows", columns])],
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["rows", ensemble.columns])],
         [*constants, *_constants(ensemble.link)],
     )
     opsets = [helper.make_opsetid(domain, version) for domain, version in _OPSETS.items()]

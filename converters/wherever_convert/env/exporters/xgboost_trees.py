@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from wherever_convert.env.exporters.boosters import CATEGORIES
 from wherever_convert.env.exporters.trees import Array, Ensemble, Link, Tree
 from wherever_convert.env.script import RefusedError
 
@@ -111,10 +112,7 @@ def _booster(booster: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[float]
 
 def _tree(tree: Mapping[str, Any], output: int, factor: float) -> Tree:
     if any(tree["split_type"]):
-        raise RefusedError(
-            "the XGBoost model splits by categories, which no runtime here can: turn categorical "
-            "features into numbers (one column for each category, for instance) and train again"
-        )
+        raise RefusedError(f"the XGBoost model {CATEGORIES}")
     return Tree(
         left=tree["left_children"],
         right=tree["right_children"],
