@@ -151,6 +151,7 @@ class Making:
         draft = self.bench.draft
         self.tell(f"measuring {variant_id}")
         variant = draft.add(variant_id, self.made[target].file)
+        variant.engines = self.made[target].engines
         try:
             measured = self.bench.measured(variant_id)
             trial = self.bench.trial(measured)

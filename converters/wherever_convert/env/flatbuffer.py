@@ -77,6 +77,24 @@ def turn_outputs(model: Any, axes: Mapping[str, Sequence[int]]) -> None:
         _turn(model, given[name], order)
 
 
+def laid_out(array: Any, detail: Mapping[str, Any]) -> Any:
+    """An array as an input takes it: as it is, or with the channels last.
+
+    Args:
+        array: of the model that the file was made of.
+        detail: of the input, as the interpreter tells.
+
+    Raises:
+        ValueError: neither fits.
+    """
+    shape = tuple(detail["shape"])
+    moved = np.moveaxis(array, 1, -1) if array.ndim > 2 else array
+    for each in (array, moved):
+        if each.shape == shape:
+            return np.ascontiguousarray(each, detail["dtype"])
+    raise ValueError(f"{detail['name']} takes {shape}, not {array.shape}")
+
+
 def _entry(model: Any, index: int) -> Any:
     entry = schema().TensorMapT()
     entry.name, entry.tensorIndex = name_of(model, index).encode(), int(index)

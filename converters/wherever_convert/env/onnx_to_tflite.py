@@ -123,20 +123,10 @@ def _run(made: bytes, feed: Mapping[str, Any]) -> dict[str, Any] | None:
     details = runner.get_input_details()
     if details.keys() != feed.keys():
         return None
-    tensors = {name: _laid_out(feed[name], details[name]) for name in feed}
-    if any(tensor is None for tensor in tensors.values()):
-        return None
-    answers: dict[str, Any] = runner(**tensors)
-    return answers
-
-
-def _laid_out(array: Any, detail: Mapping[str, Any]) -> Any | None:
-    """An input as the file takes it: as it is, or with the channels last."""
-    shape = tuple(detail["shape"])
-    moved = np.moveaxis(array, 1, -1) if array.ndim > 2 else array
-    for each in (array, moved):
-        if each.shape == shape:
-            return np.ascontiguousarray(each, detail["dtype"])
+    with contextlib.suppress(ValueError):
+        tensors = {name: flatbuffer.laid_out(feed[name], details[name]) for name in feed}
+        answers: dict[str, Any] = runner(**tensors)
+        return answers
     return None
 
 

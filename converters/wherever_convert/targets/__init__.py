@@ -152,12 +152,14 @@ class Made:
         facts: how it was made, for the package's provenance.
         layers: for int8, the layers, the most sensitive first.
         trace: what was tried on the way, in words, for the report.
+        engines: what may run it, where that is not all that read its format.
     """
 
     file: ModelFile
     facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
     layers: tuple[Layer, ...] = ()
     trace: tuple[str, ...] = ()
+    engines: tuple[str, ...] = ()
 
 
 class Maker(Protocol):
