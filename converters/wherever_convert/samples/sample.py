@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import stat
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
@@ -10,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from wherever_contracts.errors import ConversionError, InputError
+from wherever_convert.samples.digests import content_digest, data_digest
 from wherever_edge.images import Image
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
 
 # What signatures allow when they do not say otherwise.
-_MAX_IMAGE_BYTES = 32 * 1024 * 1024
+_MAX_FILE_BYTES = 32 * 1024 * 1024
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 
 
@@ -32,20 +34,23 @@ class Boxes(NamedTuple):
     crowd: Array
 
 
-Form: TypeAlias = Literal["images", "rows"]
+Form: TypeAlias = Literal["images", "rows", "texts", "files"]
 Truth: TypeAlias = "str | float | Boxes | None"
+Value: TypeAlias = "Path | bytes | str | Array | Mapping[str, Array]"
 
 
 class Sample(NamedTuple):
     """One input of a model, and what the answer should be.
 
-    `value` is what a caller of the model would give: the path of an image, an array, or arrays by
-    input name. `truth` is a class, a number, or boxes; None when it is not known.
+    `value` is what a caller of the model would give: the path or the bytes of an image or of any
+    file, a text, an array, or arrays by input name. `truth` is a class, a number, or boxes; None
+    when it is not known. `content` is the value's digest; "" where it was not read yet.
     """
 
     name: str
-    value: Path | Array | Mapping[str, Array]
+    value: Value
     truth: Truth
+    content: str = ""
 
 
 class Damaged(NamedTuple):
@@ -61,7 +66,7 @@ class Samples:
 
     Attributes:
         name: of the data set.
-        form: images, or rows of numbers.
+        form: images, rows of numbers, texts, or files of any kind.
         items: those that can be used.
         labels: the names of the classes in the data set's own order; None without classes.
         damaged: those that were left out.
@@ -74,6 +79,14 @@ class Samples:
     labels: tuple[str, ...] | None = None
     damaged: tuple[Damaged, ...] = ()
     left_out: int = 0
+
+    def digest(self) -> str:
+        """The sha256 (hex) over names, contents and truths of the usable samples, in order.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
+        return data_digest(self.items)
 
 
 def thinned(samples: Samples, most: int) -> Samples:
@@ -88,34 +101,64 @@ def thinned(samples: Samples, most: int) -> Samples:
 
 
 def without_damage(samples: Samples) -> Samples:
-    """Decode every image and look at every number once, and name those that cannot be used."""
-    damage = _image_damage if samples.form == "images" else _row_damage
+    """Read every sample once, write its digest down, and name those that cannot be used."""
+    damage = _DAMAGE[samples.form]
     damaged = list(samples.damaged)
     whole: list[Sample] = []
     for item in samples.items:
-        reason = damage(item.value)
-        if reason:
-            damaged.append(Damaged(item.name, reason))
-        else:
-            whole.append(item)
+        try:
+            damage(item.value)
+            whole.append(item._replace(content=content_digest(item.value)))
+        except InputError as error:
+            damaged.append(Damaged(item.name, error.found))
+        except OSError as error:
+            damaged.append(Damaged(item.name, error.strerror or str(error)))
+        except ValueError as error:
+            damaged.append(Damaged(item.name, str(error)))
     return replace(samples, items=tuple(whole), damaged=tuple(damaged))
 
 
-def _row_damage(value: Any) -> str:
+def _look_at_row(value: Any) -> None:
     arrays: list[Array] = [*value.values()] if hasattr(value, "values") else [value]
-    if all(array.dtype.kind != "f" or np.isfinite(array).all() for array in arrays):
-        return ""
-    return "a number that is missing or not finite"
+    if not all(array.dtype.kind != "f" or np.isfinite(array).all() for array in arrays):
+        raise ValueError("a number that is missing or not finite")
 
 
-def _image_damage(value: Any) -> str:
-    try:
-        size = Path(value).stat().st_size
-        if size > _MAX_IMAGE_BYTES:
-            return f"{size} bytes, at most {_MAX_IMAGE_BYTES}"
-        Image.from_encoded(Path(value).read_bytes(), "image").rgb()
-    except InputError as error:
-        return error.found
-    except OSError as error:
-        return error.strerror or str(error)
-    return ""
+def _look_at_image(value: Any) -> None:
+    if isinstance(value, np.ndarray):
+        Image.from_pixels(value, "image")
+    else:
+        Image.from_encoded(_file_bytes(value), "image").rgb()
+
+
+def _look_at_text(value: Any) -> None:
+    if not value.strip():
+        raise ValueError("an empty text")
+    value.encode()
+
+
+def _file_bytes(value: Path | bytes) -> bytes:
+    size = len(value) if isinstance(value, bytes) else _regular_size(value)
+    if size > _MAX_FILE_BYTES:
+        raise ValueError(f"{size} bytes, at most {_MAX_FILE_BYTES}")
+    return value if isinstance(value, bytes) else value.read_bytes()
+
+
+def _regular_size(path: Path) -> int:
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise ValueError("it is not a regular file")
+    return about.st_size
+
+
+def _look_at_file(value: Any) -> None:
+    if not isinstance(value, bytes):
+        _regular_size(value)  # a model may take the two ends of a long one
+
+
+_DAMAGE: dict[Form, Callable[[Any], None]] = {
+    "images": _look_at_image,
+    "rows": _look_at_row,
+    "texts": _look_at_text,
+    "files": _look_at_file,
+}

@@ -25,7 +25,7 @@ class Split(NamedTuple):
     def rule(self) -> str:
         """How the samples were divided, in words."""
         if self.shared:
-            return f"all for both, as there are fewer than {LEAST_TO_DIVIDE}"
+            return f"all for both, as there are fewer than {LEAST_TO_DIVIDE} different ones"
         return (
             f"every third, class by class, calibrates (at most {MOST_CALIBRATION}), "
             f"the rest is measured on"
@@ -35,6 +35,9 @@ class Split(NamedTuple):
 def split(items: Sequence[Sample]) -> Split:
     """Divide samples, each class alike, the same way every time.
 
+    Samples of equal contents go to one side together: what is measured on was not calibrated with
+    under another name.
+
     Args:
         items: the samples; their order decides.
     """
@@ -42,13 +45,26 @@ def split(items: Sequence[Sample]) -> Split:
         return Split(tuple(items), tuple(items), shared=True)
     # counting on from class to class leaves no class of one or two out of both parts' reach
     in_classes = [position for members in _by_class(items) for position in members]
-    chosen = set(in_classes[::_EVERY])
+    firsts = _firsts(items)
+    once = [position for position in in_classes if firsts[position] == position]
+    if len(once) < LEAST_TO_DIVIDE:
+        return Split(tuple(items), tuple(items), shared=True)
+    chosen = set(once[::_EVERY])
     calibration = sorted(chosen)
     if len(calibration) > MOST_CALIBRATION:
         count = len(calibration)
         calibration = [calibration[i * count // MOST_CALIBRATION] for i in range(MOST_CALIBRATION)]
-    test = [item for position, item in enumerate(items) if position not in chosen]
+    test = [item for item, first in zip(items, firsts, strict=True) if first not in chosen]
     return Split(tuple(items[position] for position in calibration), tuple(test), shared=False)
+
+
+def _firsts(items: Sequence[Sample]) -> list[int]:
+    """For each sample, the position of the first one of equal contents, where those are known."""
+    seen: dict[str, int] = {}
+    return [
+        seen.setdefault(item.content, position) if item.content else position
+        for position, item in enumerate(items)
+    ]
 
 
 def _by_class(items: Sequence[Sample]) -> Iterable[list[int]]:

@@ -10,7 +10,8 @@ from PIL import Image as pillow
 
 from wherever_contracts.errors import ConversionError
 from wherever_convert.samples import SampleOptions, read_samples
-from wherever_convert.samples.sample import Sample
+from wherever_convert.samples.digests import content_digest, data_digest
+from wherever_convert.samples.sample import Boxes, Sample
 from wherever_convert.samples.split import LEAST_TO_DIVIDE, MOST_CALIBRATION, split
 
 
@@ -271,3 +272,56 @@ def test_a_coco_path_that_no_system_has_is_refused(coco):
     coco.write_text(json.dumps(table))
     with pytest.raises(ConversionError, match=r"annotations\.json is not COCO's json"):
         read(coco)
+
+
+def test_a_digest_is_that_of_names_contents_and_truths_and_not_of_the_place(folders, tmp_path):
+    digest = read(folders).digest()
+    assert len(digest) == 64
+    moved = tmp_path / "elsewhere" / "pets"
+    moved.parent.mkdir()
+    folders.rename(moved)
+    assert read(moved).digest() == digest
+    picture(moved / "cat" / "0.png", 77)
+    changed = read(moved).digest()
+    (moved / "cat" / "0.png").rename(moved / "cat" / "00.png")
+    assert len({digest, changed, read(moved).digest()}) == 3
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (np.zeros(2, np.float32), np.zeros(2, np.int32)),
+        (np.zeros((2, 1)), np.zeros((1, 2))),
+        (b"ab", "ab"),
+        ({"a": np.zeros(1)}, {"b": np.zeros(1)}),
+        ({"a": b"1", "b": b"2"}, {"a": b"12", "b": b""}),
+    ],
+)
+def test_values_that_differ_have_other_digests(one, other):
+    assert content_digest(one) != content_digest(other)
+    assert data_digest([Sample("x", one, None)]) != data_digest([Sample("x", other, None)])
+
+
+def test_a_digest_is_the_same_for_any_byte_order_and_strides():
+    plain = np.arange(6, dtype="<i4").reshape(2, 3)
+    assert content_digest(plain.astype(">i4")) == content_digest(plain)
+    assert content_digest(np.asfortranarray(plain)) == content_digest(plain)
+
+
+def test_a_truth_is_part_of_the_digest():
+    truths = (None, "1", 1.0, Boxes(np.zeros((1, 4)), ("a",), np.zeros(1, bool)))
+    assert len({data_digest([Sample("x", "text", truth)]) for truth in truths}) == 4
+
+
+def test_equal_contents_stay_on_one_side_of_the_split():
+    items = [Sample(f"{n}", "text", "ab"[n % 2], content=f"{n % 20}") for n in range(60)]
+    parts = split(items)
+    ours, theirs = ({item.content for item in part} for part in (parts.calibration, parts.test))
+    assert ours
+    assert theirs
+    assert not ours & theirs
+
+
+def test_copies_of_a_few_samples_are_not_divided():
+    items = [Sample(f"{n}", "text", None, content=f"{n % 3}") for n in range(60)]
+    assert split(items).shared
