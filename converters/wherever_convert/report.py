@@ -126,7 +126,11 @@ class ConversionReport:
     def _next(self) -> list[str]:
         """The commands that one would use now."""
         package = shlex.quote(str(self.package))
-        predict = f"wherever predict {self.name} INPUT --packages {package}"
+        predict = f"wherever predict {self.name} INPUT"
+        if self.package.suffix == ".wherever":
+            predict = f"wherever add {package} && {predict}"
+        else:
+            predict += f" --packages {package}"
         return [f"try it:          {predict}", f"prove it again:  wherever prove {package}"]
 
     def _steps(self, side: str) -> list[dict[str, Any]]:

@@ -74,5 +74,4 @@ def round_quality(value: float, metric: str) -> str:
 
 
 def _three(value: float) -> str:
-    digits = max(0, 2 - math.floor(math.log10(value))) if value > 0 else 0
-    return f"{value:.{min(digits, 3)}f}"
+    return f"{value:#.3g}".rstrip(".") if value else "0"

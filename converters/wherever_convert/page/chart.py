@@ -161,9 +161,10 @@ def _occupied(plot: _Plot, points: Sequence[Point], limit: Limit | None) -> list
     frame = plot.frame
     found = [Area(frame.left, frame.top - 12, frame.left + 90, frame.top + 6)]
     for each in points:
-        if each.low is not None and each.high is not None:
-            x = plot.x.at(each.median_s)
-            found.append(Area(x - 5, plot.y.at(each.high) - 1, x + 5, plot.y.at(each.low) + 1))
+        x, ends = plot.x.at(each.median_s), _ends(each)
+        if ends is not None:
+            low, high = ends
+            found.append(Area(x - 5, plot.y.at(high) - 1, x + 5, plot.y.at(low) + 1))
     if limit is not None and _near(plot, limit):
         at = plot.y.at(limit.value)
         left = frame.right - 4 - width_of(limit.name)
@@ -182,13 +183,20 @@ def _bubble(plot: _Plot, point: Point, largest: int, kind: _Naming) -> Bubble:
 
 
 def _circle(plot: _Plot, point: Point, bubble: Bubble, series: int) -> Markup:
-    whisker = None
-    if point.low is not None and point.high is not None:
-        whisker = tag("path", d=_whisker(plot, bubble, point.low, point.high), class_="whisker")
+    ends, whisker = _ends(point), None
+    if ends is not None:
+        whisker = tag("path", d=_whisker(plot, bubble, *ends), class_="whisker")
     circle = tag("circle", cx=bubble.x, cy=bubble.y, r=bubble.radius, class_="bubble")
     dot = tag("circle", cx=bubble.x, cy=bubble.y, r=2)
     title = tag("title", f"{point.short} in {point.engine}")
     return tag("g", title, circle, whisker, dot, class_=f"s{series}")
+
+
+def _ends(point: Point) -> tuple[float, float] | None:
+    """Of the interval; None when there is none."""
+    if point.low is None or point.high is None or not math.isfinite(point.low + point.high):
+        return None
+    return point.low, point.high
 
 
 def _whisker(plot: _Plot, bubble: Bubble, low: float, high: float) -> str:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 MOST_CLASSES = 30
 _MOST_LISTED = 25
 _LONGEST_LABEL = 60
+# Labels of no more letters stand upright over their column.
+_SHORT = 3
 
 
 def confusion_figure(
@@ -41,7 +43,8 @@ def _matrix(
         True: max((n for (r, c), n in counts.items() if r == c), default=1),
         False: max((n for (r, c), n in counts.items() if r != c), default=1),
     }
-    heads = [tag("th", _label(labels, column), scope="col", class_="up") for column in used]
+    turned = "up" if max(len(_name(labels, each)) for each in used) > _SHORT else None
+    heads = [tag("th", _label(labels, column), scope="col", class_=turned) for column in used]
     body = [
         tag(
             "tr",
@@ -86,5 +89,9 @@ def _list(confusion: Confusion, labels: Sequence[str], rows: str, columns: str) 
 
 
 def _label(labels: Sequence[str], position: int) -> Markup:
-    name = labels[position] if 0 <= position < len(labels) else str(position)
+    name = _name(labels, position)
     return tag("bdi", cut(name, _LONGEST_LABEL), title=name[:500])
+
+
+def _name(labels: Sequence[str], position: int) -> str:
+    return labels[position] if 0 <= position < len(labels) else str(position)

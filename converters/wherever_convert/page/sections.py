@@ -108,10 +108,9 @@ def _tiles(report: ConversionReport, points: Sequence[Point], reference: str) ->
     first = next((each for each in points if each.variant == reference), points[0])
     value = amounts.quality(first.value, first.metric)
     tiles = [_tile(f"{first.metric} of the reference", value, _interval(first))]
-    others = [each for each in points if each.variant != first.variant]
-    if others:
-        fastest = min(others, key=lambda each: each.median_s)
-        smallest = min(others, key=lambda each: each.size_bytes)
+    if len(points) > 1:
+        fastest = min(points, key=lambda each: each.median_s)
+        smallest = min(points, key=lambda each: each.size_bytes)
         tiles.append(_tile("Fastest", amounts.seconds(fastest.median_s), _where(fastest)))
         note = f"{smallest.short}: {smallest.size_bytes / first.size_bytes:.0%} of the reference"
         tiles.append(_tile("Smallest", amounts.size(smallest.size_bytes), note))
@@ -172,7 +171,7 @@ def _title(target: str) -> str:
 
 def _trace(target: str, lines: Sequence[str]) -> Markup:
     steps = tag("ol", [tag("li", cut(line, 1000)) for line in lines[:_MOST_TRIED]])
-    title = f"Tried on the way to {_title(target)} ({len(lines)} steps)"
+    title = f"Tried on the way to {_title(target)} ({len(lines)} step{'s' * (len(lines) != 1)})"
     return tag("details", tag("summary", title), steps)
 
 
@@ -262,11 +261,11 @@ def _flat(facts: Mapping[str, Any], way: tuple[str, ...]) -> Iterable[tuple[str,
         own = (*way, str(key))
         if isinstance(value, Mapping) and len(own) < _DEEPEST:
             yield from _flat(cast("Mapping[str, Any]", value), own)
-        elif value is not None:
+        elif value is not None and value != "":
             yield " / ".join(own).replace("_", " "), _said(value)
 
 
 def _said(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(str(each) for each in cast("Sequence[Any]", value))
-    return str(value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -72,7 +72,7 @@ svg { display: block; }
 .scroll { overflow-x: auto; margin: .75rem 0; }
 .scroll:focus-visible { outline: 2px solid var(--heat); }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; padding: 0 0 .5rem; }
+caption { text-align: left; padding: 0 0 .5rem; white-space: nowrap; }
 th, td { padding: .4rem .5rem; text-align: left; vertical-align: top;
   border-bottom: 1px solid var(--line); }
 thead th, thead .number { color: var(--soft); font-weight: 600; vertical-align: bottom;

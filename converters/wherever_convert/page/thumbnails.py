@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -89,6 +90,8 @@ def _of_array(value: Array) -> Picture | None:
     if plain.ndim != 2 or min(plain.shape) < 4 or max(plain.shape) > _MOST_PIXELS:
         return None
     low, high = float(plain.min()), float(plain.max())
+    if not math.isfinite(high - low):
+        return None
     grey = (plain.astype(np.float64) - low) / ((high - low) or 1.0) * _WHITE
     try:
         from PIL import Image as pillow  # noqa: N813, PLC0415 (heavy)
