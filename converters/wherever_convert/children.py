@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from wherever_contracts.errors import ConversionError, MissingExtraError
+from wherever_convert.process_groups import run_in_group
 
 _TIMEOUT_S = 3600
 _SHOWN_LINES = 5
+_PACKAGE = "wherever_convert"
+# What a caller sets counts; these say what is so otherwise.
+_USUAL = {
+    "ORT_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+}
+# What steers one interpreter does not suit another.
+_OURS = frozenset(
+    {"PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__"}
+)
 
 
 def run_child(
@@ -25,6 +40,8 @@ def run_child(
     timeout_s: float = _TIMEOUT_S,
 ) -> dict[str, Any]:
     """Run a script with a job in plain data, and return what it made of it.
+
+    Nothing of it outlives an interruption.
 
     Args:
         script: module of `wherever_convert.env`.
@@ -40,27 +57,47 @@ def run_child(
         MissingExtraError: something that it needs is not installed.
     """
     (folder / "job.json").write_text(json.dumps(job))
-    result = folder / "result.json"
+    result, printed = folder / "result.json", folder / "printed.txt"
     result.unlink(missing_ok=True)
+    printed.unlink(missing_ok=True)
+    here = python is None or python == Path(sys.executable)
+    command = _command_here(script) if here else _command_there(python, script, folder)
+    try:
+        code = run_in_group(
+            [*command, str(folder / "job.json"), str(result)],
+            printed,
+            env=_variables(os.environ, here=here),
+            timeout_s=timeout_s,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ConversionError(f"{what} took longer than {timeout_s:.0f} s") from error
+    except OSError as error:
+        raise ConversionError(f"{what} failed: {command[0]} cannot be run: {error}") from error
+    return _outcome(result, code, what, printed)
+
+
+def _command_here(script: str) -> list[str]:
     # -P: nothing of the caller's directory may stand in for a module that the script imports
-    interpreter = str(python or sys.executable)
-    command = [interpreter, "-P", "-m", f"wherever_convert.env.{script}"]
-    command += [str(folder / "job.json"), str(result)]
-    with (folder / "printed.txt").open("wb") as printed:
-        try:
-            code = subprocess.run(  # noqa: S603 (our own script, by this interpreter)
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=printed,
-                stderr=subprocess.STDOUT,
-                timeout=timeout_s,
-                # some tools walk sets of names: their files would differ from run to run
-                env={"ORT_DISABLE_TELEMETRY": "1", **os.environ, "PYTHONHASHSEED": "0"},
-                check=False,
-            ).returncode
-        except subprocess.TimeoutExpired as error:
-            raise ConversionError(f"{what} took longer than {timeout_s:.0f} s") from error
-    return _outcome(result, code, what, folder / "printed.txt")
+    return [sys.executable, "-P", "-m", f"{_PACKAGE}.env.{script}"]
+
+
+def _command_there(python: Path | None, script: str, folder: Path) -> list[str]:
+    """The command for another interpreter, which finds a copy of the scripts and nothing else."""
+    place = folder / "scripts"
+    own = Path(__file__).parent / "env"
+    if not place.is_dir():
+        leave = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(own, place / _PACKAGE / "env", ignore=leave)
+        # with it ours is found before one that is installed there
+        (place / _PACKAGE / "__init__.py").touch()
+        shutil.copy(own / "start.py", place)
+    return [str(python), str(place / "start.py"), f"{_PACKAGE}.env.{script}"]
+
+
+def _variables(given: os._Environ[str], *, here: bool) -> dict[str, str]:
+    # some tools walk sets of names: their files would differ from run to run
+    kept = {name: value for name, value in given.items() if here or name not in _OURS}
+    return {**_USUAL, **kept, "PYTHONHASHSEED": "0"}
 
 
 def _outcome(result: Path, code: int, what: str, printed: Path) -> dict[str, Any]:

@@ -78,6 +78,7 @@ class Request:
         scratch: a directory for what is made on the way.
         python: what runs FILE.py:NAME; by default an interpreter that has what it imports.
         tell: told what takes long.
+        allow_code: files that can run code when they are read may be.
     """
 
     example: Array | None
@@ -86,6 +87,7 @@ class Request:
     scratch: Path
     python: Path | None = None
     tell: Tell = quiet
+    allow_code: bool = False
 
 
 class Source(ABC):

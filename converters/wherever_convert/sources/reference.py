@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from wherever_contracts.errors import ConversionError
+from wherever_convert.environments.cache import python_of
+from wherever_convert.environments.imports import imported_by, is_installed
+from wherever_convert.environments.tool_sets import frameworks_in, needed_for, set_with
 from wherever_convert.sources import Request, Source, SourceModel, all_sources, as_path
 from wherever_convert.sources.objects import ObjectSource, export_in_child, read_export
 
@@ -48,5 +51,20 @@ def _exported(path: Path, name: str, request: Request, folder: Path) -> dict[str
         "exporters": [each.exporter for each in known],
         "supported": "; ".join(each.title for each in known),
     }
-    python = request.python or Path(sys.executable)
+    python = request.python or _python_for(path, request)
     return export_in_child(job, request, folder, f"converting {path.name}:{name}", python)
+
+
+def _python_for(path: Path, request: Request) -> Path:
+    """This interpreter where it has what the file imports, or that of an environment that has."""
+    frameworks = frameworks_in(imported_by(path))
+    if all(map(is_installed, needed_for(frameworks))):
+        return Path(sys.executable)
+    tools = set_with(frameworks)
+    if tools is None:
+        raise ConversionError(
+            f"{path.name} imports {' and '.join(sorted(frameworks))}, which are not all installed "
+            f"here, and which no environment of wherever's has together: name the Python that "
+            f"runs it (--python)"
+        )
+    return python_of(tools, request.tell)
