@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from wherever_convert.report import ConversionReport, Row, doubts
 
 if TYPE_CHECKING:
     from wherever_contracts.certificate import Certificate
+    from wherever_convert.draft import DraftVariant
     from wherever_convert.making import Making
     from wherever_convert.samples.sample import Samples
 
@@ -96,6 +99,7 @@ def finish(making: Making, data: Samples, source: Mapping[str, Any]) -> Finished
         variant.engines = _engines(variant.engines, own)
         variant.memory_bytes = max((each.memory_peak_bytes for each in own), default=0)
         variant.quality = [_quality(data.name, row) for row in rows if row.variant == variant.id]
+    draft.variants.sort(key=partial(_rank, proven))
     provenance = _provenance(making, data, source)
     entries = write_certificates(draft.root, proven)
     draft.finish(golden, provenance, entries)
@@ -129,6 +133,12 @@ def _engines(known: Sequence[str], proven: Sequence[Certificate]) -> tuple[str, 
         (each for each in proven if each.engine not in raced), key=lambda c: c.latency.median_s
     )
     return (*raced, *(each.engine for each in rest))
+
+
+def _rank(proven: Sequence[Certificate], variant: DraftVariant) -> tuple[bool, float]:
+    """Devices prefer what is meant for them, and of that the fastest."""
+    own = [each.latency.median_s for each in proven if each.variant == variant.id]
+    return "device" not in variant.places, min(own, default=math.inf)
 
 
 def _with_interval(row: Row, proven: Sequence[Certificate]) -> Row:
