@@ -20,6 +20,7 @@ from wherever_convert.environments import Tell, quiet
 from wherever_convert.finishing import finish
 from wherever_convert.limits import MAX_DROP, checked_drop, one_of
 from wherever_convert.making import Making, Order
+from wherever_convert.matrix import check_targets
 from wherever_convert.measuring import rows_are_independent
 from wherever_convert.model_file import ModelFile
 from wherever_convert.page import check_page, write_page
@@ -131,6 +132,7 @@ def convert(
     if page is not None:
         check_page(Path(page))
     plugin = find_source(source)
+    check_targets(plugin, order.named)
     like_variant = None if like is None else precedent(like)
     steps = None if pipeline is None else read_steps(pipeline)
     data = read_samples(samples, reading or SampleOptions())

@@ -96,10 +96,12 @@ class Source(ABC):
     Attributes:
         title: what it is, for people.
         formats: what its model can be had in, the nearest first.
+        limit: why nothing can be made of what it gives; "" when something can.
     """
 
     title: str
     formats: tuple[Format, ...] = ("onnx",)
+    limit: str = ""
 
     @abstractmethod
     def recognises(self, source: object) -> bool:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from wherever_convert.sources.objects import ObjectSource
 
+_LIMIT = (
+    "boosted trees have no weights that could be smaller, and no other runtime here knows trees: "
+    "they stay ONNX, float32"
+)
+
 
 class XGBoost(ObjectSource):
     """Writes the trees as ONNX; a classifier gives its scores alone."""
@@ -12,6 +17,7 @@ class XGBoost(ObjectSource):
     exporter = "wherever_convert.env.exporters.xgboost_models"
     tools = "boosting"
     suffixes = frozenset({".json", ".ubj"})
+    limit = _LIMIT
 
 
 class LightGBM(ObjectSource):
@@ -21,3 +27,4 @@ class LightGBM(ObjectSource):
     exporter = "wherever_convert.env.exporters.lightgbm_models"
     tools = "boosting"
     suffixes = frozenset({".txt"})
+    limit = _LIMIT

@@ -27,9 +27,8 @@ _BY_SUFFIX: Mapping[str, str] = {
     **dict.fromkeys(PICKLES, _PICKLE),
     ".bin": f"weights without a model. OpenVINO's: give the .xml beside them. Else perhaps a "
     f"pickle, and {_PICKLE}",
-    ".h5": f"a Keras file: {_KERAS}",
-    ".hdf5": f"a Keras file: {_KERAS}",
-    ".keras": f"a Keras file: {_KERAS}",
+    ".h5": f"a Keras file of the old kind: {_KERAS}",
+    ".hdf5": f"a Keras file of the old kind: {_KERAS}",
     ".pb": "a TensorFlow graph: python -m tf2onnx.convert --saved-model FOLDER --output "
     "model.onnx, and convert that",
     ".mlmodel": f"Core ML's format, which runs on Apple's systems alone: {_ONNX_FIRST}",
