@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from wherever_convert.findings import Findings, find
 from wherever_convert.frameworks import versions
 from wherever_convert.proof.certify import Known, certificates, write_certificates
+from wherever_convert.proof.golden_choice import choose_golden
 from wherever_convert.report import ConversionReport, Row, doubts
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from wherever_convert.draft import DraftVariant
     from wherever_convert.making import Making
     from wherever_convert.samples.sample import Samples
-
-_GOLDEN_SAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -156,15 +155,11 @@ def _quality(dataset: str, row: Row) -> dict[str, Any]:
 
 
 def _golden(making: Making) -> list[Any]:
-    """Inputs that all variants are most at one about, from all over the test part."""
-    judge = making.bench.judge("test")
-    answers = zip(*(each.measured.kept for each in making.kept.values()), strict=True)
-    likeness = [min(judge.agreement([a], [each[0]]) for a in each) for each in answers]
-    most = max(likeness)
-    sure = [n for n, share in enumerate(likeness) if share >= most]
-    count = min(_GOLDEN_SAMPLES, len(sure))
-    test = making.bench.samples("test")
-    return [test[sure[n * len(sure) // count]].value for n in range(count)]
+    """Inputs that all variants are at one about, and that tell a wrong package from a right one."""
+    bench = making.bench
+    kept = [each.measured.kept for each in making.kept.values()]
+    samples = bench.samples("test")
+    return [samples[n].value for n in choose_golden(bench.judge("test"), kept)]
 
 
 def _provenance(making: Making, data: Samples, source: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,6 +174,7 @@ def _provenance(making: Making, data: Samples, source: Mapping[str, Any]) -> dic
             "test": len(parts.test),
             "split": parts.rule,
             "damaged": len(data.damaged),
+            "sha256": data.digest(),
         },
         "made": {
             kept.variant: dict(making.made[kept.target].facts)
