@@ -53,7 +53,6 @@ def test_openvinos_weights_lead_to_the_file_beside_them():
 @pytest.mark.parametrize(
     ("file", "advice"),
     [
-        ("saved_model.pb", "a TensorFlow SavedModel"),
         ("model.json", "a package already"),
         ("small.onnx", r"a folder with small\.onnx: name the file itself"),
         ("notes.txt", "a folder of no known kind"),
