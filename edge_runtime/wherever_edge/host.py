@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Collection
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from time import perf_counter
+from typing import TYPE_CHECKING, cast
 
 from wherever_contracts.errors import (
     EngineError,
+    GoldenError,
     ModelNotFoundError,
     WhereverError,
 )
@@ -17,12 +18,12 @@ from wherever_contracts.manifest import Variant
 from wherever_devices.choice import Option, Row, order_options, table
 from wherever_devices.machine import Machine, probe
 from wherever_devices.plans import departures
-from wherever_edge.counters import COUNTERS
 from wherever_edge.engines.engine import Resources, runs_at_once
 from wherever_edge.eviction import Pin, is_tight
-from wherever_edge.loaded import LoadedVariant, shares_runs
+from wherever_edge.loaded import LoadedVariant, shares_runs, tell_substituted
 from wherever_edge.memory import resident_bytes
 from wherever_edge.opening import Isolation, engines_for, open_variant
+from wherever_edge.proving import Proving
 from wherever_edge.queueing.bounds import Bounds, bounds_of
 from wherever_edge.queueing.desk import desk_for, needs_desk
 from wherever_edge.queueing.lane import lane_of
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
     from wherever_edge.tune.guidance import Deciding
 
 __all__ = ["Loaded", "LoadedVariant", "LocalHost"]
-
-_LOG = logging.getLogger(__name__)
 
 
 class LocalHost:
@@ -70,6 +69,7 @@ class LocalHost:
         isolation: "process" runs each variant in a worker process, whose death costs the calls in
             it another try; see docs/isolation.md.
         pinned: models, as "people" or "people@2.1", that stay in memory once they were used.
+        proves: a variant serves only after its golden samples passed here (see `Proving`).
 
     Attributes:
         queue: where calls wait for the engines.
@@ -90,6 +90,7 @@ class LocalHost:
         decision: Deciding | None = None,
         isolation: Isolation = "none",
         pinned: Collection[str] = (),
+        proves: bool = True,
     ) -> None:
         self.store = store
         self.distance: Place = distance
@@ -107,6 +108,7 @@ class LocalHost:
             cache_dir=None if home is None else home / "compiled",
             frugal=memory_max_bytes is not None and is_tight(memory_max_bytes),
         )
+        self._proving = Proving(self.machine, home) if proves else None
         self._residents = Residents(self._open, memory_max_bytes, resident_bytes())
         self._variants: dict[tuple[object, ...], LoadedVariant] = {}
         self._aliases: dict[tuple[str, str, str], LoadedVariant] = {}
@@ -266,6 +268,7 @@ class LocalHost:
         self._variants = {}
         self._aliases = {}
         self.queue = self.queue.again()
+        self._proving = self._proving and self._proving.again()
         self._desk = desk_for(self.distance, self.machine.usable_cores)
 
     def close(self) -> None:
@@ -280,31 +283,35 @@ class LocalHost:
 
         Raises:
             EngineError: none does; it tells why, for each.
+            GoldenError: none does, and one gives other answers than it should.
         """
         passed_over: list[str] = []
+        wrong: GoldenError | None = None
         for position, option in enumerate(options):
             reason = option.unfit
             if option.plan is not None and not reason:
-                try:
-                    resident = self._resident(package, option.variant, option.plan)
-                except EngineError as error:
-                    failed += (f"{option.variant.id}: {error}",)
-                    continue
                 rest = options[position + 1 :]
-                return self._ready(package, option.variant, resident, passed_over, failed, rest)
+                try:
+                    return self._ready(package, option, passed_over, failed, rest)
+                except (EngineError, GoldenError) as error:
+                    failed += (f"{option.variant.id}: {error}",)
+                    if isinstance(error, GoldenError):
+                        wrong = error
+                    continue
             passed_over.append(f"{option.variant.id}: {reason}")
         reasons = "; ".join((*passed_over, *failed))
-        raise EngineError(f"no variant of {package.name!r} can run here ({reasons})")
+        raise wrong or EngineError(f"no variant of {package.name!r} can run here ({reasons})")
 
     def _ready(
         self,
         package: Package,
-        variant: Variant,
-        resident: Resident,
+        option: Option,
         passed_over: Sequence[str],
         failed: tuple[str, ...],
         rest: Sequence[Option],
     ) -> LoadedVariant:
+        variant, started = option.variant, perf_counter()
+        resident = self._resident(package, variant, cast("RunPlan", option.plan))
         left = [option for option in rest if option.plan is not None and not option.unfit]
         key = (
             package.digest,
@@ -327,9 +334,11 @@ class LocalHost:
             next_best=(lambda: self._first(package, left, ())) if left else None,
             desk=self._desk if needs_desk(package.manifest.signature) else None,
         )
+        if self._proving is not None:
+            self._proving.require(loaded, perf_counter() - started)
         first = self._variants.setdefault(key, loaded)
         if first is loaded:
-            _tell(loaded)
+            tell_substituted(loaded)
         return first
 
     def _resident(self, package: Package, variant: Variant, plan: RunPlan) -> Resident:
@@ -379,12 +388,3 @@ class LocalHost:
 
     def _open(self, package: Package, variant: Variant, plan: RunPlan) -> Session:
         return open_variant(self._engines, package, variant, plan, self._resources)
-
-
-def _tell(loaded: LoadedVariant) -> None:
-    """Log and count what is not as planned."""
-    for words in loaded.substituted:
-        _LOG.warning("%s: not as planned: %s", loaded.package.name, words)
-        COUNTERS.add(
-            "wherever_substitutions_total", model=loaded.package.name, variant=loaded.variant.id
-        )

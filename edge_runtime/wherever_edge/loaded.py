@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from wherever_edge.packages.store import Package
     from wherever_edge.queueing.desk import Desk
     from wherever_edge.resident import Resident
+
+_LOG = logging.getLogger(__name__)
 
 # What the longest recent answer counts for, one answer later.
 _FADING = 0.95
@@ -355,6 +358,15 @@ def shares_runs(variant: Variant, session: Session) -> bool:
     """Whether rows of several calls may share a run of the engine."""
     every = (*session.inputs, *session.outputs)
     return variant.tensors.batch and all(spec.shape[:1] == (-1,) for spec in every)
+
+
+def tell_substituted(loaded: LoadedVariant) -> None:
+    """Log and count what is not as planned."""
+    for words in loaded.substituted:
+        _LOG.warning("%s: not as planned: %s", loaded.package.name, words)
+        COUNTERS.add(
+            "wherever_substitutions_total", model=loaded.package.name, variant=loaded.variant.id
+        )
 
 
 def _ran(package: Package, variant: Variant, session: Session) -> Ran:

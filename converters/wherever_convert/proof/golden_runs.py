@@ -110,4 +110,4 @@ def _lossy(way: LoadedVariant, sample: Any) -> bool:
 
 
 def _host(threads: int | None = None) -> LocalHost:
-    return LocalHost(Store(builtin=False), distance="cloud", threads=threads)
+    return LocalHost(Store(builtin=False), distance="cloud", threads=threads, proves=False)

@@ -69,6 +69,7 @@ class Installer:
         progress: Progress | None = None,
         patience: Patience | None = None,
     ) -> None:
+        self._home = home
         self._shelf = Shelf(home / "models")
         self._source = Source(mirror, patience)
         self._tell = progress or _tell_nobody
@@ -204,10 +205,10 @@ class Installer:
         whole = Package(package.root, package.manifest, package.digest, "local", variants)
         fresh = staging / "package"
         build(fresh, whole.files(), supply, standing)
-        return self._shelf.place(_proven(fresh), staging, source)
+        return self._shelf.place(_proven(fresh, self._home), staging, source)
 
 
-def _proven(root: Path) -> Package:
+def _proven(root: Path, home: Path) -> Package:
     """A package with every digest checked, and every golden sample that can be checked here.
 
     Raises:
@@ -216,20 +217,25 @@ def _proven(root: Path) -> Package:
     package = open_directory(root)
     package.verify()
     if package.manifest.golden:
-        _check_golden(package)
+        _check_golden(package, home)
     return package
 
 
-def _check_golden(package: Package) -> None:
+def _check_golden(package: Package, home: Path) -> None:
+    """Check every variant that can run here, and remember what passed: it serves at once."""
     from wherever_edge.host import LocalHost  # noqa: PLC0415 (numpy, and engines)
     from wherever_edge.packages.golden import check_golden  # noqa: PLC0415
     from wherever_edge.packages.store import Store  # noqa: PLC0415
+    from wherever_edge.proving import Proving  # noqa: PLC0415
 
-    host = LocalHost(Store(builtin=False), distance="device")
+    host = LocalHost(Store(builtin=False), distance="device", proves=False)
+    proving = Proving(host.machine, home)
     try:
         for variant, reason in host.choices(package):
             if not reason:
-                check_golden(host.load(package, variant))
+                loaded = host.load(package, variant)
+                check_golden(loaded)
+                proving.remember(loaded)
     finally:
         host.close()
 

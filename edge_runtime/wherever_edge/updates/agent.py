@@ -126,7 +126,7 @@ class UpdateAgent:
         self._root_sha256 = root_sha256
         self._channel: Channel | None = channel
         self._metadata_patience = metadata_patience
-        proof: Proof = golden_proof(distance)
+        proof: Proof = golden_proof(distance, home)
         self._installer = Installer(self._folder, proof, patience or Patience())
 
     def update(

@@ -157,21 +157,25 @@ class Installer:
         return package
 
 
-def golden_proof(distance: Place) -> Proof:
+def golden_proof(distance: Place, home: Path) -> Proof:
     """What proves a package on this machine: the variant that it would run answers as it should.
 
     Args:
         distance: where this machine stands as its callers see it.
+        home: where what passed is remembered, so that it is not checked again when it serves.
     """
 
     def prove(package: Package) -> None:
         from wherever_edge.host import LocalHost  # noqa: PLC0415 (numpy, engines)
         from wherever_edge.packages.golden import check_golden  # noqa: PLC0415
         from wherever_edge.packages.store import Store  # noqa: PLC0415
+        from wherever_edge.proving import Proving  # noqa: PLC0415
 
-        host = LocalHost(Store(builtin=False), distance=distance)
+        host = LocalHost(Store(builtin=False), distance=distance, proves=False)
         try:
-            check_golden(host.resolve_package(package))
+            loaded = host.resolve_package(package)
+            check_golden(loaded)
+            Proving(host.machine, home).remember(loaded)
         finally:
             host.close()
 
