@@ -99,6 +99,8 @@ def finish(making: Making, data: Samples, source: Mapping[str, Any]) -> Finished
         variant.memory_bytes = max((each.memory_peak_bytes for each in own), default=0)
         variant.quality = [_quality(data.name, row) for row in rows if row.variant == variant.id]
     draft.variants.sort(key=partial(_rank, proven))
+    order = [variant.id for variant in draft.variants]
+    rows = tuple(sorted(rows, key=lambda row: order.index(row.variant)))
     provenance = _provenance(making, data, source)
     entries = write_certificates(draft.root, proven)
     draft.finish(golden, provenance, entries)
