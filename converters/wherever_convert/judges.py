@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -15,7 +14,10 @@ from wherever_contracts.manifest import (
     LabelValue,
     Signature,
 )
+from wherever_convert.judge import Judge
+from wherever_convert.label_judges import F1, TopFive, TopOne
 from wherever_convert.metrics import (
+    OVERLAPS,
     Found,
     Labelled,
     closeness,
@@ -24,60 +26,142 @@ from wherever_convert.metrics import (
     mean_average_precision,
     r_squared,
 )
-from wherever_convert.samples.sample import Boxes, Sample
+from wherever_convert.own_metric import Own, own_metric
+from wherever_convert.samples.sample import Boxes, Sample, Truth
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
+    from wherever_convert.own_metric import OwnMetric
 
+__all__ = [
+    "F1",
+    "Detections",
+    "Embedding",
+    "HalfOverlap",
+    "Judge",
+    "Tensors",
+    "TopFive",
+    "TopOne",
+    "class_numbers",
+    "judge_for",
+    "measuring_options",
+    "sure",
+]
+
+_NAMED: Mapping[str, tuple[str, ...]] = {
+    "label": ("top-1", "top-5", "f1", "f1:LABEL"),
+    "detections": ("mAP", "AP50"),
+    "embedding": (),
+    "tensors": ("R2",),
+}
+_GIVES = {
+    "label": "labels",
+    "detections": "detections",
+    "embedding": "vectors",
+    "tensors": "tensors",
+}
 # What detectors are asked for when they are measured: the threshold for display is another thing.
 _EVERYTHING = 0.001
 _MOST_NUMBERS = 4096
 
 
-class Judge(ABC):
-    """Keeps what matters of each answer, and scores what was kept.
-
-    Attributes:
-        metric: what `score` gives, by its usual name; more is better.
-        labels: the names of the classes that kept answers count.
-        truth: what is right for each sample, in the form of what is kept; None: not known.
-    """
-
-    metric: str
-    labels: tuple[str, ...] = ()
-    truth: Any = None
-
-    @abstractmethod
-    def keep(self, outputs: Mapping[str, Array]) -> Any:
-        """What matters of an answer's outputs."""
-
-    @abstractmethod
-    def score(self, kept: Sequence[Any], reference: Sequence[Any]) -> float:
-        """The metric over every answer, in the samples' order; at most 1."""
-
-    @abstractmethod
-    def agreement(self, kept: Sequence[Any], reference: Sequence[Any]) -> float:
-        """How far the answers are those of the float model, 0 to 1."""
-
-
-def judge_for(signature: Signature, samples: Sequence[Sample]) -> Judge:
+def judge_for(signature: Signature, samples: Sequence[Sample], metric: object = None) -> Judge:
     """The judge for what a model promises and what is known of the samples.
 
+    Args:
+        signature: of the model.
+        samples: what it is asked, in order.
+        metric: by default top-1, mAP or R2, or without truths the agreement with the float model
+            (of vectors the cosine). Else one of those; "top-5", "f1" (the mean over classes) or
+            "f1:LABEL" for labels; "AP50" for detections; "FILE.py:NAME", or in Python a function
+            of the answers and the truths.
+
     Raises:
-        ConversionError: the samples' truth is of another kind, or names unknown classes.
+        ConversionError: the samples' truth is of another kind, or names unknown classes; or the
+            metric does not fit the model or the samples.
     """
-    value = signature.value
     truths = [sample.truth for sample in samples]
-    known = all(truth is not None for truth in truths)
+    function = own_metric(metric) if isinstance(metric, str) and ":" in metric[3:] else metric
+    if function is None:
+        return _usual(signature, truths)
+    if callable(function):
+        return Own(cast("OwnMetric", function), signature, truths, _unlabelled(signature))
+    if not isinstance(function, str):
+        raise ConversionError(f"a metric is a name or a function, not a {type(metric).__name__}")
+    return _named(function, signature, truths)
+
+
+def _usual(signature: Signature, truths: Sequence[Truth]) -> Judge:
+    """Who measures where nothing else was asked for."""
+    value = signature.value
+    if any(truth is None for truth in truths):
+        return _unlabelled(signature)
     if isinstance(value, LabelValue):
-        right = class_numbers(truths, value.labels) if known else None
-        return TopOne(value.scores, right, value.labels)
+        return TopOne(value.scores, class_numbers(truths, value.labels), value.labels)
     if isinstance(value, DetectionsValue):
-        return Detections(value, _labelled(truths, value.labels) if known else None)
+        return Detections(value, _labelled(truths, value.labels))
     if isinstance(value, EmbeddingValue):
         return Embedding(value.vector)
-    numbers = [truth for truth in truths if isinstance(truth, float)]
-    return Tensors(np.array(numbers) if known and len(numbers) == len(truths) else None)
+    return Tensors(_numbers(signature, truths))
+
+
+def _unlabelled(signature: Signature) -> Judge:
+    """Who measures where the truth is not known."""
+    value = signature.value
+    if isinstance(value, LabelValue):
+        return TopOne(value.scores, None, value.labels)
+    if isinstance(value, DetectionsValue):
+        return Detections(value, None)
+    return Embedding(value.vector) if isinstance(value, EmbeddingValue) else Tensors(None)
+
+
+def _named(name: str, signature: Signature, truths: Sequence[Truth]) -> Judge:
+    """The judge of that name.
+
+    Raises:
+        ConversionError: there is none for this model, or the truth is not known.
+    """
+    value, wanted = signature.value, name.strip().lower()
+    without = {"label": "agreement", "detections": "agreement", "embedding": "cosine"}
+    if wanted == without.get(value.kind, "closeness"):
+        return _unlabelled(signature)
+    known = {name.lower() for name in _NAMED[value.kind]}
+    if wanted not in known and not (wanted.startswith("f1:") and value.kind == "label"):
+        fitting = ", ".join((*_NAMED[value.kind], without.get(value.kind, "closeness")))
+        raise ConversionError(
+            f"the metric {name!r} does not fit a model that gives {_GIVES[value.kind]}; "
+            f"those that do: {fitting}, or a function of your own (FILE.py:NAME)"
+        )
+    missing = sum(truth is None for truth in truths)
+    if missing:
+        raise ConversionError(
+            f"the metric {name!r} needs the truth of each sample, and {missing} of {len(truths)} "
+            f"have none"
+        )
+    usual = _usual(signature, truths)
+    if isinstance(value, LabelValue):
+        return _of_labels(name, value, usual)
+    return (
+        HalfOverlap(value, usual.truth)
+        if isinstance(value, DetectionsValue) and wanted == "ap50"
+        else usual
+    )
+
+
+def _of_labels(name: str, value: LabelValue, usual: Judge) -> Judge:
+    if name.lower() == "top-5":
+        return TopFive(value.scores, usual.truth, value.labels)
+    if name.lower() == "f1":
+        return F1(value.scores, usual.truth, value.labels)
+    if name.lower().startswith("f1:"):
+        label = name.partition(":")[2].strip()
+        if label not in value.labels:
+            known = ", ".join(value.labels[:5])
+            raise ConversionError(
+                f"the metric {name!r}: the model has no label {label!r} ({known}, ...)"
+            )
+        return F1(value.scores, usual.truth, value.labels, label)
+    return usual
 
 
 def measuring_options(signature: Signature) -> dict[str, float]:
@@ -115,29 +199,6 @@ def sure(found: Found, least: float = 0.3) -> Found:
     return Found(found.boxes[kept], found.scores[kept], found.classes[kept])
 
 
-class TopOne(Judge):
-    """Share of samples whose best class is right, or is the float model's."""
-
-    def __init__(self, scores: str, truth: Array | None, labels: tuple[str, ...] = ()) -> None:
-        self._scores = scores
-        self.truth = truth
-        self.labels = labels
-        self.metric = "agreement" if truth is None else "top-1"
-
-    def keep(self, outputs: Mapping[str, Array]) -> int:
-        """The position of the best class."""
-        return int(outputs[self._scores].argmax())
-
-    def score(self, kept: Sequence[Any], reference: Sequence[Any]) -> float:
-        """Top-1 accuracy, or agreement when the classes are not known."""
-        truth = reference if self.truth is None else self.truth
-        return _same_share(kept, truth)
-
-    def agreement(self, kept: Sequence[Any], reference: Sequence[Any]) -> float:
-        """Share of samples with the same best class."""
-        return _same_share(kept, reference)
-
-
 class Detections(Judge):
     """COCO's mAP, or the F1 against the float model's detections."""
 
@@ -163,6 +224,18 @@ class Detections(Judge):
         return detection_agreement([sure(f) for f in kept], [sure(f) for f in reference])
 
 
+class HalfOverlap(Detections):
+    """COCO's AP50: what overlaps by half is found."""
+
+    def __init__(self, value: DetectionsValue, truth: Sequence[Labelled]) -> None:
+        super().__init__(value, truth)
+        self.metric = "AP50"
+
+    def score(self, kept: Sequence[Any], reference: Sequence[Any]) -> float:
+        """Average precision at an overlap of 0.5."""
+        return mean_average_precision(kept, cast("Sequence[Labelled]", self.truth), OVERLAPS[:1])
+
+
 class Embedding(Judge):
     """Mean cosine to the float model's vectors."""
 
@@ -181,7 +254,15 @@ class Embedding(Judge):
 
     def agreement(self, kept: Sequence[Any], reference: Sequence[Any]) -> float:
         """Mean cosine."""
-        return float(np.mean([cosine(a, b) for a, b in zip(kept, reference, strict=True)]))
+        return float(np.mean(self.agreements(kept, reference)))
+
+    def agreements(self, kept: Sequence[Any], reference: Sequence[Any]) -> Array:
+        """The cosine of each pair."""
+        return np.array([cosine(a, b) for a, b in zip(kept, reference, strict=True)], np.float64)
+
+    def per_sample(self, kept: Sequence[Any], reference: Sequence[Any]) -> Array:
+        """The cosine of each pair."""
+        return self.agreements(kept, reference)
 
 
 class Tensors(Judge):
@@ -215,16 +296,24 @@ def _thinned(array: Array) -> Array:
     return numbers.copy()
 
 
-def _same_share(kept: Any, wanted: Any) -> float:
-    same: Array = np.equal(np.asarray(kept), np.asarray(wanted))
-    return float(same.mean())
-
-
 def _class_number(truth: Any, positions: Mapping[str, int]) -> int | None:
     name = str(int(truth)) if isinstance(truth, float) and truth.is_integer() else str(truth)
     if name in positions:
         return positions[name]
     return int(name) if name.isdecimal() and int(name) < len(positions) else None
+
+
+def _numbers(signature: Signature, truths: Sequence[Truth]) -> Array | None:
+    """Truths as numbers, where the model gives one number; None when they are none."""
+    if all(isinstance(truth, float) for truth in truths):
+        return np.array(truths, np.float64)
+    (first, *others) = signature.outputs
+    if others or not first.dtype.startswith("float"):
+        return None
+    try:
+        return np.array([float(cast("str", truth)) for truth in truths], np.float64)
+    except (TypeError, ValueError):
+        return None
 
 
 def _labelled(truths: Sequence[Any], labels: Sequence[str]) -> list[Labelled]:

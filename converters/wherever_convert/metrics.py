@@ -36,8 +36,9 @@ class Labelled(NamedTuple):
 class ClassMatches(NamedTuple):
     """Detections of one class, over all images, the surest first.
 
-    `image` int [m] says where each is; `hit` and `ignored` bool [10, m] whether it found something
-    at each overlap, or lies in a crowd; `wanted` int [images] how many things there are to find.
+    `image` int [m] says where each is; `hit` and `ignored` bool [levels, m] whether it found
+    something at each overlap, or lies in a crowd; `wanted` int [images] how many things there are
+    to find.
     """
 
     image: Array
@@ -46,8 +47,10 @@ class ClassMatches(NamedTuple):
     wanted: Array
 
 
-def mean_average_precision(found: Sequence[Found], truth: Sequence[Labelled]) -> float:
-    """COCO's mAP: the mean over classes and overlaps 0.50, 0.55, ... 0.95.
+def mean_average_precision(
+    found: Sequence[Found], truth: Sequence[Labelled], levels: Array = OVERLAPS
+) -> float:
+    """COCO's mAP: the mean over classes and overlaps, usually 0.50, 0.55, ... 0.95.
 
     As COCO does: at most 100 boxes of a class in an image, best first; what lies in a crowd counts
     neither way; classes of which there is nothing to be found are left out.
@@ -55,6 +58,7 @@ def mean_average_precision(found: Sequence[Found], truth: Sequence[Labelled]) ->
     Args:
         found: by image.
         truth: by image.
+        levels: overlaps that count as found.
 
     Returns:
         0 to 1; 0 when there is nothing to be found.
@@ -63,11 +67,13 @@ def mean_average_precision(found: Sequence[Found], truth: Sequence[Labelled]) ->
     classes = np.unique(np.concatenate(present)) if present else np.empty(0)
     if not classes.size:
         return 0.0
-    each = [_average_precisions(class_matches(found, truth, int(kind))) for kind in classes]
+    each = [_average_precisions(class_matches(found, truth, int(k), levels)) for k in classes]
     return float(np.mean(each))
 
 
-def class_matches(found: Sequence[Found], truth: Sequence[Labelled], kind: int) -> ClassMatches:
+def class_matches(
+    found: Sequence[Found], truth: Sequence[Labelled], kind: int, levels: Array = OVERLAPS
+) -> ClassMatches:
     """What detections of one class found in every image, the surest detection first."""
     scores: list[Array] = []
     hits: list[Array] = []
@@ -81,7 +87,7 @@ def class_matches(found: Sequence[Found], truth: Sequence[Labelled], kind: int) 
         crowd = real.crowd[theirs]
         wanted.append(int((~crowd).sum()))
         table = overlaps(own.boxes[mine], real.boxes[theirs], crowd)
-        hit, ignore = _assigned(table, crowd)
+        hit, ignore = _assigned(table, crowd, levels)
         scores.append(own.scores[mine])
         hits.append(hit)
         ignored.append(ignore)
@@ -89,6 +95,21 @@ def class_matches(found: Sequence[Found], truth: Sequence[Labelled], kind: int) 
     images = np.repeat(np.arange(len(scores)), [len(each) for each in scores])
     hit, ignore = np.concatenate(hits, axis=1), np.concatenate(ignored, axis=1)
     return ClassMatches(images[order], hit[:, order], ignore[:, order], np.array(wanted))
+
+
+def f1_scores(found: Array, truth: Array, kind: int | None = None) -> Array:
+    """F1 of a class, or of each class that is found or should be; float64 [classes].
+
+    Args:
+        found: the class of each answer [n].
+        truth: the right ones [n].
+        kind: the only class that counts.
+    """
+    classes = np.union1d(found, truth) if kind is None else np.array([kind])
+    right = np.array([np.sum((found == each) & (truth == each)) for each in classes])
+    all_of = np.array([np.sum(found == each) + np.sum(truth == each) for each in classes])
+    scores: Array = np.divide(2.0 * right, all_of, out=np.zeros(len(classes)), where=all_of > 0)
+    return scores
 
 
 def detection_agreement(found: Sequence[Found], reference: Sequence[Found]) -> float:
@@ -165,25 +186,26 @@ def _areas(boxes: Array) -> Array:
 
 
 def _average_precisions(matches: ClassMatches) -> Array:
-    """Average precision of one class at every overlap [10]."""
+    """Average precision of one class at every overlap [levels]."""
     wanted = int(matches.wanted.sum())
     rows = zip(matches.hit, matches.ignored, strict=True)
     return np.array([_interpolated(h[~i], wanted) for h, i in rows])
 
 
-def _assigned(table: Array, crowd: Array) -> tuple[Array, Array]:
+def _assigned(table: Array, crowd: Array, levels: Array) -> tuple[Array, Array]:
     """Give each detection, best first, the thing it overlaps most that is still free.
 
     Args:
         table: overlaps [detections, things]; crowds are the last things.
         crowd: which things are crowds; a crowd is never taken.
+        levels: overlaps that count as found.
 
     Returns:
-        bool [10, detections]: found something; lies in a crowd.
+        bool [levels, detections]: found something; lies in a crowd.
     """
-    hit = np.zeros((len(OVERLAPS), len(table)), bool)
+    hit = np.zeros((len(levels), len(table)), bool)
     ignore = np.zeros_like(hit)
-    for level, least in enumerate(OVERLAPS):
+    for level, least in enumerate(levels):
         free = np.ones(len(crowd), bool)
         for row, values in enumerate(table):
             thing = _best_thing(values, free, crowd, float(least))

@@ -126,8 +126,8 @@ class Workbench:
         with self.draft.opened(self.reference) as loaded:
             signature = loaded.signature
         return {
-            "calibration": judge_for(signature, self.parts.calibration),
-            "test": judge_for(signature, self.parts.test),
+            "calibration": judge_for(signature, self.parts.calibration, self.metric),
+            "test": judge_for(signature, self.parts.test, self.metric),
         }
 
     @cached_property
