@@ -49,13 +49,22 @@ def read_float_onnx(path: Path) -> ModelFile:
         ConversionError: it is none, or is not float32; the message says what to do.
         MissingExtraError: onnx is not installed.
     """
+    data = read_bytes(path)
+    model = read_model(data, path)
+    _refuse(model, path, precision_of(data))
+    return ModelFile("onnx", "float32", (whole_model(model, data, path),))
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file that may be one ONNX model.
+
+    Raises:
+        ConversionError: there are none, or more than one model has.
+    """
     size = path.stat().st_size
     if not 0 < size <= _MAX_BYTES:
         raise ConversionError(f"{path.name} has {size} bytes; an ONNX file has 1 to {_MAX_BYTES}")
-    data = path.read_bytes()
-    model = read_model(data, path)
-    _refuse(model, path, precision_of(data))
-    return ModelFile("onnx", "float32", (_whole(model, data, path),))
+    return path.read_bytes()
 
 
 def read_model(data: bytes, path: Path) -> Any:
@@ -78,23 +87,17 @@ def read_model(data: bytes, path: Path) -> Any:
     return model
 
 
-def _refuse(model: Any, path: Path, precision: str) -> None:
-    """Refuse what is not float32, and what no engine knows."""
-    if precision not in ("", "float32"):
-        raise ConversionError(
-            f"{path.name} is {precision} already: convert the float32 model that it was made of "
-            f"(`wherever pack add PACKAGE {path.name}` joins it, as it is, to a package)"
-        )
-    foreign = foreign_operators(model)
-    if foreign:
-        raise ConversionError(
-            f"{path.name} has operators that no engine here knows ({', '.join(foreign)}): export "
-            f"the model with standard ones"
-        )
+def whole_model(model: Any, data: bytes, path: Path) -> bytes:
+    """The bytes of a model, which older runtimes can read, with all weights inside.
 
+    Args:
+        model: what `read_model` made of `data`; changed.
+        data: the file's bytes.
+        path: of the file, beside which its weights may lie.
 
-def _whole(model: Any, data: bytes, path: Path) -> bytes:
-    """The bytes of the model, which older runtimes can read, with all weights inside."""
+    Raises:
+        ConversionError: they cannot be read, or are too many for one file.
+    """
     helper: Any = framework("onnx.external_data_helper", "reading ONNX files")
     outside = [each for each in model.graph.initializer if helper.uses_external_data(each)]
     version = model.ir_version
@@ -108,6 +111,21 @@ def _whole(model: Any, data: bytes, path: Path) -> bytes:
             f"{path.name} keeps weights in files beside it, which cannot be read: {error}"
         ) from error
     return _bytes(model, path)
+
+
+def _refuse(model: Any, path: Path, precision: str) -> None:
+    """Refuse what is not float32, and what no engine knows."""
+    if precision not in ("", "float32"):
+        raise ConversionError(
+            f"{path.name} is {precision} already: convert the float32 model that it was made of "
+            f"(`wherever pack add PACKAGE {path.name}` joins it, as it is, to a package)"
+        )
+    foreign = foreign_operators(model)
+    if foreign:
+        raise ConversionError(
+            f"{path.name} has operators that no engine here knows ({', '.join(foreign)}): export "
+            f"the model with standard ones"
+        )
 
 
 def _bytes(model: Any, path: Path) -> bytes:
