@@ -14,18 +14,31 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from wherever_convert.conversion import convert
     from wherever_convert.enlarging import quantize
+    from wherever_convert.proof.prove import prove
+    from wherever_convert.proof.verdicts import Proof
     from wherever_convert.report import ConversionReport, Row
     from wherever_convert.samples import SampleOptions
     from wherever_edge.bare.manifest import Pixels
 
-__all__ = ["ConversionReport", "Pixels", "Row", "SampleOptions", "convert", "quantize"]
+__all__ = [
+    "ConversionReport",
+    "Pixels",
+    "Proof",
+    "Row",
+    "SampleOptions",
+    "convert",
+    "prove",
+    "quantize",
+]
 
 _HOMES = {
     "ConversionReport": "wherever_convert.report",
+    "Proof": "wherever_convert.proof.verdicts",
     "Pixels": "wherever_edge.bare.manifest",
     "Row": "wherever_convert.report",
     "SampleOptions": "wherever_convert.samples",
     "convert": "wherever_convert.conversion",
+    "prove": "wherever_convert.proof.prove",
     "quantize": "wherever_convert.enlarging",
 }
 
