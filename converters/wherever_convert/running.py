@@ -57,11 +57,27 @@ def run_model(file: ModelFile, inputs: Sequence[Array]) -> tuple[Array, ...]:
             spec.name: np.ascontiguousarray(array, spec.numpy_dtype)
             for spec, array in zip(session.inputs, inputs, strict=True)
         }
+        if _one_by_one(session, inputs):
+            return _run_each(session, feed)
         return tuple(session.run(feed).values())
     except EngineError as error:
         raise ConversionError(f"the converted model cannot be run: {error}") from error
     finally:
         session.close()
+
+
+def _one_by_one(session: Session, inputs: Sequence[Array]) -> bool:
+    """Whether there are several rows, and the model takes one at a time."""
+    closed = all(spec.shape and spec.shape[0] == 1 for spec in session.inputs)
+    return closed and all(array.ndim and len(array) > 1 for array in inputs)
+
+
+def _run_each(session: Session, feed: dict[str, Array]) -> tuple[Array, ...]:
+    count = min(map(len, feed.values()))
+    rows = [
+        session.run({name: array[n : n + 1] for name, array in feed.items()}) for n in range(count)
+    ]
+    return tuple(np.concatenate([row[name] for row in rows]) for name in rows[0])
 
 
 def _candidates(file: ModelFile, engine: str) -> list[str]:

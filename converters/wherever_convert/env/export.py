@@ -24,18 +24,17 @@ def export(job: dict[str, Any]) -> dict[str, Any]:
             `supported`, in words; and perhaps `example`, an .npy file with rows.
 
     Returns:
-        What the exporter says of its files.
+        What the exporter says of its files, and the `exporter`.
     """
-    modules = job["exporters"]
     if "model" in job:
-        chosen: Any = exporter(modules[0])
-        given = chosen.load(Path(job["model"]))
+        name = job["exporters"][0]
+        given = cast("Any", exporter(name)).load(Path(job["model"]))
     else:
         given = made(Path(job["file"]), job["name"])
-        chosen = _exporter_of(given, job)
+        name = _exporter_of(given, job)
     example = np.load(job["example"], allow_pickle=False) if "example" in job else None
-    outcome = chosen.export(given, example, frozenset(job["formats"]), Path(job["folder"]))
-    return cast("dict[str, Any]", outcome)
+    formats, folder = frozenset(job["formats"]), Path(job["folder"])
+    return {**exporter(name).export(given, example, formats, folder), "exporter": name}
 
 
 def made(path: Path, name: str) -> object:
@@ -52,6 +51,11 @@ def made(path: Path, name: str) -> object:
         return found() if inspect.isfunction(found) else found
     except RefusedError:
         raise
+    except ModuleNotFoundError as error:
+        raise RefusedError(
+            f"{path.name} imports {error.name}, which is not there for {sys.executable}: name the "
+            f"Python that runs the file (--python)"
+        ) from error
     except (Exception, SystemExit) as error:
         raise RefusedError(f"{path.name} failed: {fail_in_words(error)}") from error
 
@@ -65,7 +69,7 @@ def _attribute(module: ModuleType, path: Path, name: str) -> Any:
     return getattr(module, name)
 
 
-def _exporter_of(given: object, job: dict[str, Any]) -> Any:
+def _exporter_of(given: object, job: dict[str, Any]) -> str:
     if isinstance(given, str | Path):
         raise RefusedError(f"{job['name']} is {str(given)!r}, not a model")
     chosen = find(given, job["exporters"])

@@ -50,7 +50,22 @@ class ObjectSource(Source):
                 outcome = self._export_here(source, request, Path(scratch))
             else:
                 outcome = self._export_file(path, request, Path(scratch))
-            return read_export(Path(scratch), outcome)
+            return read_export(self.finish(outcome, Path(scratch), request), Path(scratch))
+
+    def finish(
+        self, outcome: Mapping[str, Any], folder: Path, request: Request
+    ) -> Mapping[str, Any]:
+        """Make what needs another environment than the exporter's.
+
+        Args:
+            outcome: what the exporter says of its files.
+            folder: where they are.
+            request: what is wanted.
+
+        Returns:
+            What is to be said of the files now.
+        """
+        return outcome
 
     def _export_here(self, source: object, request: Request, folder: Path) -> Mapping[str, Any]:
         try:
@@ -87,7 +102,7 @@ def export_in_child(
     return run_child("export", job, folder, what, python=python)
 
 
-def read_export(folder: Path, outcome: Mapping[str, Any]) -> SourceModel:
+def read_export(outcome: Mapping[str, Any], folder: Path) -> SourceModel:
     """What an exporter wrote, and said of it."""
     labels = outcome["labels"]
     files = {

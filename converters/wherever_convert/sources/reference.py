@@ -8,15 +8,16 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from wherever_contracts.errors import ConversionError
+from wherever_contracts.manifest import Format
 from wherever_convert.environments.cache import python_of
 from wherever_convert.environments.imports import imported_by, is_installed
 from wherever_convert.environments.tool_sets import frameworks_in, needed_for, set_with
 from wherever_convert.sources import Request, Source, SourceModel, all_sources, as_path
 from wherever_convert.sources.objects import ObjectSource, export_in_child, read_export
 
+_OWN = "wherever_convert.env."
 _REFERENCE = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")
 
 
@@ -24,6 +25,7 @@ class PythonReference(Source):
     """Runs the user's own file, and converts the object, or what the function there returns."""
 
     title = "FILE.py:NAME, an object or a function that returns one (the file is run)"
+    formats: tuple[Format, ...] = ("onnx", "tflite")
 
     def recognises(self, source: object) -> bool:
         """True for `FILE.py:NAME`."""
@@ -37,22 +39,24 @@ class PythonReference(Source):
             raise ConversionError(f"{source}: there is no such file")
         path = Path(match["file"]).resolve()
         with tempfile.TemporaryDirectory(prefix="export-", dir=request.scratch) as scratch:
-            outcome = _exported(path, match["name"], request, Path(scratch))
-            model = read_export(Path(scratch), outcome)
+            model = _exported(path, match["name"], request, Path(scratch))
         origin = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
         return replace(model, facts={**model.facts, **origin})
 
 
-def _exported(path: Path, name: str, request: Request, folder: Path) -> dict[str, Any]:
-    known = [each for each in all_sources() if isinstance(each, ObjectSource)]
+def _exported(path: Path, name: str, request: Request, folder: Path) -> SourceModel:
+    python = request.python or _python_for(path, request)
+    known = {each.exporter: each for each in all_sources() if isinstance(each, ObjectSource)}
+    here = python == Path(sys.executable)
     job = {
         "file": str(path),
         "name": name,
-        "exporters": [each.exporter for each in known],
-        "supported": "; ".join(each.title for each in known),
+        # elsewhere there is nothing but our own scripts
+        "exporters": [each for each in known if here or each.startswith(_OWN)],
+        "supported": "; ".join(each.title for each in known.values()),
     }
-    python = request.python or _python_for(path, request)
-    return export_in_child(job, request, folder, f"converting {path.name}:{name}", python)
+    outcome = export_in_child(job, request, folder, f"converting {path.name}:{name}", python)
+    return read_export(known[outcome["exporter"]].finish(outcome, folder, request), folder)
 
 
 def _python_for(path: Path, request: Request) -> Path:

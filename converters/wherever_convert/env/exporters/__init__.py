@@ -75,6 +75,6 @@ def exporter(module: str) -> Exporter:
     return cast("Exporter", import_module(module))
 
 
-def find(given: object, modules: Sequence[str]) -> Exporter | None:
-    """The first of some exporters that takes an object."""
-    return next((each for each in map(exporter, modules) if each.recognises(given)), None)
+def find(given: object, modules: Sequence[str]) -> str | None:
+    """The first of some exporters (modules) that takes an object."""
+    return next((each for each in modules if exporter(each).recognises(given)), None)
