@@ -57,7 +57,6 @@ def clean(job: dict[str, Any]) -> dict[str, Any]:
         `changed`: whether `output` was written; `batch`: whether the first axis counts independent
         rows; `facts`: what was done; `notes`: what could not be, and why.
     """
-    logging.disable(logging.WARNING)
     given = onnx.load(job["model"])
     notes: list[str] = []
     slimmed = _slimmed(given, notes)
@@ -224,4 +223,5 @@ def _first_line(error: Exception | None) -> str:
 
 
 if __name__ == "__main__":
+    logging.disable(logging.WARNING)
     main(clean)

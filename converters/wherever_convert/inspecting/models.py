@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from wherever_contracts.errors import ConversionError, EngineError
+from wherever_contracts.errors import ConversionError, EngineError, SettingsError
 from wherever_convert.anatomy import Anatomy, Port, precision_by
 from wherever_convert.anatomy.ir_graph import read_ir
 from wherever_convert.anatomy.onnx_graph import foreign_operators, read_onnx
@@ -116,7 +116,10 @@ def _files(path: Path) -> list[Path]:
 
 def _engines(file: ModelFile) -> dict[str, str]:
     """Engine -> why it does not open the file; "" for those that do."""
-    engines = engines_for("process")
+    try:
+        engines = engines_for("process")
+    except SettingsError:  # this system cannot give them processes of their own
+        engines = engines_for("none")
     answers: dict[str, str] = {}
     for name, state in engines.states(sorted(plugins.entry_points(GROUP))).items():
         if file.format in state.formats or state.missing:
@@ -129,5 +132,5 @@ def _opened(engines: Any, name: str, file: ModelFile) -> str:
         plan = RunPlan(name, "cpu", "float32", 1)
         engines.open(plan, file.format, file.contents, Resources()).close()
     except EngineError as error:
-        return str(error)
+        return str(error).removeprefix(f"{name} ")
     return ""

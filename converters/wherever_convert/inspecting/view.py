@@ -89,6 +89,8 @@ def _port(port: Mapping[str, Any]) -> str:
 
 
 def _operators(operators: Mapping[str, int]) -> str:
+    if not operators:
+        return "none"
     shown = [f"{name} {count}" for name, count in operators.items()]
     more = len(shown) - _MOST_OPERATORS
     rest = f", and {more} other kinds" if more > 0 else ""

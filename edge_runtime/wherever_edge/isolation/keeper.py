@@ -238,7 +238,8 @@ class Keeper:
         worker.hang_up(Death("load", f"could not load the model again ({error})"))
 
     def _ended(self, death: Death) -> None:
-        if death.how not in _ORDERLY:
+        # whoever opens the session is told why it cannot be; that is no crash
+        if death.how not in _ORDERLY and self._refused is None:
             COUNTERS.add("wherever_worker_crashes_total", engine=self.engine, how=death.how)
             _LOG.warning("the worker of %s %s", self.engine, death.words)
         with self._changed:
