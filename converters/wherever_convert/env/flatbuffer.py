@@ -22,8 +22,24 @@ def schema() -> Any:
 
 
 def read(data: bytes) -> Any:
-    """A file as tables that can be changed."""
-    return schema().ModelT.InitFromPackedBuf(bytearray(data), 0)
+    """A file as tables that can be changed.
+
+    What a file keeps behind its tables (some tools write constants there) is put into them, and
+    operators get the code that newer tools look at, where an older one wrote the file.
+    """
+    model = schema().ModelT.InitFromPackedBuf(bytearray(data), 0)
+    for code in model.operatorCodes:
+        code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
+    for buffer in model.buffers:
+        if buffer.offset:
+            buffer.data = _piece(data, buffer.offset, buffer.size)
+            buffer.offset = buffer.size = 0
+    for operator in [each for graph in model.subgraphs for each in graph.operators or ()]:
+        if operator.largeCustomOptionsOffset:
+            start, size = operator.largeCustomOptionsOffset, operator.largeCustomOptionsSize
+            operator.customOptions = _piece(data, start, size)
+            operator.largeCustomOptionsOffset = operator.largeCustomOptionsSize = 0
+    return model
 
 
 def packed(model: Any) -> bytes:
@@ -95,6 +111,10 @@ def laid_out(array: Any, detail: Mapping[str, Any]) -> Any:
     raise ValueError(f"{detail['name']} takes {shape}, not {array.shape}")
 
 
+def _piece(data: bytes, start: int, size: int) -> Any:
+    return np.frombuffer(data, np.uint8, size, start)
+
+
 def _entry(model: Any, index: int) -> Any:
     entry = schema().TensorMapT()
     entry.name, entry.tensorIndex = name_of(model, index).encode(), int(index)
@@ -140,7 +160,7 @@ def _constant(model: Any, numbers: Sequence[int]) -> int:
 
 def _opcode(model: Any, builtin: int) -> int:
     for index, code in enumerate(model.operatorCodes):
-        if code.builtinCode == builtin and not code.customCode:
+        if code.builtinCode == builtin:
             return index
     code = schema().OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = builtin

@@ -191,7 +191,7 @@ def _error(wanted: Sequence[dict[str, Any]], data: bytes, feeds: Sequence[dict[s
 def _keep(
     folder: Path, files: dict[str, list[str]], name: str, data: bytes, left: Sequence[str]
 ) -> None:
-    """Write a file that LiteRT loads, unless one before it is the same."""
+    """Write a file that LiteRT loads and that holds int8 weights, unless one before is the same."""
     path = folder / f"{name}.tflite"
     others = [folder / f"{each}.tflite" for each in files]
     if _loads(data) and all(data != other.read_bytes() for other in others):
@@ -287,7 +287,7 @@ def _operator_names(model: Any) -> list[str]:
     kinds = vars(flatbuffer.schema().BuiltinOperator)
     words = {value: name for name, value in kinds.items() if isinstance(value, int)}
     return [
-        words[max(each.builtinCode, each.deprecatedBuiltinCode)] for each in model.operatorCodes
+        words[each.builtinCode] for each in model.operatorCodes
     ]
 
 

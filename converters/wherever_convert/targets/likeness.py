@@ -72,9 +72,7 @@ def gap(job: Job, file: ModelFile, measure: Measure) -> float:
         wanted = answers(old, reference.inputs, feeds)
         given = answers(new, reference.inputs, feeds)
         return max(
-            measure.of(one[name], other[spec.name])
-            for one, other in zip(wanted, given, strict=True)
-            for name, spec in pairs.items()
+            measure.of(_all(wanted, name), _all(given, spec.name)) for name, spec in pairs.items()
         )
     finally:
         old.close()
@@ -104,6 +102,11 @@ def answers(
         )
         for feed in feeds
     ]
+
+
+def _all(answers: Sequence[Mapping[str, Array]], name: str) -> Array:
+    """An output of every run; runs of different lengths are put one after the other."""
+    return np.concatenate([answer[name].ravel() for answer in answers])
 
 
 def worst_gap(wanted: Array, given: Array) -> float:

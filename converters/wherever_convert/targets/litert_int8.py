@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wherever_contracts.errors import ConversionError, EngineError
 from wherever_convert.adapting import matched
@@ -17,8 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from wherever_convert.workbench import Trial
+
 # OpenVINO refuses what this quantizer makes.
 _ENGINE = "litert"
+# Shares of correct answers are no round numbers.
+_ROUNDING = 1e-9
+# So many times `max_drop` may be answered otherwise: most of that changes no score.
+_OTHERWISE = 5
 # Ranges hardly move after these.
 _MOST_SAMPLES = 128
 _STATIC = "static, a scale for each channel"
@@ -39,7 +46,7 @@ def make(job: Job) -> Made:
         ranked = search.ask({"ranked": True, "barred": first["barred"]})
         layers = ranked["layers"]
         found = search.tried(ranked["files"], list(ranked["files"]))
-    found = found or search.tried(first["files"], ["weights"])
+    found = found or search.nearest() or search.tried(first["files"], ["weights"])
     if not found:
         raise CannotMakeError(_refusal(job, search.trace))
     name, left = found
@@ -59,6 +66,13 @@ def make(job: Job) -> Made:
     )
 
 
+class _Near(NamedTuple):
+    """How far a file answers as the reference does, and its layers in float."""
+
+    agreement: float
+    left: list[str]
+
+
 @dataclass
 class _Search:
     """Files that the quantizer made, and what came of trying them."""
@@ -67,6 +81,7 @@ class _Search:
     folder: Path
     python: Path
     trace: list[str] = field(default_factory=list[str])
+    _near: dict[str, _Near] = field(default_factory=dict[str, "_Near"])
 
     @property
     def ranges(self) -> str:
@@ -100,11 +115,19 @@ class _Search:
                 return name, files[name]
         return None
 
+    def nearest(self) -> tuple[str, list[str]] | None:
+        """The file that answers most alike, of those that lost no more than chance can take."""
+        if not self._near:
+            return None
+        name = max(self._near, key=lambda each: self._near[each].agreement)
+        self.trace.append(f"none keeps {self.job.max_drop:.4f}, but {name} may, on more samples")
+        return name, self._near[name].left
+
     def file(self, name: str) -> ModelFile:
         """A file that was made."""
         return read_model_file(self.folder / f"{name}.tflite", "tflite", "int8")
 
-    def _keeps(self, name: str, left: Sequence[str]) -> bool:
+    def _keeps(self, name: str, left: list[str]) -> bool:
         what = "int8 weights alone" if name == "weights" else f"{len(left)} layers in float"
         try:
             trial = self.job.bench.try_file(self.file(name), engine=_ENGINE)
@@ -112,10 +135,23 @@ class _Search:
             self.trace.append(f"{what}: {error}")
             return False
         self.trace.append(
-            f"{what}: {trial.value:.4f}, a drop of {trial.drop:.4f} on {trial.n} samples"
+            f"{what}: {trial.value:.4f}, a drop of {trial.drop:.4f}, and {trial.agreement:.1%} "
+            f"answered alike on {trial.n} samples"
         )
         self.job.tell(self.trace[-1])
-        return trial.drop <= self.job.max_drop
+        most = self.job.max_drop + _ROUNDING
+        if trial.drop <= most + noise(trial):
+            self._near[name] = _Near(trial.agreement, left)
+        # few samples may miss a drop that so many other answers will bring
+        return trial.drop <= most and 1 - trial.agreement <= _OTHERWISE * most
+
+
+def noise(trial: Trial) -> float:
+    """How far chance moves the drop of a file that is as good as its reference.
+
+    Two standard deviations, if each sample that is answered otherwise is as likely to be right.
+    """
+    return 2 * math.sqrt(max(1 - trial.agreement, 0.0) / trial.n)
 
 
 def _inputs(job: Job) -> dict[str, str]:
