@@ -202,7 +202,8 @@ def _said(kept: Any, labels: Sequence[str]) -> Said:
         return Said(_label(labels, int(kept)))
     if isinstance(kept, Found | Labelled):
         boxes = _boxes(kept, labels)
-        return Said(f"{len(boxes)} found", boxes)
+        verb = "found" if isinstance(kept, Found) else "to find"
+        return Said(f"{len(boxes)} {verb}", boxes)
     if isinstance(kept, list) and kept:
         return Said(", ".join(_numbers(each) for each in kept[:3]))
     return Said(_numbers(kept))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from wherever_convert.page.cards import cards
@@ -10,7 +11,7 @@ from wherever_convert.page.markup import Markup, join, tag
 from wherever_convert.page.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
-    from wherever_convert.findings import Findings
+    from wherever_convert.findings import Findings, Worst
 
 
 def answers(findings: Findings) -> Markup | None:
@@ -34,7 +35,7 @@ def answers(findings: Findings) -> Markup | None:
 def _variant(findings: Findings, variant: str, thumbnails: Thumbnails) -> Markup:
     worst = findings.worst[variant]
     title = tag("h3", tag("bdi", variant), " against the reference")
-    about = tag("p", _counted(findings, variant), class_="soft")
+    about = tag("p", _counted(findings, variant), _lines(worst), class_="soft")
     if not worst:
         return join(title, about)
     changes = findings.changes.get(variant)
@@ -43,6 +44,13 @@ def _variant(findings: Findings, variant: str, thumbnails: Thumbnails) -> Markup
         rows, columns = "the reference's answer", "the variant's answer"
         figure = confusion_figure(changes, findings.labels, rows, columns)
     return join(title, about, figure, cards(worst, thumbnails))
+
+
+def _lines(worst: Sequence[Worst]) -> str | None:
+    """What the lines in pictures mean; None when there are none."""
+    if not any(each.reference.boxes or each.answer.boxes for each in worst):
+        return None
+    return " Lines are the reference's boxes, dashes the variant's."
 
 
 def _counted(findings: Findings, variant: str) -> str:
@@ -55,4 +63,4 @@ def _counted(findings: Findings, variant: str) -> str:
     if findings.confusion is not None:
         said += f": {lost} were right and are wrong now, {gained} the other way round"
     shown = len(findings.worst[variant])
-    return f"{said}. " + (f"The {shown} worst:" if shown < total else "These are:")
+    return f"{said}. " + (f"The {shown} worst are below." if shown < total else "All are below.")

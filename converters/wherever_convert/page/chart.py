@@ -150,25 +150,36 @@ def _bubbles(plot: _Plot, points: Sequence[Point], limit: Limit | None) -> Marku
     # large ones first, so that none hides a smaller one
     order = sorted(range(len(points)), key=lambda n: -drawn[n].radius)
     circles = [_circle(plot, points[n], drawn[n], series[points[n].engine]) for n in order]
-    placed = place(drawn, plot.frame, _occupied(plot, points, limit))
+    limit = limit if limit is not None and _near(plot, limit) else None
+    lines = _whiskers(plot, points) + ([] if limit is None else [_limit_line(plot, limit)])
+    placed = place(drawn, plot.frame, _texts(plot, limit), lines)
     pairs = list(zip(drawn, placed, strict=True))
     leads = [_lead(bubble, name) for bubble, name in pairs if name is not None]
     return tag("g", leads, circles, [_name(name) for _, name in pairs if name is not None])
 
 
-def _occupied(plot: _Plot, points: Sequence[Point], limit: Limit | None) -> list[Area]:
-    """Where names would cover the axis' title, a whisker, or the limit's name."""
+def _texts(plot: _Plot, limit: Limit | None) -> list[Area]:
+    """Where names would cover the axis' title, or the limit's name."""
     frame = plot.frame
-    found = [Area(frame.left, frame.top - 12, frame.left + 90, frame.top + 6)]
+    title = Area(frame.left, frame.top - 12, frame.left + 90, frame.top + 6)
+    if limit is None:
+        return [title]
+    at, width = plot.y.at(limit.value), width_of(limit.name)
+    return [title, Area(frame.right - 4 - width, at, frame.right, at + 18)]
+
+
+def _limit_line(plot: _Plot, limit: Limit) -> Area:
+    at = plot.y.at(limit.value)
+    return Area(plot.frame.left, at - 1, plot.frame.right, at + 1)
+
+
+def _whiskers(plot: _Plot, points: Sequence[Point]) -> list[Area]:
+    found: list[Area] = []
     for each in points:
         x, ends = plot.x.at(each.median_s), _ends(each)
         if ends is not None:
             low, high = ends
             found.append(Area(x - 5, plot.y.at(high) - 1, x + 5, plot.y.at(low) + 1))
-    if limit is not None and _near(plot, limit):
-        at = plot.y.at(limit.value)
-        left = frame.right - 4 - width_of(limit.name)
-        found += [Area(left, at, frame.right, at + 18), Area(frame.left, at - 1, left, at + 1)]
     return found
 
 

@@ -54,7 +54,10 @@ def width_of(text: str) -> float:
 
 
 def place(
-    bubbles: Sequence[Bubble], frame: Area, others: Sequence[Area] = ()
+    bubbles: Sequence[Bubble],
+    frame: Area,
+    texts: Sequence[Area] = (),
+    lines: Sequence[Area] = (),
 ) -> list[Placed | None]:
     """A place for the name of each bubble, inside the frame and clear of all else.
 
@@ -63,7 +66,8 @@ def place(
     Args:
         bubbles: what to name; the first choose first.
         frame: where names may be.
-        others: what else they may not cover.
+        texts: what else they may not cover.
+        lines: what only a name that stands in its circle may cover.
     """
     circles = [_around(each) for each in bubbles]
     names: list[Area] = []
@@ -71,8 +75,8 @@ def place(
     for bubble in bubbles:
         rest = [each for each in bubbles if each != bubble]
         within = [_within(bubble)] if len(bubble.names) == 1 else []
-        clear = ((each, names) for each in within)
-        beside = ((each, [*names, *circles, *others]) for each in _candidates(bubble))
+        clear = ((each, [*names, *texts]) for each in within)
+        beside = ((each, [*names, *circles, *texts, *lines]) for each in _candidates(bubble))
         fitting = (
             candidate
             for candidate, taken in (*clear, *beside)

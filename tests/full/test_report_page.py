@@ -1,0 +1,436 @@
+"""The report of a conversion in a real browser: it stands alone, and everything has its place.
+
+Chromium is driven by its DevTools protocol over a pipe, so that no port is open; every name
+resolves to nothing, and every request that the page makes is looked at.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import select
+import shutil
+import subprocess
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image as pillow
+
+from wherever_contracts.certificate import Certificate
+from wherever_convert import convert
+from wherever_convert.findings import find
+from wherever_convert.judges import Detections
+from wherever_convert.measuring import Measured
+from wherever_convert.metrics import Found
+from wherever_convert.page import write_page
+from wherever_convert.report import ConversionReport, Row
+from wherever_convert.samples.sample import Damaged, Sample
+from wherever_convert.targets import Layer
+from wherever_edge.builtin import PACKAGES, digits_test_split
+
+pytestmark = [pytest.mark.full, pytest.mark.timeout(300)]
+
+IN_CI = os.environ.get("CI") == "true"
+HOSTILE = (
+    "<script>document.title='owned'<",
+    "<img src=x onerror=document.title='owned'>",
+    "\"><svg onload=document.title='owned'>",
+    "שלום עולם \u202egpj",
+    "two\nlines\tand more",
+    "🌻👩‍👩‍👧 flowers 日本語の花",
+    "x" * 250,
+    "a name of many words that goes on and on and " * 5,
+    "javascript:document.title='owned'",
+    "&lt;b&gt; {{7*7}} %s",
+)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of Chromium, installed from Debian's packages if it is not there yet."""
+    found = shutil.which("chromium")
+    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        for command in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
+            subprocess.run(["apt-get", "-qq", *command], env=environment, check=IN_CI)
+        found = shutil.which("chromium")
+    if found is None and not IN_CI:
+        pytest.skip("chromium is not here, and cannot be installed: apt-get install chromium")
+    assert found, "chromium is installed, and not there"
+    return found
+
+
+# What a browser reads and writes; the first move keeps one from being lost under the other.
+_AT_THREE_AND_FOUR = 'exec 20<&{} 21>&{}; exec "$@" 3<&20 4>&21 20<&- 21>&-'
+
+
+class Browser:
+    """Chromium, asked over its pipe."""
+
+    def __init__(self, program: str, profile: Path) -> None:
+        theirs, self._asking = os.pipe()
+        self._answers, own = os.pipe()
+        options = (
+            "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+            "--disable-background-networking --disable-component-update --disable-sync "
+            "--remote-debugging-pipe --hide-scrollbars about:blank"
+        )
+        command = [program, *options.split(), f"--user-data-dir={profile}"]
+        command.append("--host-resolver-rules=MAP * ~NOTFOUND")
+        self._process = subprocess.Popen(
+            ["bash", "-c", _AT_THREE_AND_FOUR.format(theirs, own), "bash", *command],
+            pass_fds=(theirs, own),
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(theirs)
+        os.close(own)
+        self._rest = b""
+        self._number = 0
+        self.events: list[dict[str, Any]] = []
+        self._session: str | None = None
+
+    def start(self) -> None:
+        """Open the window in which pages are shown."""
+        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
+        answer = self.ask("Target.attachToTarget", targetId=target, flatten=True)
+        self._session = answer["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.ask(f"{domain}.enable")
+
+    def ask(self, method: str, /, **parameters: Any) -> dict[str, Any]:
+        """Carry a command out, and keep the events that come meanwhile."""
+        self._number += 1
+        message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._asking, json.dumps(message).encode() + b"\0")
+        while True:
+            answer = self._next()
+            if answer.get("id") == self._number:
+                assert "error" not in answer, answer
+                return answer["result"]
+            self.events.append(answer)
+
+    def open(self, page: Path, width: int, scheme: str) -> None:
+        """Show a page that is a file, and wait until it is there."""
+        self.events.clear()
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        self.ask("Emulation.setDeviceMetricsOverride", **size)
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        self.ask("Emulation.setEmulatedMedia", media="", features=[feature])
+        self.ask("Page.navigate", url=page.as_uri())
+        while not any(each.get("method") == "Page.loadEventFired" for each in self.events):
+            self.events.append(self._next())
+
+    def value(self, expression: str) -> Any:
+        """What an expression is in the page."""
+        said = self.ask("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in said, said
+        return said["result"].get("value")
+
+    def picture(self) -> pillow.Image:
+        said = self.ask("Page.captureScreenshot", captureBeyondViewport=True)
+        return pillow.open(io.BytesIO(base64.b64decode(said["data"])))
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.wait(20)
+        os.close(self._asking)
+        os.close(self._answers)
+
+    def _next(self) -> dict[str, Any]:
+        while b"\0" not in self._rest:
+            ready, _, _ = select.select([self._answers], [], [], 60)
+            data = os.read(self._answers, 1 << 16) if ready else b""
+            assert data, "chromium has ended, or does not answer"
+            self._rest += data
+        first, _, self._rest = self._rest.partition(b"\0")
+        return json.loads(first)
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    opened = Browser(chromium, tmp_path_factory.mktemp("profile"))
+    try:
+        opened.start()
+        yield opened
+    finally:
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Pages by name, each made once."""
+    folder = tmp_path_factory.mktemp("pages")
+    makers = {"estimator": of_an_estimator, "hostile": of_hostile_names, "crowded": crowded}
+    made: dict[str, Path] = {}
+
+    def page(name: str) -> Path:
+        if name not in made:
+            made[name] = folder / f"{name}.html"
+            makers[name](made[name], folder)
+        return made[name]
+
+    return page
+
+
+def of_an_estimator(page: Path, folder: Path) -> None:
+    """What a conversion of a scikit-learn pipeline writes."""
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    images, y = digits_test_split()
+    x = images.astype(np.float32).reshape(len(images), 64)
+    model = make_pipeline(StandardScaler(), MLPClassifier((24,), max_iter=60, random_state=0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # sixty rounds are not enough for it to be sure
+        model.fit(x[:300], y[:300])
+    output = folder / "estimator"
+    samples = (x[300:], y[300:])
+    convert(model, samples=samples, task="classify", output=output, max_drop=0.1, page=page)
+
+
+def of_hostile_names(page: Path, folder: Path) -> None:
+    """What a conversion writes whose classes and files have names that would be markup."""
+    images, labels = digits_test_split()
+    for number, (image, label) in enumerate(zip(images[:200], labels[:200], strict=True)):
+        # half of them lie: these are answered wrongly
+        name = HOSTILE[(int(label) + (number % 2) * 3) % 10]
+        path = folder / "hostile-samples" / name / f"{number} {HOSTILE[number % 6]}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pillow.fromarray((image * 15).astype(np.uint8)).save(path)
+    (folder / "hostile-samples" / HOSTILE[0] / f"{HOSTILE[1]}.png").write_bytes(b"damaged")
+    convert(
+        PACKAGES / "digits" / "cnn.onnx",
+        samples=folder / "hostile-samples",
+        task="classify",
+        labels=HOSTILE,
+        output=folder / "hostile",
+        max_drop=1.0,
+        like=f"{PACKAGES / 'digits'}",
+        page=page,
+    )
+
+
+def crowded(page: Path, folder: Path) -> None:
+    """A page with all that there may be at once: many variants, engines, boxes, layers."""
+    targets = ("fp32", "fp16", "int8", "int8-dynamic", "ir", "ir-fp16", "ir-int8", "litert-int8")
+    rng = np.random.default_rng(0)
+    rows, certificates = [], []
+    for number, target in enumerate(targets):
+        variant, size, drop = f"detector-{target}", 3_900_000 // (1 + number % 4), number * 0.002
+        latency_s, value = 0.008 / (1 + number % 3), 0.36 - drop
+        figures = ("mAP", value, 64, drop, 0.97, "onnxruntime", latency_s, 0.5, value - 0.03)
+        rows.append(Row(variant, target, "int8", size, *figures, value + 0.03, ("edge-pc", "tiny")))
+        for engine in ("onnxruntime", "openvino", "litert")[: 1 + number % 3]:
+            factor = float(rng.uniform(0.8, 1.2))
+            certificates.append(certificate(variant, engine, value, latency_s * factor, size))
+    layers = tuple(
+        Layer(f"/backbone/stage{n}/conv/Conv" * (1 + 5 * (n == 3)), "Conv", 0.3 * 0.8**n, n > 4)
+        for n in range(60)
+    )
+    report = ConversionReport(
+        package=folder,
+        name="detector",
+        version="2.1.0",
+        rows=tuple(rows),
+        left_out={"litert": "it has /model/neck/Resize with a size that is not known " * 3},
+        dataset="street corners",
+        calibration=40,
+        test=64,
+        shared=False,
+        damaged=tuple(Damaged(f"{n}.jpg", "cut off") for n in range(60)),
+        skipped=12,
+        pipeline={"pre": [{"op": "image_tensor", "size": [416, 416]}]},
+        source={"file": "detector.onnx", "sha256": "c" * 64, "tools": {"onnx": "1.19"}},
+        warnings=("the figures are odd: look at the samples (--labels)",),
+        layers={"int8": layers},
+        traces={"int8": tuple(f"{n} layers in float: mAP 0.3{n}" for n in range(9))},
+        max_drop=0.01,
+    )
+    write_page(page, report, certificates, boxes(folder, [row.variant for row in rows]))
+
+
+def certificate(variant: str, engine: str, value: float, latency_s: float, size: int) -> Any:
+    interval = {"value": value, "low": value - 0.03, "high": value + 0.03}
+    return Certificate.model_validate(
+        {
+            "model": "detector",
+            "variant": variant,
+            "engine": engine,
+            "precision": "int8",
+            "about": "a" * 64,
+            "reference": "detector-fp32",
+            "dataset": {"name": "street corners", "sha256": "b" * 64, "n": 64},
+            "metric": {**interval, "name": "mAP", "reference": 0.36, "drop": 0.36 - value},
+            "agreement": interval,
+            "latency": {"median_s": latency_s, "p95_s": latency_s * 1.2, "runs": 9, "threads": 2},
+            "memory_peak_bytes": 20_000_000,
+            "file_bytes": size,
+            "machine": {"cpu": "some processor", "features": ["avx2"] * 30},
+            "tools": {engine: "1.0"},
+            "golden": 3,
+        }
+    )
+
+
+class Value:
+    boxes, scores, classes, labels = "b", "s", "c", ("car", "someone on a bicycle")
+
+
+def boxes(folder: Path, variants: list[str]) -> Any:
+    rng = np.random.default_rng(1)
+    samples = []
+    for number, size in enumerate([(640, 480), (300, 900), (900, 200), (80, 60)] * 4):
+        pixels = rng.integers(0, 255, (size[1] // 20, size[0] // 20, 3), np.uint8)
+        path = folder / f"photo{number}.png"
+        pillow.fromarray(pixels).resize(size, pillow.Resampling.BICUBIC).save(path)
+        samples.append(Sample(path.name, path, None))
+
+    def found() -> Found:
+        corners = rng.uniform(-50, 400, (6, 2))
+        edges = np.concatenate([corners, corners + rng.uniform(20, 300, (6, 2))], axis=1)
+        return Found(edges, rng.uniform(0.2, 1, 6), rng.integers(0, 2, 6))
+
+    answers = {each: Measured([found() for _ in samples], 0.001, "x") for each in variants}
+    return find(Detections(Value(), None), samples, answers, variants[0])
+
+
+# What is wrong with how a page is laid out, as sentences; run in the page.
+LOOK = """(() => {
+  const wrong = [];
+  const shown = e => e.getClientRects().length > 0;
+  const name = e => `<${e.tagName} class="${e.getAttribute('class') || ''}"> `
+    + JSON.stringify((e.textContent || '').slice(0, 40));
+  const root = document.documentElement;
+  if (root.scrollWidth > innerWidth) wrong.push(`the page is ${root.scrollWidth} wide`);
+  for (const e of document.querySelectorAll('body *:not(svg *)')) {
+    if (!shown(e) || e.closest('.scroll') || e.clientWidth === 0) continue;
+    if (e.tagName !== 'svg' && e.scrollWidth > e.clientWidth + 1)
+      wrong.push(`${name(e)} is wider than its room: ${e.scrollWidth} > ${e.clientWidth}`);
+  }
+  for (const e of document.querySelectorAll('svg, img')) {
+    if (!shown(e)) continue;
+    const r = e.getBoundingClientRect();
+    if (r.width < 4 || r.height < 4) wrong.push(`${name(e)} has no size`);
+    const inside = e.closest('.scroll') || (r.left >= 0 && r.right <= innerWidth + .5);
+    if (!inside) wrong.push(`${name(e)} is outside`);
+    if (e.tagName === 'IMG' && !e.naturalWidth) wrong.push(`${name(e)} cannot be shown`);
+  }
+  for (const chart of document.querySelectorAll('.chart')) {
+    if (!shown(chart)) continue;
+    const frame = chart.getBoundingClientRect();
+    const texts = [...chart.querySelectorAll('text')].map(e => [e, e.getBoundingClientRect()]);
+    texts.forEach(([e, r], i) => {
+      if (r.left < frame.left - 1 || r.right > frame.right + 1 || r.top < frame.top - 1
+          || r.bottom > frame.bottom + 1) wrong.push(`${name(e)} leaves the chart`);
+      if (r.height < 9) wrong.push(`${name(e)} is too small: ${r.height}`);
+      for (const [other, s] of texts.slice(i + 1))
+        if (Math.min(r.right, s.right) - Math.max(r.left, s.left) > 1
+            && Math.min(r.bottom, s.bottom) - Math.max(r.top, s.top) > 3)
+          wrong.push(`${name(e)} covers ${name(other)}`);
+    });
+    for (const e of chart.querySelectorAll('circle, path, line')) {
+      const r = e.getBoundingClientRect();
+      if (r.left < frame.left - 2 || r.right > frame.right + 2 || r.top < frame.top - 2
+          || r.bottom > frame.bottom + 2) wrong.push(`${name(e)} leaves the chart`);
+    }
+  }
+  return wrong;
+})()"""
+
+# Texts with too little contrast to what is behind them (WCAG 2: 4.5 to 1), as sentences.
+CONTRAST = """(() => {
+  const parse = c => {
+    const n = c.match(/[\\d.]+/g).map(Number);
+    return c.startsWith('color(') ? [...n.slice(0, 3).map(x => x * 255), n[3] ?? 1]
+      : [...n.slice(0, 3), n[3] ?? 1];
+  };
+  const light = c => {
+    const [r, g, b] = c.slice(0, 3).map(v => {
+      v /= 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; });
+    return .2126 * r + .7152 * g + .0722 * b;
+  };
+  const behind = e => {
+    for (; e; e = e.parentElement) {
+      const c = parse(getComputedStyle(e).backgroundColor);
+      if (c[3] === 1) return c;
+    }
+    return [255, 255, 255, 1];
+  };
+  const wrong = new Set();
+  for (const e of document.querySelectorAll('body *')) {
+    const own = [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim());
+    if (!own || !e.getClientRects().length) continue;
+    const style = getComputedStyle(e);
+    const ink = parse(e.closest('svg') ? style.fill : style.color);
+    if (ink[3] === 0) continue;
+    const pair = [light(ink), light(behind(e))].sort((a, b) => b - a);
+    const ratio = (pair[0] + .05) / (pair[1] + .05);
+    if (ratio < 4.5) wrong.add(`${e.tagName} ${e.className.baseVal ?? e.className}: ${ratio}`);
+  }
+  return [...wrong];
+})()"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 768, 1280])
+@pytest.mark.parametrize("name", ["estimator", "hostile", "crowded"])
+def test_everything_has_its_place_and_nothing_else_is_asked_for(
+    browser: Browser,
+    pages: Callable[[str], Path],
+    name: str,
+    width: int,
+    scheme: str,
+) -> None:
+    browser.open(pages(name), width, scheme)
+    browser.value("document.querySelectorAll('details').forEach(e => { e.open = true; })")
+    assert browser.value(LOOK) == []
+    assert browser.value(CONTRAST) == []
+    assert browser.value("document.title").endswith(": conversion report")
+    assert browser.value("document.scripts.length") == 0
+    said = [
+        each
+        for each in browser.events
+        if each.get("method")
+        in ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
+    ]
+    assert said == []
+    asked = [
+        each["params"]["request"]["url"]
+        for each in browser.events
+        if each.get("method") == "Network.requestWillBeSent"
+    ]
+    assert [url for url in asked if not url.startswith("data:image/")] == [pages(name).as_uri()]
+    keep(browser.picture(), f"{name}-{width}-{scheme}")
+
+
+def keep(picture: pillow.Image, name: str) -> None:
+    """Look at whether it is as light or dark as was asked for; for people where they ask for it."""
+    brightness = np.asarray(picture.convert("L")).mean()
+    assert brightness > 170 if name.endswith("light") else brightness < 90
+    folder = os.environ.get("REPORT_PICTURES")
+    if folder:
+        picture.save(Path(folder) / f"{name}.png")
+
+
+def test_the_page_can_be_printed_in_dark_rooms_too(
+    browser: Browser, pages: Callable[[str], Path]
+) -> None:
+    browser.open(pages("crowded"), 1280, "dark")
+    browser.ask("Emulation.setEmulatedMedia", media="print")
+    assert browser.value("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    said = browser.ask("Page.printToPDF", printBackground=False)
+    assert base64.b64decode(said["data"]).startswith(b"%PDF-")
+
+
+def test_pages_stay_small(pages: Callable[[str], Path]) -> None:
+    assert pages("crowded").stat().st_size < 3_000_000
+    assert pages("hostile").stat().st_size < 1_000_000
