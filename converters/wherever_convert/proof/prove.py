@@ -242,7 +242,7 @@ class _Proving:
         return "not known here" if state is None else state.missing
 
     def _unread(self, engines: Sequence[str]) -> list[Verdict]:
-        """Certificates of engines that the manifest does not name must be about what is here, too."""
+        """Certificates of engines that the manifest does not name are about something, too."""
         present = {variant.id: variant for variant in self.package.present()}
         verdicts: list[Verdict] = []
         for (variant_id, engine), certificate in self._certificates.items():

@@ -95,7 +95,7 @@ def check_golden(loaded: LoadedVariant, budget_s: float | None = None) -> Golden
         if shares and budget_s is not None and elapsed_s * (1 + 1 / position) > budget_s:
             return GoldenReport(len(shares), max(shares), elapsed_s, len(listed) - position)
         sample = read_sample(entry.file.path, loaded.package.read(entry.file))
-        sample.check_signature(loaded.signature)
+        sample.check_made_for(loaded.package.manifest)
         if loaded.variant.id in sample.tolerances:
             shares.append(_check(loaded, sample))
     return GoldenReport(len(shares), max(shares, default=0.0), perf_counter() - started)
@@ -128,7 +128,9 @@ def make_golden(
     tensors = first.wire_inputs.write(InputChecker(first.signature).check(value))
     chosen = check_options(first.signature, options or {})
     arrays = {f"inputs/{tensor.name}": to_array(tensor) for tensor in tensors}
-    sample = Sample("the sample", arrays, chosen, {}, {}, signature_digest(first.signature))
+    files = {entry.path: entry.sha256 for entry in first.package.manifest.files}
+    digest = signature_digest(first.signature)
+    sample = Sample("the sample", arrays, chosen, {}, {}, digest, files)
     for loaded in variants:
         sample = _extended(sample, loaded, (allowed or {}).get(loaded.variant.id))
     return sample.to_bytes()
@@ -147,7 +149,7 @@ def extend_golden(data: bytes, loaded: LoadedVariant, allowed: Allowed | None = 
         EngineError: the variant fails on it.
     """
     sample = read_sample("the sample", data)
-    sample.check_signature(loaded.signature)
+    sample.check_made_for(loaded.package.manifest)
     return _extended(sample, loaded, allowed).to_bytes()
 
 

@@ -2,15 +2,17 @@
 
 A frame's arrays are `inputs/NAME`, the input as it travels; `outputs/VARIANT/NAME`, the
 signature's outputs; and `fed/VARIANT/NAME` and `given/VARIANT/NAME`, numbers of the tensors on
-both sides of the engine. Beside them stand the call's options, the signature's digest, and for
-each variant a tolerance and what its tensors may be off. Frames of before there were stages and
-digests are read, too.
+both sides of the engine. Beside them stand the call's options, the digests of the signature and of
+the shared files (a vocabulary of which the sample uses three words, say), and for each variant a
+tolerance and what its tensors may be off. Frames of before there were stages and digests are read,
+too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wherever_contracts.errors import GoldenError
@@ -20,7 +22,7 @@ from wherever_edge.packages.agreement import Tolerance
 from wherever_edge.packages.stages import SIDES, Side, Stage, facts_of, stage_from
 
 if TYPE_CHECKING:
-    from wherever_contracts.manifest import Signature
+    from wherever_contracts.manifest import Manifest, Signature
     from wherever_contracts.tensors import Array, Tensors
 
 _MAX_HEADER_BYTES = 1024 * 1024
@@ -29,8 +31,8 @@ _MAX_HEADER_BYTES = 1024 * 1024
 class Sample(NamedTuple):
     """A golden sample: the arrays by name, and what is said of them.
 
-    `signature` is the digest of what it was made for, or "" where that was not written down.
-    `tolerances` and `stages` are by variant.
+    `signature` is the digest of what it was made for, or "" where that was not written down, and
+    `files` the digests of the shared files by path. `tolerances` and `stages` are by variant.
     """
 
     path: str
@@ -39,21 +41,27 @@ class Sample(NamedTuple):
     tolerances: Mapping[str, Any]
     stages: Mapping[str, Any]
     signature: str = ""
+    files: Mapping[str, Any] = MappingProxyType({})
 
     def inputs(self) -> dict[str, Array]:
         """The input as it travels."""
         return self._below("inputs/")
 
-    def check_signature(self, signature: Signature) -> None:
-        """Refuse labels and tensors other than those that the sample was made for.
+    def check_made_for(self, manifest: Manifest) -> None:
+        """Refuse labels, tensors and shared files other than those that the sample was made with.
 
         Raises:
             GoldenError: they are others.
         """
-        here = signature_digest(signature)
+        here = signature_digest(manifest.signature)
         if self.signature not in {"", here}:
             expected = f"labels and tensors with the digest {self.signature[:16]}"
             raise GoldenError(self.path, "signature", expected, here[:16])
+        digests = {entry.path: entry.sha256 for entry in manifest.files}
+        for path, digest in self.files.items():
+            if digests.get(path) != digest:
+                found = digests.get(path, "no such file")
+                raise GoldenError(self.path, f"files/{path}", f"{digest}"[:16], found[:16])
 
     def expected(self, signature: Signature, variant_id: str) -> Tensors:
         """A variant's answer.
@@ -121,7 +129,8 @@ class Sample(NamedTuple):
     def to_bytes(self) -> bytes:
         """The bytes of the sample's file."""
         facts = {"options": self.options, "tolerances": self.tolerances, "stages": self.stages}
-        return pack_frame(self.arrays, {**facts, "signature": self.signature})
+        made_for = {"signature": self.signature, "files": dict(self.files)}
+        return pack_frame(self.arrays, {**facts, **made_for})
 
     def _below(self, prefix: str) -> dict[str, Array]:
         return {
@@ -144,7 +153,8 @@ def read_sample(path: str, data: bytes) -> Sample:
     options, tolerances = meta.get("options"), meta.get("tolerances")
     if not isinstance(options, dict) or not isinstance(tolerances, dict):
         raise GoldenError(path, "", "options and tolerances beside the arrays", f"{sorted(meta)}")
-    stages, signature = meta.get("stages", {}), meta.get("signature", "")
-    if not isinstance(stages, dict) or not isinstance(signature, str):
-        raise GoldenError(path, "stages", "stages and a signature's digest", f"{sorted(meta)}")
-    return Sample(path, dict(arrays), options, tolerances, stages, signature)
+    stages, files = meta.get("stages", {}), meta.get("files", {})
+    signature = meta.get("signature", "")
+    if not isinstance(stages, dict) or not isinstance(files, dict) or type(signature) is not str:
+        raise GoldenError(path, "stages", "stages, and digests beside them", f"{sorted(meta)}")
+    return Sample(path, dict(arrays), options, tolerances, stages, signature, files)
