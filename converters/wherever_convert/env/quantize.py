@@ -118,7 +118,16 @@ def prepared(model: Any) -> Any:
     if min(opsets, default=_OPSET) < _OLDEST_OPSET:
         model = version_converter.convert_version(model, _OPSET)
     model.ir_version = max(model.ir_version, 4)  # weights need not be inputs from 4 on
-    return name_nodes(_processed(model))
+    return name_nodes(with_flat_biases(_processed(model)))
+
+
+def with_flat_biases(model: Any) -> Any:
+    """The model with biases of shape [n] where Gemm had [1, n], which the quantizer stumbles over."""
+    biases = {node.input[2] for node in model.graph.node if node.op_type == "Gemm" and node.input[2:]}
+    for tensor in model.graph.initializer:
+        if tensor.name in biases and len(tensor.dims) == 2 and tensor.dims[0] == 1:
+            del tensor.dims[0]
+    return model
 
 
 def name_nodes(model: Any) -> Any:
