@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from wherever_edge.packages.package import Package
 
 _STEPS = frozenset({"pre", "post", "signature"})
+_KINDS = {"images": "image", "texts": "text", "files": "bytes"}
 _MAX_BYTES = 4 * 1024 * 1024
 
 
@@ -77,8 +78,9 @@ def design(
 def _suits(form: Form, inputs: Sequence[dict[str, Any]]) -> bool:
     """Whether inputs take such samples; an image may also be taken as bare numbers."""
     images = [entry for entry in inputs if entry["kind"] == "image"]
-    if form == "images":
-        return bool(images)
+    kind = _KINDS.get(form)
+    if kind is not None:
+        return any(entry["kind"] == kind for entry in inputs)
     return all(entry.get("numbers") for entry in images)
 
 

@@ -119,7 +119,8 @@ def without_damage(samples: Samples) -> Samples:
 
 
 def _look_at_row(value: Any) -> None:
-    arrays: list[Array] = [*value.values()] if hasattr(value, "values") else [value]
+    parts: list[Any] = [*value.values()] if isinstance(value, Mapping) else [value]
+    arrays = [np.asarray(part) for part in parts]
     if not all(array.dtype.kind != "f" or np.isfinite(array).all() for array in arrays):
         raise ValueError("a number that is missing or not finite")
 

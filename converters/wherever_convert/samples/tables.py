@@ -1,179 +1,125 @@
-"""Tables: CSV files, .npz files without pickle, and arrays."""
+"""Samples of tables: columns of numbers, or one of images, texts or files, and the truth."""
 
 from __future__ import annotations
 
-import csv
-import zipfile
-from collections.abc import Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from wherever_contracts.errors import ConversionError
-from wherever_convert.samples.sample import Damaged, Form, Sample, Samples, Truth
+from wherever_convert.samples.columns import Columns, find_columns
+from wherever_convert.samples.sample import Damaged, Sample, Samples, Truth, Value
+from wherever_convert.samples.table_files import Row, TableFile, open_table
+from wherever_convert.samples.truths import MOST_CLASSES, classes, truth_of
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
-
-_IMAGE_COLUMNS = ("image", "path", "file", "file_name", "filename")
-_LABEL_COLUMNS = ("label", "class", "target", "y")
-_MOST_ROWS = 1_000_000
-_X, _Y = "x", "y"
+    from wherever_convert.samples.options import SampleOptions
 
 
-def read_csv(path: Path, label_column: str | None, image_column: str | None) -> Samples:
-    """Read a table with a header: columns of numbers, or one of image paths, and the truth.
-
-    Args:
-        path: the file; paths of images are relative to it.
-        label_column: the column of the truth; by default one called label, class, target or y.
-        image_column: the column of paths; by default one called image, path, file or file_name.
+def read_table(path: Path, options: SampleOptions) -> Samples:
+    """Read a CSV, TSV, JSON lines or Parquet file; of a long one no more than is taken of it.
 
     Raises:
-        ConversionError: a column is not there, or there are too many rows.
+        ConversionError: it is damaged, or a column is not there.
+        MissingExtraError: Parquet cannot be read without an extra.
     """
-    header, rows = _csv_rows(path)
-    label = _column(header, label_column, _LABEL_COLUMNS, path)
-    image = _column(header, image_column, _IMAGE_COLUMNS, path)
-    read = _CsvRow(path, header, label, image)
+    table = open_table(path, header=options.header)
+    columns = find_columns(path.name, table.header, options.roles(), options.form)
+    count, labels = _counted(table, columns)
+    most = min(count, options.most)
+    wanted = {position * count // most for position in range(most)}
+    reader = _Reader(table, columns, options.images or path.parent)
     items: list[Sample] = []
     damaged: list[Damaged] = []
-    for line, row in rows:
-        try:
-            items.append(read.sample(line, row))
-        except ValueError as error:
-            damaged.append(Damaged(f"{path.name}:{line}", str(error)))
-    form: Form = "rows" if image is None else "images"
-    return Samples(path.stem, form, tuple(items), _classes(items), tuple(damaged))
+    for position, row in enumerate(table.rows(columns.used)):
+        if position in wanted:
+            try:
+                items.append(reader.sample(row))
+            except ValueError as error:
+                damaged.append(Damaged(row.where, str(error)))
+    return Samples(path.stem, columns.form, tuple(items), labels, tuple(damaged), count - most)
 
 
-def read_npz(path: Path) -> Samples:
-    """Read `x` (or every input by its name) and, when it is there, `y`; pickles are refused.
-
-    Raises:
-        ConversionError: it is damaged, holds Python objects, or the lengths differ.
-    """
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, TypeError, OSError, zipfile.BadZipFile, EOFError) as error:
-        raise ConversionError(f"samples: {path.name} cannot be read: {error}") from error
-    truth = arrays.pop(_Y, None)
-    given = arrays[_X] if set(arrays) == {_X} else arrays
-    return _from_arrays(path.stem, given, truth)
-
-
-def read_arrays(given: Array | tuple[Any, ...] | dict[str, Array]) -> Samples:
-    """Take x, or a tuple (x, y), as arrays or what numpy makes arrays of.
-
-    Raises:
-        ConversionError: the lengths differ, or it holds Python objects.
-    """
-    if isinstance(given, dict):
-        return _from_arrays("arrays", given, None)
-    x, y = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
-    return _from_arrays("arrays", np.asarray(x), None if y is None else np.asarray(y))
+def _counted(table: TableFile, columns: Columns) -> tuple[int, tuple[str, ...] | None]:
+    """How many rows there are, and the classes in all of them."""
+    count, truths = 0, set[Truth]()
+    for row in table.rows(columns.used):
+        count += 1
+        if columns.label is not None and not row.fault and len(truths) <= MOST_CLASSES:
+            try:
+                truths.add(truth_of(row.cells[columns.label]))
+            except ValueError:
+                continue  # named when the row is read
+    if not count:
+        raise ConversionError(f"samples: {table.path.name} has no rows")
+    return count, classes(truths) if len(truths) <= MOST_CLASSES else None
 
 
-def _csv_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header, and every other row that is not empty with the line that it ends in."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header: list[str] = next(reader, list[str]())
-            found = ((reader.line_num, row) for row in reader if row)
-            rows = list(islice(found, _MOST_ROWS + 1))
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ConversionError(f"samples: {path.name} is no CSV in UTF-8: {error}") from error
-    if len(rows) > _MOST_ROWS:
-        raise ConversionError(f"samples: {path.name} has more than {_MOST_ROWS} rows")
-    return header, rows
+class _Reader:
+    """Makes samples of rows."""
 
+    def __init__(self, table: TableFile, columns: Columns, folder: Path) -> None:
+        self._names = table.header
+        self._columns = columns
+        self._folder = folder
 
-def _from_arrays(name: str, given: Array | dict[str, Array], truth: Array | None) -> Samples:
-    columns = given if isinstance(given, dict) else {_X: given}
-    lengths = {len(array) if array.ndim else 0 for array in columns.values()}
-    lengths |= set() if truth is None else {len(truth)}
-    if len(lengths) != 1:
-        raise ConversionError(f"samples: {name} has arrays of different lengths: {sorted(lengths)}")
-    if any(array.dtype == object for array in columns.values()):
-        raise ConversionError(f"samples: {name} holds Python objects, not numbers")
-    (count,) = lengths
-    items = [
-        Sample(f"{name}[{row}]", _row(given, row), None if truth is None else _truth(truth[row]))
-        for row in range(count)
-    ]
-    return Samples(name, "rows", tuple(items), _classes(items))
-
-
-def _row(given: Array | dict[str, Array], row: int) -> Array | dict[str, Array]:
-    if isinstance(given, dict):
-        return {name: np.asarray(array[row]) for name, array in given.items()}
-    return np.asarray(given[row])
-
-
-def _truth(value: Any) -> Truth:
-    """A class by its name, or a number; a whole number is a class."""
-    plain = np.asarray(value)
-    if plain.ndim:
-        raise ConversionError(f"samples: a truth is one value, not an array {list(plain.shape)}")
-    return float(plain) if plain.dtype.kind == "f" else str(plain)
-
-
-def _classes(items: Sequence[Sample]) -> tuple[str, ...] | None:
-    """The classes in the order of their numbers, or of their names."""
-    names = {item.truth for item in items if isinstance(item.truth, str)}
-    if all(name.isdecimal() for name in names):
-        return tuple(sorted(names, key=int)) or None
-    return tuple(sorted(names))
-
-
-class _CsvRow:
-    """Makes a sample of a row of text."""
-
-    def __init__(
-        self, path: Path, header: Sequence[str], label: int | None, image: int | None
-    ) -> None:
-        self._path = path
-        self._width = len(header)
-        self._label = label
-        self._image = image
-        self._features = [i for i in range(len(header)) if i not in (label, image)]
-
-    def sample(self, line: int, row: Sequence[str]) -> Sample:
+    def sample(self, row: Row) -> Sample:
         """ValueError when the row cannot be used, with the reason."""
-        if len(row) != self._width:
-            raise ValueError(f"{len(row)} columns, the header has {self._width}")
-        truth = None if self._label is None else self._truth(row[self._label].strip())
-        name = f"{self._path.name}:{line}"
-        if self._image is not None:
-            return Sample(name, self._path.parent / row[self._image].strip(), truth)
-        numbers = np.array([row[i] for i in self._features], dtype=np.float32)
-        if not np.isfinite(numbers).all():
+        if row.fault:
+            raise ValueError(row.fault)
+        columns = self._columns
+        truth = None if columns.label is None else truth_of(row.cells[columns.label])
+        if columns.content is not None:
+            return Sample(row.where, self._content(row.cells[columns.content]), truth)
+        return Sample(row.where, self._numbers(row.cells), truth)
+
+    def _content(self, cell: Any) -> Value:
+        if self._columns.form == "texts":
+            if not isinstance(cell, str):
+                raise ValueError("no text" if cell is None else f"{cell!r:.40} is no text")
+            return cell
+        if isinstance(cell, Mapping):  # an image as data sets of Hugging Face have it
+            fields = cast("Mapping[str, Any]", cell)
+            cell = fields.get("bytes") or fields.get("path")
+        if isinstance(cell, bytes):
+            return cell
+        if not isinstance(cell, str) or not cell.strip():
+            raise ValueError("no path")
+        return self._folder / cell.strip()
+
+    def _numbers(self, cells: Sequence[Any]) -> Array | dict[str, Array]:
+        inputs = self._columns.inputs
+        if list(inputs) == [""]:
+            return self._row(cells, inputs[""]).astype(np.float32)
+        return {name: self._row(cells, columns) for name, columns in inputs.items()}
+
+    def _row(self, cells: Sequence[Any], columns: Sequence[int]) -> Array:
+        """Numbers of columns [n]; of one column that holds lists, those."""
+        found = [self._number(cells[each], self._names[each]) for each in columns]
+        array = np.array(found[0] if len(found) == 1 and np.ndim(found[0]) else found)
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise ValueError("a number that is missing or not finite")
-        return Sample(name, numbers, truth)
+        return array.astype(np.float32) if array.dtype.kind == "f" else array
 
-    def _truth(self, text: str) -> Truth:
-        if not text:
-            raise ValueError("no label")
-        if "." not in text:
-            return text
-        try:
-            return float(text)
-        except ValueError:
-            return text
+    def _number(self, cell: Any, column: str) -> Any:
+        if isinstance(cell, str):
+            return _parsed(cell, column)
+        array = np.asarray(cell)
+        if array.dtype.kind not in "biuf":
+            missing = cell is None
+            raise ValueError(f"column {column!r}: {'nothing' if missing else repr(cell)[:40]}")
+        return array
 
 
-def _column(
-    header: Sequence[str], wanted: str | None, usual: Sequence[str], path: Path
-) -> int | None:
-    if wanted is not None:
-        if wanted not in header:
-            raise ConversionError(
-                f"samples: {path.name} has no column {wanted!r} (it has: {', '.join(header)})"
-            )
-        return header.index(wanted)
-    lowered = [name.strip().lower() for name in header]
-    return next((lowered.index(name) for name in usual if name in lowered), None)
+def _parsed(text: str, column: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"column {column!r} holds {text[:40]!r}, no number") from None

@@ -190,9 +190,9 @@ def test_arrays_of_different_lengths_are_refused():
 def test_other_files_are_refused(tmp_path):
     with pytest.raises(ConversionError, match="there is nothing at"):
         read(tmp_path / "none")
-    (tmp_path / "a.parquet").touch()
-    with pytest.raises(ConversionError, match=r"a\.parquet is neither a directory nor"):
-        read(tmp_path / "a.parquet")
+    (tmp_path / "a.weights").touch()
+    with pytest.raises(ConversionError, match=r"a\.weights is neither a directory nor"):
+        read(tmp_path / "a.weights")
     (tmp_path / "x.json").touch()
     (tmp_path / "y.json").touch()
     with pytest.raises(ConversionError, match=r"several json files \(x\.json, y\.json\)"):
