@@ -86,11 +86,18 @@ def sign(model: Any) -> None:
     model.signatureDefs = [signature]
 
 
+def rename_outputs(model: Any, names: Mapping[str, str]) -> None:
+    """Give outputs other names in the signature: old -> new."""
+    for entry in model.signatureDefs[0].outputs:
+        entry.name = names[entry.name.decode()].encode()
+
+
 def turn_outputs(model: Any, axes: Mapping[str, Sequence[int]]) -> None:
-    """Add a transposition after outputs, by their names in the signature."""
+    """Add a transposition after outputs, by their names in the signature, where one is needed."""
     _, given = borders(model)
     for name, order in axes.items():
-        _turn(model, given[name], order)
+        if list(order) != sorted(order):
+            _turn(model, given[name], order)
 
 
 def laid_out(array: Any, detail: Mapping[str, Any]) -> Any:

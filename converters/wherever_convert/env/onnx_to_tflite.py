@@ -10,9 +10,10 @@ import contextlib
 import io
 import itertools
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -50,9 +51,12 @@ def convert(job: dict[str, Any]) -> dict[str, Any]:
         if made is None:
             continue
         model = flatbuffer.read(made)
-        axes = _axes(made, feed, wanted)
-        if axes is not None:
-            flatbuffer.turn_outputs(model, axes)
+        if not model.signatureDefs:
+            flatbuffer.sign(model)
+        fits = _fits(_run(flatbuffer.packed(model), feed), wanted)
+        if fits is not None:
+            flatbuffer.rename_outputs(model, {fit.name: name for name, fit in fits.items()})
+            flatbuffer.turn_outputs(model, {name: fit.order for name, fit in fits.items()})
             flatbuffer.call_by_signature(model, job["inputs"], job["outputs"])
             output.write_bytes(flatbuffer.packed(model))
             return {"version": _version()}
@@ -94,25 +98,40 @@ def _converted(
 
 
 def _words(said: str, error: BaseException) -> str:
-    lines = [line for line in said.splitlines() if "ERROR" in line] or [f"{error}"]
-    return " / ".join(lines)[:_SAID_CHARACTERS]
+    colourless = re.sub(r"\x1b\[\d*m", "", said)
+    operators = re.findall(r"ERROR: onnx_op_name: (\S+)", colourless)
+    reason = " ".join(f"{error}".rpartition("Error: ")[2].split())[:_SAID_CHARACTERS]
+    return f"it fails at {operators[0]}: {reason}" if operators else reason
 
 
-def _axes(
-    made: bytes, feed: Mapping[str, Any], wanted: Mapping[str, Any]
-) -> dict[str, tuple[int, ...]] | None:
-    """How outputs must be turned to be as wanted; None where an output is another."""
-    found = _run(made, feed)
-    if found is None or found.keys() != wanted.keys():
+class _Fit(NamedTuple):
+    """The output of the file that stands for one of the model, and how it must be turned."""
+
+    name: str
+    order: tuple[int, ...]
+
+
+def _fits(found: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> dict[str, _Fit] | None:
+    """Which output of the file is which of the model; None where one is missing.
+
+    Files without a signature have other names: there the numbers tell.
+    """
+    if found is None or len(found) != len(wanted):
         return None
-    axes: dict[str, tuple[int, ...]] = {}
+    fits: dict[str, _Fit] = {}
     for name, array in wanted.items():
-        fits = [order for order in _orders(found[name], array) if _near(found[name], array, order)]
-        if not fits:
+        fit = next(_candidates(found, name, array), None)
+        if fit is None:
             return None
-        if fits[0] != tuple(range(array.ndim)):
-            axes[name] = fits[0]
-    return axes
+        fits[name] = fit
+    return fits if len({fit.name for fit in fits.values()}) == len(fits) else None
+
+
+def _candidates(found: Mapping[str, Any], name: str, wanted: Any) -> Iterator[_Fit]:
+    for each in [name] if name in found else found:
+        for order in _orders(found[each], wanted):
+            if _near(found[each], wanted, order):
+                yield _Fit(each, order)
 
 
 def _run(made: bytes, feed: Mapping[str, Any]) -> dict[str, Any] | None:
