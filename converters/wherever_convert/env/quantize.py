@@ -122,8 +122,9 @@ def prepared(model: Any) -> Any:
 
 
 def with_flat_biases(model: Any) -> Any:
-    """The model with biases of shape [n] where Gemm had [1, n], which the quantizer stumbles over."""
-    biases = {node.input[2] for node in model.graph.node if node.op_type == "Gemm" and node.input[2:]}
+    """The model with biases [n] where Gemm had [1, n], which the quantizer stumbles over."""
+    products = [node for node in model.graph.node if node.op_type == "Gemm"]
+    biases = {node.input[2] for node in products if node.input[2:]}
     for tensor in model.graph.initializer:
         if tensor.name in biases and len(tensor.dims) == 2 and tensor.dims[0] == 1:
             del tensor.dims[0]
