@@ -160,6 +160,10 @@ def _from_shorter_side(said: Said, side: int, crop: tuple[int, int] | None) -> _
         if side >= _CONVNEXT_SIDE:
             return _Frame((side, side))
         share = said.number("crop_pct") or _CONVNEXT_SHARE
+        if not 0 < share <= 1:
+            raise ConversionError(
+                f"{said.file}: crop_pct must be above 0 and at most 1, not {share}"
+            )
         return _Frame((side, side), keep=side / int(side / share))
     if kind.lower().startswith("levit"):
         side = int(256 / 224 * side)

@@ -22,7 +22,7 @@ _MAX_XML_BYTES = 512 * 1024 * 1024
 class OpenVinoIr(Source):
     """Takes an IR as it is."""
 
-    title = "an OpenVINO .xml, with its .bin beside it"
+    title = "an OpenVINO IR (an .xml, its .bin beside it)"
     formats: tuple[Format, ...] = ("openvino",)
 
     def recognises(self, source: object) -> bool:
