@@ -37,7 +37,8 @@ def export(given: Any, example: Array | None, formats: Collection[str], folder: 
     """Write the trees as ONNX: scores alone, and of two classes a score each."""
     xgboost = tool("xgboost", boosters.FEATURE)
     _refuse_missing(getattr(given, "missing", math.nan))
-    booster = _used(_booster(given))
+    inner = _booster(given)
+    booster = _used(inner, wrapped=inner is not given)
     ensemble = xgboost_trees.read(json.loads(bytes(booster.save_raw("json"))))
     booster.feature_names = booster.feature_types = None  # rows of numbers have none
     if ensemble.link == "softmax":
@@ -70,13 +71,13 @@ def _booster(given: Any) -> Any:
         raise RefusedError(f"the {type(given).__name__} is not fitted") from error
 
 
-def _used(booster: Any) -> Any:
+def _used(booster: Any, *, wrapped: bool) -> Any:
     """A copy with the rounds that the library itself would use after early stopping.
 
     The wrappers predict with the best ones, also from a file that one wrote; a Booster of
     `xgboost.train` predicts with all.
     """
     best = booster.attr("best_iteration")
-    if best is None or booster.attr("scikit_learn") is None:
+    if best is None or not (wrapped or booster.attr("scikit_learn")):
         return booster.copy()
     return booster[: int(best) + 1]
