@@ -153,7 +153,10 @@ class _Trial(NamedTuple):
 
 def _tried(model: Any) -> _Trial:
     """Run a model with one row of random inputs that it takes."""
-    session = _session(model)
+    try:
+        session = _session(model)
+    except Exception as failure:
+        raise _UntriedError(f"it cannot be opened: {_first_line(failure)}") from failure
     first: Exception | None = None
     for length, below in _TRIES:
         zeros = {each.name: _zeros(each, length) for each in session.get_inputs()}

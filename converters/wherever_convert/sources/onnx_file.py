@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wherever_contracts.errors import ConversionError
-from wherever_convert.anatomy.onnx_graph import foreign_operators
+from wherever_convert.anatomy.onnx_graph import foreign_operators, opset_of
 from wherever_convert.env.onnx_graphs import limit_ir_version
 from wherever_convert.frameworks import framework
 from wherever_convert.model_file import ModelFile
@@ -119,6 +119,12 @@ def _refuse(model: Any, path: Path, precision: str) -> None:
         raise ConversionError(
             f"{path.name} is {precision} already: convert the float32 model that it was made of "
             f"(`wherever pack add PACKAGE {path.name}` joins it, as it is, to a package)"
+        )
+    known = int(framework("onnx", "reading ONNX files").defs.onnx_opset_version())
+    if opset_of(model) > known:
+        raise ConversionError(
+            f"{path.name} is of opset {opset_of(model)}, and at most {known} is known here: export "
+            f"the model with an older one, such as 17"
         )
     foreign = foreign_operators(model)
     if foreign:
