@@ -134,8 +134,8 @@ class Browser:
         assert "exceptionDetails" not in said, said
         return said["result"].get("value")
 
-    def picture(self) -> pillow.Image:
-        said = self.ask("Page.captureScreenshot", captureBeyondViewport=True)
+    def picture(self, *, whole: bool) -> pillow.Image:
+        said = self.ask("Page.captureScreenshot", captureBeyondViewport=whole)
         return pillow.open(io.BytesIO(base64.b64decode(said["data"])))
 
     def close(self) -> None:
@@ -409,16 +409,28 @@ def test_everything_has_its_place_and_nothing_else_is_asked_for(
         if each.get("method") == "Network.requestWillBeSent"
     ]
     assert [url for url in asked if not url.startswith("data:image/")] == [pages(name).as_uri()]
-    keep(browser.picture(), f"{name}-{width}-{scheme}")
-
-
-def keep(picture: pillow.Image, name: str) -> None:
-    """Look at whether it is as light or dark as was asked for; for people where they ask for it."""
-    brightness = np.asarray(picture.convert("L")).mean()
-    assert brightness > 170 if name.endswith("light") else brightness < 90
     folder = os.environ.get("REPORT_PICTURES")
-    if folder:
-        picture.save(Path(folder) / f"{name}.png")
+    picture = browser.picture(whole=folder is not None)
+    brightness = np.asarray(picture.convert("L")).mean()
+    assert brightness > 170 if scheme == "light" else brightness < 90
+    if folder:  # for people, who see more
+        picture.save(Path(folder) / f"{name}-{width}-{scheme}.png")
+
+
+def test_a_page_that_is_wrong_is_seen_to_be(browser: Browser, tmp_path: Path) -> None:
+    page = tmp_path / "wrong.html"
+    style = "<style>body { color: #ccc; background: #fff } div { overflow: hidden }</style>"
+    chart = "<svg class=chart width=90 height=40>"
+    chart += "<text x=5 y=20>one</text><text x=9 y=20>two</text><text x=80 y=90>far</text></svg>"
+    wide = f"<div style='width: 50px'>{'x' * 90}</div><div style='width: 3000px'>wide</div>"
+    script = "<script>console.log('run')</script>"
+    page.write_text(f"<!DOCTYPE html>{style}{chart}{wide}<p>pale</p><svg width=0></svg>{script}")
+    browser.open(page, 400, "light")
+    wrong = " ".join(browser.value(LOOK))
+    for words in ("the page is", "wider than its room", "covers", "leaves the chart", "no size"):
+        assert words in wrong
+    assert browser.value(CONTRAST)
+    assert "Runtime.consoleAPICalled" in [each.get("method") for each in browser.events]
 
 
 def test_the_page_can_be_printed_in_dark_rooms_too(

@@ -14,25 +14,25 @@ def seconds(value: float) -> str:
     """A time with three digits and its unit, such as "1.25 ms"."""
     for scale, unit in _PREFIXES:
         if value >= scale * 0.9995:
-            return f"{_three(value / scale)} {unit}"
-    return f"{_three(value * 1e6)} µs"
+            return f"{_three(value / scale)}\N{NO-BREAK SPACE}{unit}"
+    return f"{_three(value * 1e6)}\N{NO-BREAK SPACE}µs"
 
 
 def size(value: int) -> str:
     """A number of bytes, such as "1.4 MB" (of 1000 kB)."""
     if value < 1000:
-        return f"{value} B"
+        return f"{value}\N{NO-BREAK SPACE}B"
     for scale, unit in ((1e3, "kB"), (1e6, "MB"), (1e9, "GB")):
         if value < scale * 999.5:
-            return f"{_three(value / scale)} {unit}"
-    return f"{value / 1e12:.3g} TB"
+            return f"{_three(value / scale)}\N{NO-BREAK SPACE}{unit}"
+    return f"{value / 1e12:.3g}\N{NO-BREAK SPACE}TB"
 
 
 def quality(value: float, metric: str) -> str:
     """A metric's value: a share in percent, others with four digits."""
     if not math.isfinite(value):
         return "no number"
-    return f"{value * 100:.2f} %" if metric in _SHARES else f"{value:.4f}"
+    return f"{value * 100:.2f}\N{NO-BREAK SPACE}%" if metric in _SHARES else f"{value:.4f}"
 
 
 def points(value: float) -> str:
@@ -51,8 +51,8 @@ def in_points(value: float) -> str:
 def share(value: float) -> str:
     """A share in percent; less than all is never shown as all."""
     if 0.99995 <= value < 1:
-        return "> 99.99 %"
-    return f"{value * 100:.2f} %"
+        return ">\N{NO-BREAK SPACE}99.99\N{NO-BREAK SPACE}%"
+    return f"{value * 100:.2f}\N{NO-BREAK SPACE}%"
 
 
 def times(value: float) -> str:
@@ -64,13 +64,13 @@ def round_seconds(value: float) -> str:
     """A round time, such as "50 µs"."""
     for scale, unit in _PREFIXES:
         if value >= scale * 0.9995:
-            return f"{value / scale:.6g} {unit}"
-    return f"{value * 1e6:.3g} µs"
+            return f"{value / scale:.6g}\N{NO-BREAK SPACE}{unit}"
+    return f"{value * 1e6:.3g}\N{NO-BREAK SPACE}µs"
 
 
 def round_quality(value: float, metric: str) -> str:
     """A round value of a metric."""
-    return f"{value * 100:.6g} %" if metric in _SHARES else f"{value:.6g}"
+    return f"{value * 100:.6g}\N{NO-BREAK SPACE}%" if metric in _SHARES else f"{value:.6g}"
 
 
 def _three(value: float) -> str:

@@ -15,6 +15,9 @@ from wherever_convert.page.thumbnails import Picture, Thumbnails
 if TYPE_CHECKING:
     from wherever_convert.findings import Box, Change, Said, Worst
 
+# Two rows on a wide screen.
+_FIRST = 8
+_FIRST_LARGE = 6
 _SIDE = 176
 _LARGE_SIDE = 320
 _LONGEST_TEXT = 360
@@ -32,10 +35,15 @@ _BADGES: Mapping[Change, tuple[str, str]] = {
 
 
 def cards(worst: Sequence[Worst], thumbnails: Thumbnails) -> Markup:
-    """A card for each sample, in order."""
+    """A card for each sample, in order; the later ones folded."""
     large = any(each.answer.boxes or each.reference.boxes for each in worst)
+    kind, first = ("cards large", _FIRST_LARGE) if large else ("cards", _FIRST)
     shown = [_card(each, thumbnails, large=large) for each in worst]
-    return tag("div", shown, class_="cards large" if large else "cards")
+    if len(shown) <= first:
+        return tag("div", shown, class_=kind)
+    more = tag("summary", f"{len(shown) - first} more")
+    folded = tag("details", more, tag("div", shown[first:], class_=kind))
+    return join(tag("div", shown[:first], class_=kind), folded)
 
 
 def _card(worst: Worst, thumbnails: Thumbnails, *, large: bool) -> Markup:

@@ -25,6 +25,14 @@ _MOST_NARROW = 4
 _Naming: TypeAlias = Literal["number", "variant", "engine"]
 
 
+Kind: TypeAlias = Literal["narrow", "medium", "wide"]
+_SIZES: Mapping[Kind, tuple[int, int]] = {
+    "narrow": (360, 330),
+    "medium": (680, 390),
+    "wide": (1040, 440),
+}
+
+
 class Limit(NamedTuple):
     """The least value that a variant may have."""
 
@@ -38,16 +46,15 @@ class _Plot(NamedTuple):
     frame: Area
 
 
-def chart(points: Sequence[Point], limit: Limit | None, *, narrow: bool = False) -> Markup:
-    """The drawing, for a wide or for a narrow window.
+def chart(points: Sequence[Point], limit: Limit | None, kind: Kind) -> Markup:
+    """The drawing, for a window of some width: its letters are of the page's size there.
 
     Args:
         points: at least one.
         limit: drawn where the values' own range comes near it.
-        narrow: for a window of a telephone's width.
+        kind: "narrow" is for telephones.
     """
-    kind = "narrow" if narrow else "wide"
-    width, height = (360, 330) if narrow else (920, 430)
+    width, height = _SIZES[kind]
     plot = _plot(points, limit, width, height)
     title, description = f"chart-title-{kind}", f"chart-description-{kind}"
     return tag(
@@ -145,8 +152,8 @@ def _bubbles(plot: _Plot, points: Sequence[Point], limit: Limit | None) -> Marku
     series = _series(points)
     largest = max(each.size_bytes for each in points)
     narrow = plot.frame.right < _NARROW and len(points) > _MOST_NARROW
-    kind: _Naming = "number" if narrow else "engine" if len(series) > 1 else "variant"
-    drawn = [_bubble(plot, each, largest, kind) for each in points]
+    naming: _Naming = "number" if narrow else "engine" if len(series) > 1 else "variant"
+    drawn = [_bubble(plot, each, largest, naming) for each in points]
     # large ones first, so that none hides a smaller one
     order = sorted(range(len(points)), key=lambda n: -drawn[n].radius)
     circles = [_circle(plot, points[n], drawn[n], series[points[n].engine]) for n in order]
@@ -183,12 +190,12 @@ def _whiskers(plot: _Plot, points: Sequence[Point]) -> list[Area]:
     return found
 
 
-def _bubble(plot: _Plot, point: Point, largest: int, kind: _Naming) -> Bubble:
+def _bubble(plot: _Plot, point: Point, largest: int, naming: _Naming) -> Bubble:
     radius = max(_RADIUS[0], _RADIUS[1] * math.sqrt(point.size_bytes / largest))
     value = point.value if math.isfinite(point.value) else plot.y.low
     short = cut(point.short, _MOST_LETTERS)
     long = f"{short} · {cut(point.engine, _MOST_LETTERS)}"
-    names = {"engine": (long, short), "variant": (short,), "number": ()}[kind]
+    names = {"engine": (long, short), "variant": (short,), "number": ()}[naming]
     named = (*names, str(point.number))
     return Bubble(plot.x.at(point.median_s), plot.y.at(value), radius, named)
 

@@ -67,7 +67,7 @@ def place(
         bubbles: what to name; the first choose first.
         frame: where names may be.
         texts: what else they may not cover.
-        lines: what only a name that stands in its circle may cover.
+        lines: what they cover only where there is no other room.
     """
     circles = [_around(each) for each in bubbles]
     names: list[Area] = []
@@ -75,11 +75,18 @@ def place(
     for bubble in bubbles:
         rest = [each for each in bubbles if each != bubble]
         within = [_within(bubble)] if len(bubble.names) == 1 else []
-        clear = ((each, [*names, *texts]) for each in within)
-        beside = ((each, [*names, *circles, *texts, *lines]) for each in _candidates(bubble))
+        free, beside = [*names, *texts], list(_candidates(bubble))
+        # at last a name may lie over a line, or in a circle that it is not alone in
+        tries = (
+            (within, free),
+            (beside, [*free, *circles, *lines]),
+            (beside, [*free, *circles]),
+            ([_within(bubble)], free),
+        )
         fitting = (
             candidate
-            for candidate, taken in (*clear, *beside)
+            for candidates, taken in tries
+            for candidate in candidates
             if _fits(candidate, frame, taken) and not _crosses(bubble, candidate[0], rest)
         )
         placed, area = next(fitting, (None, None))

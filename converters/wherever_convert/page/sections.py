@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from wherever_contracts.certificate import Certificate
 from wherever_convert.page import amounts
-from wherever_convert.page.chart import Limit, chart, legend
+from wherever_convert.page.chart import Kind, Limit, chart, legend
 from wherever_convert.page.markup import Child, Markup, cut, join, tag
 from wherever_convert.page.points import Point
 from wherever_convert.page.tables import layers_table, variants_table
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _MOST_FACTS = 80
 _LONGEST_FACT = 400
 _MOST_DAMAGED = 50
+_FEW_DAMAGED = 8
 _MOST_NAMED_LAYERS = 5
 _MOST_TRIED = 200
 _DEEPEST = 4
@@ -43,7 +44,8 @@ def warnings(report: ConversionReport) -> Markup:
 def figures(report: ConversionReport, points: Sequence[Point], reference: str) -> Markup:
     """Quality against latency against size, as a drawing and as a table."""
     limit = _limit(report, points, reference)
-    drawn = (chart(points, limit), chart(points, limit, narrow=True))
+    kinds: tuple[Kind, ...] = ("wide", "medium", "narrow")
+    drawn = [chart(points, limit, kind) for kind in kinds]
     return tag(
         "section",
         tag("h2", "Quality, latency and size"),
@@ -185,7 +187,7 @@ def _data(report: ConversionReport, certificates: Sequence[Certificate]) -> dict
     digests = sorted({each.dataset.sha256 for each in certificates})
     return {
         "name": report.dataset,
-        "sha256": ", ".join(digests) or None,
+        "sha256 of those measured on": ", ".join(digests) or None,
         "measured on": report.test,
         "for int8 ranges": report.calibration,
         "not looked at": report.skipped or None,
@@ -202,8 +204,11 @@ def _damaged(report: ConversionReport) -> Markup | None:
     ]
     left = len(report.damaged) - len(shown)
     more = tag("li", f"and {left} more") if left else None
-    title = f"{len(report.damaged)} damaged samples, which were left out"
-    return join(tag("h3", title), tag("ul", shown, more, class_="plain"))
+    title = f"Damaged samples, which were left out: {len(report.damaged)}"
+    listed = tag("ul", shown, more, class_="plain")
+    if len(report.damaged) > _FEW_DAMAGED:
+        return tag("details", tag("summary", title), listed)
+    return join(tag("h3", title), listed)
 
 
 def _tools(certificates: Sequence[Certificate]) -> dict[str, str]:
@@ -261,7 +266,7 @@ def _flat(facts: Mapping[str, Any], way: tuple[str, ...]) -> Iterable[tuple[str,
         own = (*way, str(key))
         if isinstance(value, Mapping) and len(own) < _DEEPEST:
             yield from _flat(cast("Mapping[str, Any]", value), own)
-        elif value is not None and value != "":
+        elif value is not None and _said(value):
             yield " / ".join(own).replace("_", " "), _said(value)
 
 

@@ -65,7 +65,7 @@ svg { display: block; }
 .chart .whisker { stroke-width: 1.25; stroke-opacity: .6; }
 .chart .name { font-weight: 600; paint-order: stroke; stroke: var(--page); stroke-width: 3px;
   stroke-linejoin: round; }
-.chart.narrow { display: none; max-width: 30rem; }
+.chart.narrow, .chart.medium { display: none; } .chart.narrow { max-width: 30rem; }
 .legend { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; list-style: none; margin: .5rem 0;
   padding: 0; font-size: .875rem; color: var(--soft); }
 .legend svg { display: inline-block; vertical-align: -.15em; margin-right: .4em; }
@@ -79,6 +79,7 @@ thead th, thead .number { color: var(--soft); font-weight: 600; vertical-align: 
   white-space: normal; }
 tbody th { font-weight: 600; min-width: 6rem; }
 .figures tbody th { min-width: 8rem; } .figures tbody td bdi { white-space: nowrap; }
+.figures td:last-child { min-width: 7rem; }
 .wide-table { width: 100%; }
 .number { text-align: right; white-space: nowrap; }
 td small, th small { display: block; color: var(--soft); font-weight: 400; }
@@ -131,8 +132,9 @@ ol, ul.plain { padding-left: 1.25rem; margin: .5rem 0; } li { overflow-wrap: any
 .facts dt { color: var(--soft); overflow-wrap: anywhere; }
 .facts dd { margin: 0; overflow-wrap: anywhere; min-width: 0; }
 footer { margin-top: 3rem; padding-top: 1rem; border-top: 1px solid var(--line); }
+@media (max-width: 62rem) { .chart.wide { display: none; } .chart.medium { display: block; } }
 @media (max-width: 40rem) {
-  .chart.wide { display: none; } .chart.narrow { display: block; }
+  .chart.medium { display: none; } .chart.narrow { display: block; }
   .facts { grid-template-columns: 1fr; gap: 0; } .facts dd { margin-bottom: .4rem; }
   .tiles { grid-template-columns: 1fr 1fr; }
 }
