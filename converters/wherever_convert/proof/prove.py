@@ -166,8 +166,9 @@ class _Proving:
         except (GoldenError, PackageError) as error:
             return replace(plain, outcome="failed", reasons=(str(error),))
         except EngineError as error:
-            # what was measured in an engine is not refused by it
-            outcome = "not run" if certificate is None else "failed"
+            # where it was measured it ran; another processor may lack what the engine needs
+            refuted = certificate is not None and self._same_machine(certificate)
+            outcome = "failed" if refuted else "not run"
             return replace(plain, outcome=outcome, reasons=(str(error),))
 
     def _ran(
@@ -196,7 +197,7 @@ class _Proving:
             drop,
             len(kept),
             self._data_digest == certificate.dataset.sha256,
-            same_machine(certificate.machine, self._here),
+            self._same_machine(certificate),
         )
         return verdict, metric_failures(certificate, again)
 
@@ -223,6 +224,9 @@ class _Proving:
     @cached_property
     def _data_digest(self) -> str:
         return data_digest(self.samples)
+
+    def _same_machine(self, certificate: Certificate) -> bool:
+        return same_machine(certificate.machine, self._here)
 
     @cached_property
     def _here(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from wherever_contracts.errors import GoldenError, InputError
+from wherever_contracts.errors import GoldenError, InputError, MissingExtraError
 from wherever_contracts.manifest import signature_digest
 from wherever_contracts.wire.tensors import from_array, to_array
 from wherever_edge.inputs import InputChecker, Inputs, check_options
@@ -85,10 +85,11 @@ def check_golden(loaded: LoadedVariant, budget_s: float | None = None) -> Golden
             names the sample, the output, what was expected and what was found.
         PackageError: a sample's file is not what the manifest promises.
         EngineError: the variant fails on a sample.
-        MissingExtraError: a sample is an image, and Pillow is not installed.
+        MissingExtraError: a sample is an image, and Pillow is not installed; the others agreed.
     """
     started = perf_counter()
     shares: list[float] = []
+    missing: MissingExtraError | None = None
     listed = loaded.package.manifest.golden
     for position, entry in enumerate(listed):
         elapsed_s = perf_counter() - started
@@ -97,7 +98,12 @@ def check_golden(loaded: LoadedVariant, budget_s: float | None = None) -> Golden
         sample = read_sample(entry.file.path, loaded.package.read(entry.file))
         sample.check_made_for(loaded.package.manifest)
         if loaded.variant.id in sample.tolerances:
-            shares.append(_check(loaded, sample))
+            try:
+                shares.append(_check(loaded, sample))
+            except MissingExtraError as error:
+                missing = error
+    if missing is not None:
+        raise missing
     return GoldenReport(len(shares), max(shares, default=0.0), perf_counter() - started)
 
 
