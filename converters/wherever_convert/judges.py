@@ -42,7 +42,9 @@ __all__ = [
     "Tensors",
     "TopFive",
     "TopOne",
+    "check_numbering",
     "class_numbers",
+    "correctness",
     "judge_for",
     "measuring_options",
     "sure",
@@ -60,6 +62,9 @@ _GIVES = {
     "embedding": "vectors",
     "tensors": "tensors",
 }
+# What one class further comes to by chance is seldom told apart with fewer labels.
+_FEW_LABELS = 4
+_OFTEN = 0.3
 # What detectors are asked for when they are measured: the threshold for display is another thing.
 _EVERYTHING = 0.001
 _MOST_NUMBERS = 4096
@@ -188,9 +193,47 @@ def class_numbers(truths: Sequence[Any], labels: Sequence[str]) -> Array:
         raise ConversionError(
             f"the samples have classes that are not among the model's {len(labels)} labels: "
             f"{', '.join(unknown[:5])} (labels: {', '.join(labels[:5])}, ...); "
-            f"give the names that the model was trained with (--labels FILE)"
+            f"{_advice(unknown, truths, labels)}"
         )
     return np.array(numbers)
+
+
+def check_numbering(judge: Judge, kept: Sequence[Any]) -> None:
+    """Refuse truths that are right nearly nowhere, and often were all of them one class further.
+
+    Args:
+        judge: who kept the answers.
+        kept: those of the float model.
+
+    Raises:
+        ConversionError: they are.
+    """
+    if not isinstance(judge, TopOne) or judge.truth is None or len(judge.labels) < _FEW_LABELS:
+        return
+    found, truth = np.asarray(kept), np.asarray(judge.truth)
+    right = float((found == truth).mean())
+    for offset in (1, -1):
+        moved = float((found == truth + offset).mean())
+        if moved > max(_OFTEN, 4 * right):
+            raise ConversionError(
+                f"the float model is right for {right:.1%} of the samples, and would be for "
+                f"{moved:.1%} were each class one place {'later' if offset > 0 else 'earlier'} "
+                f"among its {len(judge.labels)} labels; where classes are numbers: "
+                f"--label-offset {offset}, else correct the labels (a background class at the "
+                f"front is often missing or too much)"
+            )
+
+
+def correctness(judge: Judge, kept: Sequence[Any]) -> Array | None:
+    """How far each answer is right, 0 to 1 [n]: its class, or the F1 of its sure detections.
+
+    None where the truth is not known, or there is none for such answers.
+    """
+    if judge.truth is None:
+        return None
+    if isinstance(judge, Detections):
+        return judge.agreements(kept, [_as_found(each) for each in judge.truth])
+    return judge.per_sample(kept, kept) if isinstance(judge, TopOne) else None
 
 
 def sure(found: Found, least: float = 0.3) -> Found:
@@ -314,6 +357,19 @@ def _numbers(signature: Signature, truths: Sequence[Truth]) -> Array | None:
         return np.array([float(cast("str", truth)) for truth in truths], np.float64)
     except (TypeError, ValueError):
         return None
+
+
+def _advice(unknown: Sequence[str], truths: Sequence[Any], labels: Sequence[str]) -> str:
+    counted_from_one = list(unknown) == [str(len(labels))]
+    if counted_from_one and not {"0", 0.0}.intersection(truths):
+        return "the samples seem to count classes from 1: --label-offset -1"
+    return "give the names that the model was trained with (--labels FILE)"
+
+
+def _as_found(truth: Labelled) -> Found:
+    """What should be found, as if it had been; a crowd is no single thing."""
+    one = ~truth.crowd
+    return Found(truth.boxes[one], np.ones(int(one.sum())), truth.classes[one])
 
 
 def _labelled(truths: Sequence[Any], labels: Sequence[str]) -> list[Labelled]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +24,15 @@ Step = Callable[[], None]
 
 @dataclass(frozen=True)
 class Measured:
-    """What a judge kept of every answer, and the median time in the engine, whose name is there."""
+    """What a judge kept of every answer, and the median time in the engine, whose name is there.
+
+    `confidence` is that of every answer, or None where a variant gives none.
+    """
 
     kept: list[Any]
     latency_s: float
     engine: str
+    confidence: list[float | None] = field(default_factory=list[float | None])
 
 
 def measure(
@@ -46,6 +50,7 @@ def measure(
     checker = InputChecker(loaded.signature)
     kept: list[Any] = []
     times_s: list[float] = []
+    confidence: list[float | None] = []
     for sample in samples:
         try:
             answer = loaded.answer(checker.check(sample.value), options)
@@ -53,8 +58,9 @@ def measure(
             raise _failed(loaded, sample, error) from error
         kept.append(judge.keep(answer.outputs))
         times_s.append(answer.engine_s)
+        confidence.append(answer.confidence)
         advance()
-    return Measured(kept, float(np.median(times_s)), loaded.ran.engine)
+    return Measured(kept, float(np.median(times_s)), loaded.ran.engine, confidence)
 
 
 def engine_inputs(

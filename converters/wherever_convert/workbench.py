@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
-from wherever_convert.judges import Judge, judge_for, measuring_options
+from wherever_convert.judges import Judge, check_numbering, judge_for, measuring_options
 from wherever_convert.measuring import Measured, engine_inputs, measure, write_inputs
 
 if TYPE_CHECKING:
@@ -97,7 +97,9 @@ class Workbench:
     def reference_measured(self, part: Part = "test") -> Measured:
         """What the reference answers, asked once."""
         if part not in self._references:
-            self._references[part] = self.measured(self.reference, part)
+            measured = self.measured(self.reference, part)
+            check_numbering(self.judge(part), measured.kept)
+            self._references[part] = measured
         return self._references[part]
 
     def trial(self, measured: Measured, part: Part = "test") -> Trial:

@@ -1,0 +1,135 @@
+"""What came of calibrating a variant, as data and as text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wherever_convert.trust import Cut, calibration_error, cut, cuts, ranking
+
+if TYPE_CHECKING:
+    from wherever_convert.samples.sample import Damaged
+    from wherever_edge.packages.pairs import Pairs
+
+# Of so many pairs without a disagreement, at most 2 % disagree in 95 of 100 cases.
+LEAST_PAIRS = 149
+_LEAST_RANKING = 0.6
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a variant's confidence says about the answer of a larger one.
+
+    Attributes:
+        package: the package's name.
+        version: its new version.
+        path: the directory or archive that was written.
+        variant: the variant whose confidence it is.
+        against: the variant whose answers were taken for right.
+        dataset: the samples' name.
+        digest: of the samples' contents.
+        pairs: of every sample; what the package keeps.
+        escalate_below: the threshold that the variant has now; None without one.
+        damaged: samples that were left out.
+    """
+
+    package: str
+    version: str
+    path: Path
+    variant: str
+    against: str
+    dataset: str
+    digest: str
+    pairs: Pairs
+    escalate_below: float | None = None
+    damaged: tuple[Damaged, ...] = ()
+
+    @property
+    def n(self) -> int:
+        """How many pairs there are."""
+        return len(self.pairs.confidence)
+
+    @cached_property
+    def auroc(self) -> float | None:
+        """How often the surer of two answers agrees more; None when all agree alike."""
+        return ranking(self.pairs.confidence, self.pairs.agreement)
+
+    @cached_property
+    def ece(self) -> float:
+        """The mean distance of the confidence from the agreement."""
+        return calibration_error(self.pairs.confidence, self.pairs.agreement)
+
+    @cached_property
+    def cuts(self) -> tuple[Cut, ...]:
+        """What thresholds come to, the variant's own among them."""
+        found = {each.threshold: each for each in cuts(self.pairs)}
+        if self.escalate_below is not None:
+            found[self.escalate_below] = cut(self.pairs, self.escalate_below)
+        return tuple(found[threshold] for threshold in sorted(found))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What speaks against relying on the pairs."""
+        found: list[str] = []
+        if self.n < LEAST_PAIRS:
+            found.append(
+                f"only {self.n} pairs: to promise at most 2 % of disagreement at 95 % takes at "
+                f"least {LEAST_PAIRS}, and all of them agreeing"
+            )
+        if self.auroc is None:
+            found.append("all answers agree alike, so that nothing is known of the confidence")
+        elif self.auroc < _LEAST_RANKING:
+            found.append(
+                f"the confidence says next to nothing: the surer of two answers agrees more in "
+                f"{self.auroc:.0%} of cases, and chance alone gives 50 %"
+            )
+        return tuple(found)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain data, without the pairs themselves."""
+        return {
+            "package": self.package,
+            "version": self.version,
+            "path": str(self.path),
+            "variant": self.variant,
+            "against": self.against,
+            "dataset": self.dataset,
+            "digest": self.digest,
+            "n": self.n,
+            "auroc": self.auroc,
+            "ece": self.ece,
+            "escalate_below": self.escalate_below,
+            "thresholds": [each._asdict() for each in self.cuts],
+            "damaged": [each._asdict() for each in self.damaged],
+            "warnings": list(self.warnings),
+        }
+
+    def text(self) -> str:
+        """The same for a person."""
+        title = f"{self.variant} against {self.against} on {self.n} samples of {self.dataset}"
+        ranks = "unknown (all agree alike)" if self.auroc is None else f"{self.auroc:.3f}"
+        lines = [
+            title,
+            "",
+            *self._table(),
+            "",
+            f"AUROC of confidence for agreement: {ranks}; calibration error (ECE): {self.ece:.3f}",
+            *(f"left out: {each.name}: {each.reason}" for each in self.damaged[:5]),
+            *(f"warning: {words}" for words in self.warnings),
+            f"{self.package} {self.version} written to {self.path}",
+        ]
+        return "\n".join(lines)
+
+    def _table(self) -> list[str]:
+        known = self.pairs.right is not None
+        head = f"{'threshold':>9}  {'escalated':>9}  {'agreement of the rest':>21}"
+        lines = [head + (f"  {'right in all':>12}" if known else "")]
+        for each in self.cuts:
+            rest = "-" if each.agreement is None else f"{each.agreement:.1%}"
+            line = f"{each.threshold:>9.3f}  {each.escalated:>9.1%}  {rest:>21}"
+            line += "" if each.right is None else f"  {each.right:>12.1%}"
+            now = each.threshold == self.escalate_below
+            lines.append(line + ("  <- escalate_below" if now else ""))
+        return lines
