@@ -69,7 +69,7 @@ def _read(data: bytes) -> Anatomy:
         _weights(model, graphs),
         _operators(model, graphs),
         *_ports(graphs[0]),
-        version=f"schema {model.number(_VERSION, 'I')}",
+        version=f"schema {model.integer(_VERSION)}",
         producer=model.text(_DESCRIPTION),
         labels=_labels(said, files),
         pixels=_pixels(said),
@@ -82,9 +82,9 @@ def _weights(model: Table, graphs: list[Table]) -> dict[str, Weights]:
     buffers = model.tables(_BUFFERS)
     weights: dict[str, Weights] = {}
     for tensor in (each for graph in graphs for each in graph.tables(_TENSORS)):
-        buffer = buffers[tensor.number(_BUFFER, "I")]
+        buffer = buffers[tensor.integer(_BUFFER)]
         # weights of large files lie behind the FlatBuffer, where the buffer points to
-        size = buffer.size(_DATA) or buffer.number(_SIZE, "Q")
+        size = buffer.size(_DATA) or buffer.integer(_SIZE, "Q")
         if size:
             numbers = math.prod(tensor.numbers(_SHAPE, "i"))
             add_weights(weights, _type(tensor), numbers, size)
@@ -94,12 +94,12 @@ def _weights(model: Table, graphs: list[Table]) -> dict[str, Weights]:
 def _operators(model: Table, graphs: list[Table]) -> dict[str, int]:
     names = [_operator(code) for code in model.tables(_CODES)]
     nodes = (node for graph in graphs for node in graph.tables(_NODES))
-    return frequent_first(Counter(names[node.number(0, "I")] for node in nodes))
+    return frequent_first(Counter(names[node.integer(0)] for node in nodes))
 
 
 def _operator(code: Table) -> str:
     # files of before 2020 have the number in a byte, newer ones in both fields where it fits
-    number = max(code.byte(_OLD_CODE), code.number(_CODE, "i"))
+    number = max(code.byte(_OLD_CODE), code.integer(_CODE, "i"))
     name = OPERATORS[number] if 0 <= number < len(OPERATORS) else f"operator {number}"
     return code.text(_CUSTOM) or name if name == "CUSTOM" else name
 
@@ -107,7 +107,8 @@ def _operator(code: Table) -> str:
 def _ports(graph: Table) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
     tensors = graph.tables(_TENSORS)
     inputs, outputs = (
-        tuple(_port(tensors[at]) for at in graph.numbers(side, "i")) for side in (_INPUTS, _OUTPUTS)
+        tuple(_port(tensors[int(at)]) for at in graph.numbers(side, "i"))
+        for side in (_INPUTS, _OUTPUTS)
     )
     return inputs, outputs
 
@@ -126,7 +127,7 @@ def _said(model: Table) -> Table | None:
     """The metadata that describes the model for people and for tools."""
     for entry in model.tables(_METADATA):
         if entry.text(_META_NAME) == _PACKED:
-            data = model.tables(_BUFFERS)[entry.number(_META_BUFFER, "I")].raw(_DATA)
+            data = model.tables(_BUFFERS)[entry.integer(_META_BUFFER)].raw(_DATA)
             return root_table(data)
     return None
 

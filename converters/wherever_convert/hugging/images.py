@@ -74,19 +74,20 @@ def embedder_of_images(
         ConversionError: the file gives no vector.
     """
     by_name = {each.name: each for each in outputs}
-    pooled = next((by_name[name] for name in _VECTORS if name in by_name), None)
-    vectors = pooled or next((each for each in outputs if len(each.shape) in (2, 3)), None)
+    named = [by_name[name] for name in _VECTORS if name in by_name]
+    others = [each for each in outputs if len(each.shape) in (2, 3)]
+    vectors = next((each for each in (*named, *others) if len(each.shape) > 1), None)
     if vectors is None:
         raise ConversionError(
             f"{folder.name}: the ONNX file gives {listed([f'{e.name} {e}' for e in outputs])}, and "
             f"no vector ({', '.join(_VECTORS)}, or one for each patch)"
         )
-    post = [{"op": "first_row", "name": vectors.name, "to": "embedding"}]
+    post: list[dict[str, Any]] = [{"op": "first_row", "name": vectors.name, "to": "embedding"}]
     if len(vectors.shape) == 3:
         post.append({"op": "first_row", "name": "embedding"})
     elif len(vectors.shape) == 4:
         post.append({"op": "reshape", "name": "embedding", "shape": [-1]})
-    length = vectors.shape[-1] if len(vectors.shape) < 4 else vectors.shape[1]
+    length = vectors.shape[1] if len(vectors.shape) == 4 else vectors.shape[-1]
     signature = {
         "inputs": [_INPUT],
         "outputs": [{"name": "embedding", "dtype": "float32", "shape": [length]}],

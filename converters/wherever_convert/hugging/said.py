@@ -49,9 +49,9 @@ class Said:
     def number(self, key: str) -> float | None:
         """A finite number; None by default."""
         value = self.raw(key)
-        if value is None or _is_number(value):
-            return value
-        return self._refuse(key, "a number")
+        if value is None:
+            return None
+        return float(value) if _is_number(value) else self._refuse(key, "a number")
 
     def count(self, key: str) -> int | None:
         """A whole number above 0; None by default, and for the huge ones that mean "no limit"."""
@@ -67,8 +67,9 @@ class Said:
             return None
         if _is_number(value):
             return [float(value)]
-        if isinstance(value, list) and value and all(map(_is_number, cast("list[Any]", value))):
-            return [float(each) for each in cast("list[Any]", value)]
+        many = _many(value)
+        if many and all(map(_is_number, many)):
+            return [float(each) for each in many]
         return self._refuse(key, "a list of numbers")
 
     def texts(self, key: str) -> tuple[str, ...]:
@@ -76,8 +77,9 @@ class Said:
         value = self.raw(key)
         if value is None:
             return ()
-        if isinstance(value, list) and all(isinstance(e, str) for e in cast("list[Any]", value)):
-            return tuple(cast("list[str]", value))
+        many = _many(value)
+        if many is not None and all(isinstance(each, str) for each in many):
+            return tuple(map(str, many))
         return self._refuse(key, "a list of texts")
 
     def part(self, key: str) -> Said:
@@ -111,6 +113,11 @@ def labels_of(config: Said) -> tuple[str, ...] | None:
 def listed(names: Sequence[str]) -> str:
     """Names with commas between them, or "nothing"."""
     return ", ".join(names) or "nothing"
+
+
+def _many(value: object) -> Sequence[Any] | None:
+    """A list's elements; None for anything else."""
+    return cast("Sequence[Any]", value) if isinstance(value, list) else None
 
 
 def _is_number(value: object) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console, Group
 from rich.table import Table
@@ -31,10 +31,10 @@ def view_of(found: Inspection) -> RenderableType:
 
 def as_text(view: RenderableType, width: int) -> str:
     """What a view looks like on a terminal of `width` columns."""
-    console = Console(file=io.StringIO(), width=width, markup=False, highlight=False, emoji=False)
+    printed = io.StringIO()
+    console = Console(file=printed, width=width, markup=False, highlight=False, emoji=False)
     console.print(view, crop=False)
-    text = console.file.getvalue()  # type: ignore[attr-defined]
-    return "\n".join(line.rstrip() for line in text.splitlines())
+    return "\n".join(line.rstrip() for line in printed.getvalue().splitlines())
 
 
 def _rows(entries: Sequence[tuple[str, str]]) -> Table:
@@ -161,8 +161,11 @@ def _provenance(said: Mapping[str, Any]) -> list[tuple[str, str]]:
     for part in ("source", "samples", "tools"):
         values = said.get(part)
         if isinstance(values, Mapping):
-            plain = {k: v for k, v in values.items() if isinstance(v, str | int | float)}
-            lines.append((part, _short(", ".join(f"{k} {v}" for k, v in plain.items()))))
+            named = cast("Mapping[str, Any]", values).items()
+            plain = [
+                f"{key} {value}" for key, value in named if isinstance(value, str | int | float)
+            ]
+            lines.append((part, _short(", ".join(plain))))
     return lines
 
 

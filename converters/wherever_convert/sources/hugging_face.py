@@ -120,17 +120,18 @@ def _modules(path: Path) -> tuple[str, ...]:
     found = _json(path, "modules.json")
     if not isinstance(found, list):
         return ()
-    entries = cast("list[Any]", found)
-    said = [Said("modules.json", each) for each in entries if isinstance(each, dict)]
+    said = [_object("modules.json", each) for each in cast("list[object]", found)]
     return tuple(PurePosixPath(each.text("type").replace(".", "/")).name for each in said)
 
 
 def _said(path: Path, name: str) -> Said:
     found = _json(path, name)
-    if found is None:
-        return Said(name, {})
+    return Said(name, {}) if found is None else _object(name, found)
+
+
+def _object(name: str, found: object) -> Said:
     if not isinstance(found, dict):
-        raise ConversionError(f"{path / name} must hold an object, not {type(found).__name__}")
+        raise ConversionError(f"{name} must hold an object, not {type(found).__name__}")
     return Said(name, cast("dict[str, Any]", found))
 
 

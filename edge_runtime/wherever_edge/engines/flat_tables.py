@@ -33,10 +33,10 @@ class Table:
         at = self._at(field)
         return 0 if at is None else self.data[at]
 
-    def number(self, field: int, kind: str) -> Any:
-        """One number of a kind that `struct` knows; 0 by default."""
+    def integer(self, field: int, kind: str = "I") -> int:
+        """A whole number of a kind that `struct` knows; 0 by default."""
         at = self._at(field)
-        return 0 if at is None else self._read(kind, at)[0]
+        return 0 if at is None else int(self._read(kind, at)[0])
 
     def text(self, field: int) -> str:
         """A text; "" by default."""
