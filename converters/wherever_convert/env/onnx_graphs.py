@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from wherever_convert.env.tools import tool
+
 # What onnxruntime 1.20, the oldest that wherever runs with, can read.
 _IR_VERSION = 10
 
@@ -33,9 +37,58 @@ def limit_ir_version(model: Any) -> None:
     model.ir_version = min(model.ir_version, _IR_VERSION)
 
 
+def cast_ends_to_float32(model: Any) -> None:
+    """Let a model of float64 tensors take and give float32; in between it computes as before.
+
+    Args:
+        model: an `onnx.ModelProto`; changed.
+    """
+    onnx = tool("onnx", "converting to ONNX")
+    double, single = onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT
+    graph = model.graph
+    for value in (*graph.input, *graph.output):
+        if value.type.tensor_type.elem_type != double:
+            continue
+        inner = f"{value.name}_float64"
+        _rename(graph, value.name, inner)
+        if value in graph.input:
+            graph.node.insert(0, onnx.helper.make_node("Cast", [value.name], [inner], to=double))
+        else:
+            graph.node.append(onnx.helper.make_node("Cast", [inner], [value.name], to=single))
+        value.type.tensor_type.elem_type = single
+
+
+def two_sided(model: Any, *, column: int) -> None:
+    """Let a model of one output give -x and x, where x is one of the output's columns.
+
+    Args:
+        model: an `onnx.ModelProto`; changed.
+        column: which one is x.
+    """
+    onnx = tool("onnx", "converting to ONNX")
+    graph = model.graph
+    name = graph.output[0].name
+    _rename(graph, name, f"{name}_given")
+    index = onnx.numpy_helper.from_array(np.array([column], np.int64), f"{name}_column")
+    graph.initializer.append(index)
+    make = onnx.helper.make_node
+    graph.node.append(make("Gather", [f"{name}_given", index.name], [f"{name}_x"], axis=1))
+    graph.node.append(make("Neg", [f"{name}_x"], [f"{name}_minus_x"]))
+    graph.node.append(make("Concat", [f"{name}_minus_x", f"{name}_x"], [name], axis=1))
+    lengths = graph.output[0].type.tensor_type.shape.dim
+    lengths[1].dim_value = 2
+
+
 def inner_graphs(node: Any) -> list[Any]:
     """The graphs inside a node (of If, Loop, Scan)."""
     return [attribute.g for attribute in node.attribute if attribute.HasField("g")]
+
+
+def _rename(graph: Any, old: str, new: str) -> None:
+    """Let nodes speak of a tensor by another name; inputs and outputs keep theirs."""
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [new if name == old else name for name in names]
 
 
 def _captured(node: Any) -> set[str]:
