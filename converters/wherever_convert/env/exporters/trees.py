@@ -99,8 +99,9 @@ def floored(thresholds: Array) -> Array:
     A float32 number is at most such a threshold exactly when it is at most this; rounded to the
     nearest, the threshold may be above numbers that it was below.
     """
-    rounded = thresholds.astype(np.float32)
-    lower = np.nextafter(rounded, np.float32(-np.inf))
+    with np.errstate(over="ignore"):  # beyond float32 is infinity, as it should be
+        rounded = thresholds.astype(np.float32)
+        lower = np.nextafter(rounded, np.float32(-np.inf))
     result: Array = np.where(rounded.astype(np.float64) > thresholds, lower, rounded)
     return result
 
