@@ -205,7 +205,8 @@ def _said(kept: Any, labels: Sequence[str]) -> Said:
         verb = "found" if isinstance(kept, Found) else "to find"
         return Said(f"{len(boxes)} {verb}", boxes)
     if isinstance(kept, list) and kept:
-        return Said(", ".join(_numbers(each) for each in kept[:3]))
+        tensors: list[Any] = kept
+        return Said(", ".join(_numbers(each) for each in tensors[:3]))
     return Said(_numbers(kept))
 
 
@@ -217,11 +218,16 @@ def _boxes(found: Found | Labelled, labels: Sequence[str]) -> tuple[Box, ...]:
     scores = found.scores if isinstance(found, Found) else [None] * len(found.classes)
     rows = zip(found.boxes, found.classes, scores, strict=True)
     boxes = [
-        Box(*map(float, edges), _label(labels, int(kind)), None if score is None else float(score))
+        _box(edges, _label(labels, int(kind)), score)
         for edges, kind, score in rows
         if score is None or score >= _LEAST_SCORE
     ]
     return tuple(boxes[:_MOST_BOXES])
+
+
+def _box(edges: Any, label: str, score: Any) -> Box:
+    left, top, right, bottom = map(float, edges)
+    return Box(left, top, right, bottom, label, None if score is None else float(score))
 
 
 def _numbers(value: Any) -> str:

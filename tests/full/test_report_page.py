@@ -36,6 +36,9 @@ from wherever_edge.builtin import PACKAGES, digits_test_split
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(300)]
 
+# what the page is asked about its looks
+LOOK = Path(__file__).with_name("report_page_look.js").read_text()
+CONTRAST = Path(__file__).with_name("report_page_contrast.js").read_text()
 IN_CI = os.environ.get("CI") == "true"
 HOSTILE = (
     "<script>document.title='owned'<",
@@ -301,83 +304,6 @@ def boxes(folder: Path, variants: list[str]) -> Any:
 
     answers = {each: Measured([found() for _ in samples], 0.001, "x") for each in variants}
     return find(Detections(Value(), None), samples, answers, variants[0])
-
-
-# What is wrong with how a page is laid out, as sentences; run in the page.
-LOOK = """(() => {
-  const wrong = [];
-  const shown = e => e.getClientRects().length > 0;
-  const name = e => `<${e.tagName} class="${e.getAttribute('class') || ''}"> `
-    + JSON.stringify((e.textContent || '').slice(0, 40));
-  const root = document.documentElement;
-  if (root.scrollWidth > innerWidth) wrong.push(`the page is ${root.scrollWidth} wide`);
-  for (const e of document.querySelectorAll('body *:not(svg *)')) {
-    if (!shown(e) || e.closest('.scroll') || e.clientWidth === 0) continue;
-    if (e.tagName !== 'svg' && e.scrollWidth > e.clientWidth + 1)
-      wrong.push(`${name(e)} is wider than its room: ${e.scrollWidth} > ${e.clientWidth}`);
-  }
-  for (const e of document.querySelectorAll('svg, img')) {
-    if (!shown(e)) continue;
-    const r = e.getBoundingClientRect();
-    if (r.width < 4 || r.height < 4) wrong.push(`${name(e)} has no size`);
-    const inside = e.closest('.scroll') || (r.left >= 0 && r.right <= innerWidth + .5);
-    if (!inside) wrong.push(`${name(e)} is outside`);
-    if (e.tagName === 'IMG' && !e.naturalWidth) wrong.push(`${name(e)} cannot be shown`);
-  }
-  for (const chart of document.querySelectorAll('.chart')) {
-    if (!shown(chart)) continue;
-    const frame = chart.getBoundingClientRect();
-    const texts = [...chart.querySelectorAll('text')].map(e => [e, e.getBoundingClientRect()]);
-    texts.forEach(([e, r], i) => {
-      if (r.left < frame.left - 1 || r.right > frame.right + 1 || r.top < frame.top - 1
-          || r.bottom > frame.bottom + 1) wrong.push(`${name(e)} leaves the chart`);
-      if (r.height < 9) wrong.push(`${name(e)} is too small: ${r.height}`);
-      for (const [other, s] of texts.slice(i + 1))
-        if (Math.min(r.right, s.right) - Math.max(r.left, s.left) > 1
-            && Math.min(r.bottom, s.bottom) - Math.max(r.top, s.top) > 3)
-          wrong.push(`${name(e)} covers ${name(other)}`);
-    });
-    for (const e of chart.querySelectorAll('circle, path, line')) {
-      const r = e.getBoundingClientRect();
-      if (r.left < frame.left - 2 || r.right > frame.right + 2 || r.top < frame.top - 2
-          || r.bottom > frame.bottom + 2) wrong.push(`${name(e)} leaves the chart`);
-    }
-  }
-  return wrong;
-})()"""
-
-# Texts with too little contrast to what is behind them (WCAG 2: 4.5 to 1), as sentences.
-CONTRAST = """(() => {
-  const parse = c => {
-    const n = c.match(/[\\d.]+/g).map(Number);
-    return c.startsWith('color(') ? [...n.slice(0, 3).map(x => x * 255), n[3] ?? 1]
-      : [...n.slice(0, 3), n[3] ?? 1];
-  };
-  const light = c => {
-    const [r, g, b] = c.slice(0, 3).map(v => {
-      v /= 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; });
-    return .2126 * r + .7152 * g + .0722 * b;
-  };
-  const behind = e => {
-    for (; e; e = e.parentElement) {
-      const c = parse(getComputedStyle(e).backgroundColor);
-      if (c[3] === 1) return c;
-    }
-    return [255, 255, 255, 1];
-  };
-  const wrong = new Set();
-  for (const e of document.querySelectorAll('body *')) {
-    const own = [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim());
-    if (!own || !e.getClientRects().length) continue;
-    const style = getComputedStyle(e);
-    const ink = parse(e.closest('svg') ? style.fill : style.color);
-    if (ink[3] === 0) continue;
-    const pair = [light(ink), light(behind(e))].sort((a, b) => b - a);
-    const ratio = (pair[0] + .05) / (pair[1] + .05);
-    if (ratio < 4.5) wrong.add(`${e.tagName} ${e.className.baseVal ?? e.className}: ${ratio}`);
-  }
-  return [...wrong];
-})()"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -125,7 +125,8 @@ def _values(value: Any) -> Child:
     if isinstance(value, np.ndarray):
         return join(_curve(value), tag("div", tag("code", _numbers(value))))
     if isinstance(value, Mapping):
-        return [_named(str(name), value[name]) for name in list(value)[:_MOST_NAMED]]
+        named = list(cast("Mapping[str, Any]", value).items())
+        return [_named(str(name), each) for name, each in named[:_MOST_NAMED]]
     if isinstance(value, Path | bytes):
         return None
     return tag("p", cut(str(value), _LONGEST_TEXT), class_="quote")

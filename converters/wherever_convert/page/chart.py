@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 from wherever_convert.page import amounts
-from wherever_convert.page.labels import Area, Bubble, Placed, place, width_of
+from wherever_convert.page.labels import Area, Bubble, Placed, place, touches, width_of
 from wherever_convert.page.markup import Markup, cut, join, tag
 from wherever_convert.page.points import Point
 from wherever_convert.page.scales import Scale, linear, logarithmic
@@ -62,8 +62,7 @@ def chart(points: Sequence[Point], limit: Limit | None, kind: Kind) -> Markup:
         tag("title", f"{points[0].metric} against latency and size", id=title),
         tag("desc", _described(points), id=description),
         _grid(plot, points[0].metric),
-        None if limit is None or not _near(plot, limit) else _limit(plot, limit),
-        _bubbles(plot, points, limit),
+        _limit_and_bubbles(plot, points, limit),
         class_=f"chart {kind}",
         viewBox=f"0 0 {width} {height}",
         role="img",
@@ -142,42 +141,53 @@ def _tick(value: float, metric: str) -> str:
     return amounts.round_quality(value, metric)
 
 
-def _limit(plot: _Plot, limit: Limit) -> Markup:
-    at = plot.y.at(limit.value)
-    name = _text(plot.frame.right - 4, at + 14, limit.name, "end", "limit-name")
-    return tag("g", _horizontal(plot.frame, at, "limit"), name)
+def _limit_and_bubbles(plot: _Plot, points: Sequence[Point], limit: Limit | None) -> Markup:
+    drawn = _bubbles(plot, points)
+    frame = plot.frame
+    # names keep off the axis' title
+    texts = [Area(frame.left, frame.top - 12, frame.left + 90, frame.top + 6)]
+    lines, line = _whiskers(plot, points), None
+    if limit is not None and _near(plot, limit):
+        at = plot.y.at(limit.value)
+        area = _limit_area(plot, limit, drawn)
+        texts.append(area)
+        lines.append(Area(frame.left, at - 1, frame.right, at + 1))
+        name = _text(area.left, area.bottom - 4, limit.name, "start", "limit-name")
+        line = join(_horizontal(frame, at, "limit"), name)
+    placed = place(drawn, frame, texts, lines)
+    return tag("g", line, _named_circles(plot, points, drawn, placed))
 
 
-def _bubbles(plot: _Plot, points: Sequence[Point], limit: Limit | None) -> Markup:
-    series = _series(points)
+def _limit_area(plot: _Plot, limit: Limit, bubbles: Sequence[Bubble]) -> Area:
+    """Room for the limit's name at its line, where it covers the fewest bubbles."""
+    at, width, frame = plot.y.at(limit.value), width_of(limit.name), plot.frame
+    areas = [
+        Area(left, top, left + width, top + 16)
+        for left in (frame.right - 4 - width, frame.left + 4)
+        for top in (at + 2, at - 18)
+    ]
+    inside = [each for each in areas if frame.top <= each.top and each.bottom <= frame.bottom]
+    return min(inside or areas, key=lambda area: sum(touches(area, each) for each in bubbles))
+
+
+def _bubbles(plot: _Plot, points: Sequence[Point]) -> list[Bubble]:
+    several = len(_series(points)) > 1
     largest = max(each.size_bytes for each in points)
     narrow = plot.frame.right < _NARROW and len(points) > _MOST_NARROW
-    naming: _Naming = "number" if narrow else "engine" if len(series) > 1 else "variant"
-    drawn = [_bubble(plot, each, largest, naming) for each in points]
+    naming: _Naming = "number" if narrow else "engine" if several else "variant"
+    return [_bubble(plot, each, largest, naming) for each in points]
+
+
+def _named_circles(
+    plot: _Plot, points: Sequence[Point], drawn: Sequence[Bubble], names: Sequence[Placed | None]
+) -> Markup:
+    series = _series(points)
     # large ones first, so that none hides a smaller one
     order = sorted(range(len(points)), key=lambda n: -drawn[n].radius)
     circles = [_circle(plot, points[n], drawn[n], series[points[n].engine]) for n in order]
-    limit = limit if limit is not None and _near(plot, limit) else None
-    lines = _whiskers(plot, points) + ([] if limit is None else [_limit_line(plot, limit)])
-    placed = place(drawn, plot.frame, _texts(plot, limit), lines)
-    pairs = list(zip(drawn, placed, strict=True))
+    pairs = zip(drawn, names, strict=True)
     leads = [_lead(bubble, name) for bubble, name in pairs if name is not None]
-    return tag("g", leads, circles, [_name(name) for _, name in pairs if name is not None])
-
-
-def _texts(plot: _Plot, limit: Limit | None) -> list[Area]:
-    """Where names would cover the axis' title, or the limit's name."""
-    frame = plot.frame
-    title = Area(frame.left, frame.top - 12, frame.left + 90, frame.top + 6)
-    if limit is None:
-        return [title]
-    at, width = plot.y.at(limit.value), width_of(limit.name)
-    return [title, Area(frame.right - 4 - width, at, frame.right, at + 18)]
-
-
-def _limit_line(plot: _Plot, limit: Limit) -> Area:
-    at = plot.y.at(limit.value)
-    return Area(plot.frame.left, at - 1, plot.frame.right, at + 1)
+    return join(leads, circles, [_name(name) for name in names if name is not None])
 
 
 def _whiskers(plot: _Plot, points: Sequence[Point]) -> list[Area]:

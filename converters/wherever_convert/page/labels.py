@@ -129,6 +129,11 @@ def _within(bubble: Bubble) -> tuple[Placed, Area]:
     return placed, Area(x - half, y - HEIGHT / 2, x + half, y + HEIGHT / 2)
 
 
+def touches(area: Area, bubble: Bubble) -> bool:
+    """Whether a rectangle and the square around a bubble share room."""
+    return _meet(area, _around(bubble))
+
+
 _FAR = (0.0, 16.0, 32.0, 52.0, 76.0, 104.0)
 
 

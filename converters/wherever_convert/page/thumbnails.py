@@ -7,7 +7,7 @@ import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -67,7 +67,7 @@ class Thumbnails:
 def _drawn(value: Any, side: int) -> Picture | None:
     if isinstance(value, Path):
         return _of_file(value, side)
-    return _of_array(value) if isinstance(value, np.ndarray) else None
+    return _of_array(cast("Array", value)) if isinstance(value, np.ndarray) else None
 
 
 def _of_file(path: Path, side: int) -> Picture | None:
