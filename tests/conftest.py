@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,22 @@ def test_data() -> Path:
     pytest.skip(NO_DATA)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def shared_cache() -> Iterator[Path]:
+    """Where converters keep environments: made once for all tests, and gone with the last one.
+
+    One that WHEREVER_CACHE names already is used, and stays.
+    """
+    given = os.environ.get("WHEREVER_CACHE")
+    if given:
+        yield Path(given)
+        return
+    with tempfile.TemporaryDirectory(prefix="wherever-cache-") as folder:
+        os.environ["WHEREVER_CACHE"] = folder
+        yield Path(folder)
+        del os.environ["WHEREVER_CACHE"]
+
+
 @pytest.fixture(autouse=True)
 def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Every test has a state directory of its own, and none of the caller's settings."""
@@ -49,6 +66,7 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
         if name.startswith("WHEREVER_") and name not in (
             "WHEREVER_TEST_DATA",
             "WHEREVER_TRAIN_PYTHON",
+            "WHEREVER_CACHE",
         ):
             monkeypatch.delenv(name)
     home = tmp_path_factory.mktemp("home")

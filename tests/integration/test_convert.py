@@ -203,11 +203,13 @@ def test_a_python_file_that_dies_is_an_error_in_words(tmp_path):
 
 
 def test_an_estimator_that_skl2onnx_cannot_convert_is_refused_in_words(digits, tmp_path):
-    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.ensemble import VotingClassifier
+    from sklearn.tree import DecisionTreeClassifier
 
     x, y = digits
-    model = HistGradientBoostingClassifier(max_iter=2).fit(x[:200], y[:200])
-    with pytest.raises(ConversionError, match="cannot convert this HistGradientBoosting"):
+    trees = [("a", DecisionTreeClassifier()), ("b", DecisionTreeClassifier())]
+    model = VotingClassifier(trees, voting="soft").fit(x[:200], y[:200])
+    with pytest.raises(ConversionError, match="cannot convert this VotingClassifier"):
         convert(model, samples=(x, y), task="classify", output="out")
     assert list(tmp_path.iterdir()) == []
 
