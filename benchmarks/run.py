@@ -18,6 +18,7 @@ import isolation
 import kept
 import memory
 import on_device
+import proof
 import quality
 import start_up
 import transports
@@ -30,6 +31,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "transports": transports.rows,
     "kept": kept.rows,
     "memory": memory.rows,
+    "proof": proof.rows,
     "quality": quality.rows,
     "batching": batching.rows,
     "best-engine": best_engine.rows,

@@ -110,7 +110,7 @@ class _Proving:
         verdicts = [] if problems else [self._verdict(*way) for way in ways]
         if not problems:
             verdicts += self._unread(engines)
-            problems += self._nowhere(verdicts)
+            problems += [] if engines else self._nowhere(verdicts)
         return Proof(
             package.name,
             package.version,
