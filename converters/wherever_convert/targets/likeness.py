@@ -49,7 +49,7 @@ def refuse_unlike(job: Job, file: ModelFile) -> float:
     try:
         found = gap(job, file, measure)
     except ConversionError as error:
-        raise CannotMakeError(f"{job.target.title}: {error}") from error
+        raise CannotMakeError(str(error)) from error
     if not found <= measure.most:
         raise CannotMakeError(
             f"{job.target.title}: its numbers are off by {found:.1e} {measure.words}, "
