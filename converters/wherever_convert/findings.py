@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import numpy as np
 
@@ -205,7 +205,7 @@ def _said(kept: Any, labels: Sequence[str]) -> Said:
         verb = "found" if isinstance(kept, Found) else "to find"
         return Said(f"{len(boxes)} {verb}", boxes)
     if isinstance(kept, list) and kept:
-        tensors: list[Any] = kept
+        tensors = cast("Sequence[Any]", kept)
         return Said(", ".join(_numbers(each) for each in tensors[:3]))
     return Said(_numbers(kept))
 

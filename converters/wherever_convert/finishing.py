@@ -13,7 +13,7 @@ from wherever_convert.findings import Findings, find
 from wherever_convert.frameworks import versions
 from wherever_convert.proof.certify import Known, certificates, write_certificates
 from wherever_convert.proof.golden_choice import choose_golden
-from wherever_convert.report import ConversionReport, Row, doubts
+from wherever_convert.report import ConversionReport, EngineRow, Row, doubts
 
 if TYPE_CHECKING:
     from wherever_contracts.certificate import Certificate
@@ -74,6 +74,7 @@ class Finished:
             traces={target: each.trace for target, each in made.items() if each.trace},
             max_drop=making.order.max_drop,
             provenance=self.provenance,
+            engines=tuple(EngineRow.of(each) for each in self.certificates),
         )
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wherever_contracts.certificate import Certificate
 from wherever_convert.samples.sample import Damaged
 from wherever_convert.targets import Layer
 
@@ -59,6 +60,48 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineRow:
+    """One variant in one engine, as its certificate says.
+
+    Attributes:
+        variant: its id.
+        engine: where it ran.
+        value: the metric's.
+        drop: how much less than the reference's.
+        agreement: how far its answers are the reference's, 0 to 1.
+        latency_s: median time of a run.
+        p95_s: what nineteen of twenty runs took at most.
+        of_float: the median as a share of the float variant's; None where it is not known.
+        memory_bytes: what opening and running it added to a process.
+    """
+
+    variant: str
+    engine: str
+    value: float
+    drop: float
+    agreement: float
+    latency_s: float
+    p95_s: float
+    of_float: float | None
+    memory_bytes: int
+
+    @classmethod
+    def of(cls, certificate: Certificate) -> EngineRow:
+        """What a certificate says, in short."""
+        return cls(
+            variant=certificate.variant,
+            engine=certificate.engine,
+            value=certificate.metric.value,
+            drop=certificate.metric.drop,
+            agreement=certificate.agreement.value,
+            latency_s=certificate.latency.median_s,
+            p95_s=certificate.latency.p95_s,
+            of_float=certificate.latency.of_float,
+            memory_bytes=certificate.memory_peak_bytes,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ConversionReport:
     """What was made, of what, and how good it is.
 
@@ -81,6 +124,7 @@ class ConversionReport:
         traces: target -> what was tried on the way to it, in words.
         max_drop: the most that a variant was allowed to lose, in points of the metric.
         provenance: what the package says of where it came from: tools, digests, how it was made.
+        engines: each variant in each engine that it was certified in.
     """
 
     package: Path
@@ -101,6 +145,7 @@ class ConversionReport:
     traces: dict[str, tuple[str, ...]] = field(default_factory=dict[str, "tuple[str, ...]"])
     max_drop: float | None = None
     provenance: dict[str, Any] = field(default_factory=dict[str, Any])
+    engines: tuple[EngineRow, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain data."""
@@ -112,7 +157,7 @@ class ConversionReport:
     def text(self) -> str:
         """The same for a person."""
         lines = [f"{self.name} {self.version}: {self.package}", ""]
-        lines += _table(self.rows)
+        lines += _table(self.rows, self.engines)
         lines += ["" for _ in self.left_out][:1]
         for each, why in self.left_out.items():
             lines += _wrapped(f"no {each} variant: {why}")
@@ -175,13 +220,24 @@ def _is_near_chance(row: Row, classes: int) -> bool:
 
 _WIDTH = 100
 _MOST_DAMAGED = 10
-_HEADS = ("variant", "bytes", "metric", "value", "drop", "agrees", "engine", "ms", "of float")
+_HEADS = (
+    "variant",
+    "bytes",
+    "metric",
+    "value",
+    "drop",
+    "agrees",
+    "engine",
+    "ms",
+    "of float",
+    "for",
+)
 # Figures stand one under the other at their last digit.
 _FIGURES = frozenset({"bytes", "value", "drop", "agrees", "ms", "of float"})
 
 
-def _table(rows: tuple[Row, ...]) -> list[str]:
-    cells = [_HEADS, *(_cells(row) for row in rows)]
+def _table(rows: Sequence[Row], engines: Sequence[EngineRow]) -> list[str]:
+    cells = [_HEADS, *(line for row in rows for line in _lines(row, engines))]
     widths = [max(len(line[i]) for line in cells) for i in range(len(_HEADS))]
     return ["  ".join(_aligned(line, widths)).rstrip() for line in cells]
 
@@ -206,15 +262,21 @@ def _step_line(side: str, step: dict[str, Any]) -> str:
     return f"{when} the engine: {step['op']}({parameters})"
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _lines(row: Row, engines: Sequence[EngineRow]) -> list[tuple[str, ...]]:
+    """A line for each engine of a variant; what is said once is not said again."""
+    first = (row.variant, f"{row.bytes:,}", row.metric)
+    own = [each for each in engines if each.variant == row.variant]
+    lines = [_figures(each) for each in own] or [_figures(row)]
+    rest = [("", "", "", *figures, "") for figures in lines[1:]]
+    return [(*first, *lines[0], ", ".join(row.places)), *rest]
+
+
+def _figures(each: Row | EngineRow) -> tuple[str, ...]:
     return (
-        row.variant,
-        f"{row.bytes:,}",
-        row.metric,
-        f"{row.value:.4f}",
-        f"{row.drop:+.4f}",
-        f"{row.agreement:.4f}",
-        row.engine,
-        f"{row.latency_s * 1000:.3f}",
-        "-" if row.of_float is None else f"{row.of_float:.2f}",
+        f"{each.value:.4f}",
+        f"{each.drop:+.4f}",
+        f"{each.agreement:.4f}",
+        each.engine,
+        f"{each.latency_s * 1000:.3f}",
+        "-" if each.of_float is None else f"{each.of_float:.2f}",
     )

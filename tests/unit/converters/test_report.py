@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wherever_convert.report import ConversionReport, Row, doubts
+from wherever_convert.report import ConversionReport, EngineRow, Row, doubts
 from wherever_convert.samples.sample import Damaged
 from wherever_convert.targets import Layer
 
@@ -83,6 +83,21 @@ def test_the_figures_of_all_variants_stand_under_each_other():
     ends = [line.index(each) + 1 for line, each in zip(lines, ("0.8950", "0.9000"), strict=True)]
     assert ends[0] == ends[1]
     assert lines[0].index("930,000") + 7 == lines[1].index("3,490,000") + 9
+
+
+def test_each_engine_of_a_variant_has_a_line():
+    engines = [
+        EngineRow("net-int8", "openvino", 0.89, 0.01, 0.98, 0.001, 0.002, 0.5, 10),
+        EngineRow("net-int8", "onnxruntime", 0.88, 0.02, 0.97, 0.002, 0.003, 0.8, 10),
+    ]
+    small = replace(row(0.89, precision="int8"), places=("device", "cloud"))
+    report = report_of(small, row(0.9), engines=tuple(engines))
+    _, _, _, first, second, third, *_ = report.text().splitlines()
+    assert first.split()[0] == "net-int8"
+    assert first.split()[-5:] == ["openvino", "1.000", "0.50", "device,", "cloud"]
+    assert second.split() == ["0.8800", "+0.0200", "0.9700", "onnxruntime", "2.000", "0.80"]
+    assert third.split()[0] == "net-float32"
+    assert report.to_dict()["engines"][1]["of_float"] == 0.8
 
 
 def test_a_long_reason_is_wrapped_without_cutting_a_name_in_two():
