@@ -56,7 +56,8 @@ def _foreign(value: Any) -> Iterator[str]:
             yield from _named(entry)
             waiting.extend(entry.values())
         elif isinstance(each, list):
-            waiting.extend(cast("list[Any]", each))
+            values: list[Any] = each
+            waiting.extend(values)
 
 
 def _named(entry: dict[str, Any]) -> Iterator[str]:

@@ -221,9 +221,9 @@ def _as_given(given: Sequence[Any]) -> Any:
 
 
 def _listed(answer: Any) -> list[Any]:
-    if isinstance(answer, dict):
-        return [answer[name] for name in sorted(answer)]
-    return list(answer) if isinstance(answer, list | tuple) else [answer]
+    """Outputs in their order; named ones by name, as TensorFlow has them."""
+    listed: list[Any] = tool("tensorflow", _FEATURE).nest.flatten(answer)
+    return listed
 
 
 def _write_onnx(function: Any, specs: Sequence[Any], path: Path) -> None:

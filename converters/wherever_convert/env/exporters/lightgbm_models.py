@@ -52,7 +52,7 @@ def export(given: Any, example: Array | None, formats: Collection[str], folder: 
 
 def _booster(given: Any) -> Any:
     """The Booster in a wrapper, or the Booster itself."""
-    if not hasattr(type(given), "booster_"):
+    if not hasattr(given.__class__, "booster_"):  # the object itself raises when it is not fitted
         return given
     try:
         return given.booster_

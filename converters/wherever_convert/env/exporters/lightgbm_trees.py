@@ -68,12 +68,12 @@ def _objective(text: str) -> tuple[Link, float]:
             f"what LightGBM makes of its trees' sums for the objective {name!r} is not known here "
             f"(known are: {', '.join(_LINKS)})"
         )
-    options = dict(word.partition(":")[::2] for word in words)
+    options = {key: value for key, _, value in (word.partition(":") for word in words)}
     link: Link = "signed_square" if "sqrt" in options else _LINKS[name]
     return link, float(options.get("sigmoid") or 1.0)
 
 
-def _flat(root: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _flat(root: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """The nodes in order, the root first, each with the numbers of its children."""
     nodes: list[dict[str, Any]] = []
     waiting: list[tuple[Mapping[str, Any], int, str]] = [(root, -1, "")]

@@ -124,7 +124,7 @@ def _tidied(ensemble: Ensemble) -> tuple[list[Any], list[Any]]:
 def _forest(ensemble: Ensemble, seen: str) -> Any:
     from onnx import helper  # noqa: PLC0415 (only where models are made)
 
-    columns: dict[str, list[Any]] = {}
+    columns: dict[str, Any] = {}
     for number, tree in enumerate(ensemble.trees):
         for name, values in _attributes(tree, number, below=ensemble.below).items():
             columns.setdefault(name, []).extend(values)

@@ -43,13 +43,12 @@ def export(given: Any, example: Array | None, formats: Collection[str], folder: 
     booster.feature_names = booster.feature_types = None  # rows of numbers have none
     if ensemble.link == "softmax":
         booster.set_param({"objective": "multi:softprob"})  # it may give the class alone
-    read = boosters.Boosted(
-        "xgboost",
-        type(given).__name__,
-        ensemble,
-        lambda rows: booster.predict(xgboost.DMatrix(rows)),
-        getattr(given, "classes_", None),
-    )
+
+    def ask(rows: Array) -> Any:
+        return booster.predict(xgboost.DMatrix(rows))
+
+    classes = getattr(given, "classes_", None)
+    read = boosters.Boosted("xgboost", type(given).__name__, ensemble, ask, classes)
     return boosters.write(read, example, formats, folder)
 
 

@@ -94,8 +94,9 @@ def _objective(name: str) -> _Objective:
 
 def _scores(text: str) -> list[float]:
     """The base score: one number, or since XGBoost 3 a list of them."""
-    value = json.loads(text)
-    return [float(each) for each in value] if isinstance(value, list) else [float(value)]
+    value: Any = json.loads(text)
+    scores: list[float] = np.atleast_1d(np.asarray(value, np.float64)).tolist()
+    return scores
 
 
 def _booster(booster: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[float]]:
