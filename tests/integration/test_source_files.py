@@ -220,10 +220,20 @@ def test_what_is_no_onnx_is_refused(tmp_path, content, words):
         load(tmp_path / "a.onnx", tmp_path)
 
 
-@pytest.mark.parametrize("name", ["mlp-int8.onnx"])
-def test_a_finished_file_is_refused_with_where_it_belongs(tmp_path, name):
+def test_a_finished_file_is_refused_with_where_it_belongs(tmp_path):
     with pytest.raises(ConversionError, match=r"is int8 already.*wherever pack add PACKAGE mlp-"):
-        load(DIGITS / name, tmp_path)
+        load(DIGITS / "mlp-int8.onnx", tmp_path)
+
+
+def test_half_precision_is_refused_with_what_to_convert(tmp_path):
+    weights = [("w", np.eye(8, dtype=np.float16))]
+    half = TensorProto.FLOAT16
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    path = saved(
+        tmp_path / "a.onnx", nodes, [("x", half, [1, 8])], [("y", [1, 8])], weights, gives=half
+    )
+    with pytest.raises(ConversionError, match=r"is float16 already: convert the float32 model"):
+        load(path, tmp_path)
 
 
 def external(path, location):
@@ -267,10 +277,9 @@ def test_a_tflite_file_brings_its_labels_and_the_scale_of_its_pixels(test_data, 
     assert found.pixels.given() == {"scale": 1.0, "mean": [127.5], "std": [127.5]}
 
 
-@pytest.mark.parametrize("name", ["person_detect.tflite"])
-def test_a_tflite_file_that_no_engine_opens_is_refused_with_the_reason(test_data, tmp_path, name):
+def test_a_tflite_file_that_no_engine_opens_is_refused_with_the_reason(test_data, tmp_path):
     with pytest.raises(ConversionError, match="quantized_dimension must be in range"):
-        load(test_data / "models" / name, tmp_path)
+        load(test_data / "models" / "person_detect.tflite", tmp_path)
 
 
 def test_an_openvino_model_without_its_weights_is_refused(tmp_path):

@@ -80,8 +80,12 @@ def _model_rows(data: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _weights(name: str, each: Mapping[str, int]) -> str:
-    tensors = "1 tensor" if each["tensors"] == 1 else f"{each['tensors']} tensors"
-    return f"{name}: {each['numbers']:,} numbers in {tensors}, {human_size(each['bytes'])}"
+    numbers, tensors = _counted(each["numbers"], "number"), _counted(each["tensors"], "tensor")
+    return f"{name}: {numbers} in {tensors}, {human_size(each['bytes'])}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"1 {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def _port(port: Mapping[str, Any]) -> str:
@@ -162,11 +166,14 @@ def _provenance(said: Mapping[str, Any]) -> list[tuple[str, str]]:
         values = said.get(part)
         if isinstance(values, Mapping):
             named = cast("Mapping[str, Any]", values).items()
-            plain = [
-                f"{key} {value}" for key, value in named if isinstance(value, str | int | float)
-            ]
-            lines.append((part, _short(", ".join(plain))))
+            words = [f"{key} {value}" for key, value in named if _is_plain(key, value)]
+            lines.append((part, _short(", ".join(words))))
     return lines
+
+
+def _is_plain(key: str, value: object) -> bool:
+    """Whether a fact is for people: --json has the digests, and what has parts."""
+    return key != "sha256" and value != "" and isinstance(value, str | int | float)
 
 
 def _variants(variants: Sequence[Mapping[str, Any]]) -> Table:
@@ -200,7 +207,7 @@ def _certificates(certificates: Sequence[Mapping[str, Any]]) -> Table:
             f"{each['metric']} {interval}",
             f"{each['drop']:+.3f}",
             f"{each['agreement']:.1%}",
-            f"{each['latency_s'] * 1000:.1f} ms",
+            f"{each['latency_s'] * 1000:.3g} ms",
             human_size(each["memory_peak_bytes"]),
         )
         table.add_row(*map(printable, cells))

@@ -143,6 +143,55 @@ def test_text_fits_the_terminal_and_cannot_steer_it():
     assert "onnxruntime: opens it" in text
 
 
+def test_a_package_shows_what_was_measured_of_each_variant():
+    certificate = {
+        "variant": "small",
+        "engine": "openvino",
+        "valid": False,
+        "metric": "top-1",
+        "value": 0.912,
+        "low": 0.887,
+        "high": 0.934,
+        "drop": 0.004,
+        "agreement": 0.981,
+        "latency_s": 0.0000184,
+        "memory_peak_bytes": 21_000_000,
+    }
+    variant = {
+        "id": "small",
+        "format": "onnx",
+        "precision": "int8",
+        "bytes": 49_321,
+        "here": False,
+        "places": ["device"],
+        "quality": [{"metric": "top-1", "value": 0.912, "low": 0.887, "high": 0.934, "n": 500}],
+        "calibration": {"against": "large", "dataset": "photos", "n": 320},
+    }
+    signature = {
+        "inputs": [{"name": "image", "kind": "image"}],
+        "value": {"kind": "label", "labels": ["cat", "dog"]},
+    }
+    data = {
+        **dict.fromkeys(("summary", "licence", "boundary", "reference", "digest"), ""),
+        "name": "pets",
+        "version": "1.0.0",
+        "signature": signature,
+        "variants": [variant],
+        "certificates": [certificate],
+        "golden": 3,
+        "files": [],
+        "provenance": {"source": {"kind": "onnx", "sha256": "0" * 64, "tools": {"onnx": "1"}}},
+    }
+    text = Inspection("package", data).text(160)
+    assert "top-1 0.912 (0.887-0.934), n 500" in text
+    assert "(its files are not here); calibrated on 320 pairs" in text
+    assert "small (of another package)" in text
+    assert "0.0184 ms" in text
+    assert "+0.004" in text
+    assert "98.1%" in text
+    assert "000000" not in text
+
+
 def test_what_is_nothing_to_look_into_is_said(tmp_path):
     (tmp_path / "notes.txt").write_text("words")
     (tmp_path / "empty").mkdir()
