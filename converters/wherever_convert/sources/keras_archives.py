@@ -6,7 +6,7 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,9 +55,12 @@ def _foreign(value: Any) -> Iterator[str]:
             entry = cast("dict[str, Any]", each)
             yield from _named(entry)
             waiting.extend(entry.values())
-        elif isinstance(each, list):
-            values: list[Any] = each
-            waiting.extend(values)
+        elif _is_list(each):
+            waiting.extend(each)
+
+
+def _is_list(value: object) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
 
 
 def _named(entry: dict[str, Any]) -> Iterator[str]:
