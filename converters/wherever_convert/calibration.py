@@ -85,7 +85,8 @@ class Calibration:
                 f"the confidence says next to nothing: the surer of two answers agrees more in "
                 f"{self.auroc:.0%} of cases, and chance alone gives 50 %"
             )
-        return tuple(found)
+        worse = self._large_is_worse()
+        return (*found, worse) if worse else tuple(found)
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain data, without the pairs themselves."""
@@ -121,6 +122,18 @@ class Calibration:
             f"{self.package} {self.version} written to {self.path}",
         ]
         return "\n".join(lines)
+
+    def _large_is_worse(self) -> str:
+        """That escalation would do harm, where it would."""
+        if self.pairs.right is None or self.pairs.right_against is None:
+            return ""
+        own, other = float(self.pairs.right.mean()), float(self.pairs.right_against.mean())
+        if own <= other:
+            return ""
+        return (
+            f"{self.variant} is right for {own:.1%} and {self.against} for {other:.1%}: to "
+            f"escalate makes answers worse"
+        )
 
     def _table(self) -> list[str]:
         known = self.pairs.right is not None

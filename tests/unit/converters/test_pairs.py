@@ -127,6 +127,16 @@ def test_a_confidence_that_says_nothing_and_few_pairs_are_warned_of(tmp_path):
     assert calibration(Pairs(sure, (sure > 0.3).astype(np.float32)), tmp_path).warnings == ()
 
 
+def test_a_larger_variant_that_is_worse_is_warned_of(tmp_path):
+    sure = np.linspace(0, 1, 400, dtype=np.float32)
+    agreed = (sure > 0.3).astype(np.float32)
+    worse = Pairs(sure, agreed, np.ones(400, np.float32), agreed)
+    (warning,) = calibration(worse, tmp_path).warnings
+    assert (
+        warning == "small is right for 100.0% and large for 70.0%: to escalate makes answers worse"
+    )
+
+
 def test_the_table_names_the_threshold_that_the_variant_has(tmp_path):
     text = calibration(KNOWN, tmp_path, escalate_below=0.7).text()
     assert "0.700      66.7%                 100.0%         66.7%  <- escalate_below" in text
