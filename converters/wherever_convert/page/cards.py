@@ -10,7 +10,7 @@ import numpy as np
 
 from wherever_convert.page import amounts
 from wherever_convert.page.markup import Child, Markup, cut, join, tag
-from wherever_convert.page.thumbnails import Picture, Thumbnails
+from wherever_convert.page.thumbnails import Picture, Thumbnails, beginning
 
 if TYPE_CHECKING:
     from wherever_convert.findings import Box, Change, Said, Worst
@@ -25,6 +25,7 @@ _LONGEST_NAME = 120
 _LONGEST_ANSWER = 200
 _MOST_NUMBERS = 12
 _MOST_NAMED = 4
+_MOST_FIRST_BYTES = 48
 _MOST_OF_CURVE = 256
 
 _BADGES: Mapping[Change, tuple[str, str]] = {
@@ -128,7 +129,9 @@ def _values(value: Any) -> Child:
         named = list(cast("Mapping[str, Any]", value).items())
         return [_named(str(name), each) for name, each in named[:_MOST_NAMED]]
     if isinstance(value, Path | bytes):
-        return None
+        size, first = beginning(value, _MOST_FIRST_BYTES)
+        said = tag("code", repr(first)[2:-1], "…" if size > len(first) else None)
+        return tag("div", tag("div", amounts.size(size), class_="soft"), said)
     return tag("p", cut(str(value), _LONGEST_TEXT), class_="quote")
 
 

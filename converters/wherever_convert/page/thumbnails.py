@@ -66,14 +66,29 @@ class Thumbnails:
 
 def _drawn(value: Any, side: int) -> Picture | None:
     if isinstance(value, Path):
+        return _of_file(value.read_bytes(), side) if _is_small(value) else None
+    if isinstance(value, bytes):
         return _of_file(value, side)
     return _of_array(cast("Array", value)) if isinstance(value, np.ndarray) else None
 
 
-def _of_file(path: Path, side: int) -> Picture | None:
-    if path.stat().st_size > _MOST_FILE_BYTES:
-        return None
-    pixels = Image.from_encoded(path.read_bytes(), "sample").rgb()
+def beginning(value: Path | bytes, most: int) -> tuple[int, bytes]:
+    """How many bytes a file has, and the first of them; none where it has gone since."""
+    if isinstance(value, bytes):
+        return len(value), value[:most]
+    try:
+        with value.open("rb") as file:
+            return value.stat().st_size, file.read(most)
+    except OSError:
+        return 0, b""
+
+
+def _is_small(path: Path) -> bool:
+    return path.stat().st_size <= _MOST_FILE_BYTES
+
+
+def _of_file(data: bytes, side: int) -> Picture:
+    pixels = Image.from_encoded(data, "sample").rgb()
     from PIL import Image as pillow  # noqa: N813, PLC0415 (heavy)
 
     picture = pillow.fromarray(pixels)

@@ -336,10 +336,12 @@ def test_texts_and_rows_are_shown_as_they_were_given(page):
         Sample("c", np.arange(64, dtype=np.float32), None),
         Sample("d", {"age": np.array([7]), "name": np.array(["x"])}, None),
         Sample("e", 7, None),
+        Sample("f", b"%PDF-1.7\n" + b"x" * 2000, None),
+        Sample("g", Path(__file__), None),
     ]
     measured = {
-        "net-fp32": Measured([0] * 5, 0.001, "onnxruntime"),
-        "net-int8": Measured([1] * 5, 0.001, "onnxruntime"),
+        "net-fp32": Measured([0] * 7, 0.001, "onnxruntime"),
+        "net-int8": Measured([1] * 7, 0.001, "onnxruntime"),
     }
     written = page(
         report(), findings=find(TopOne("s", None, ("a", "b")), samples, measured, "net-fp32")
@@ -349,6 +351,8 @@ def test_texts_and_rows_are_shown_as_they_were_given(page):
     assert "1.5, 2" in text
     assert "(64 values)" in text
     assert "age: 7" in text
+    assert "2.01 kB %PDF-1.7\\nxxx" in text
+    assert "The report page: whatever is" in text
     assert 'class="curve"' in written
 
 
@@ -360,6 +364,7 @@ def test_pictures_stop_when_their_room_is_used_up(tmp_path):
     assert 0 < len(made) < 20
     assert sum(len(each.uri) for each in made) <= 40_000
     assert (made[0].width, made[0].height) == (640, 480)
+    assert Thumbnails().of(path.read_bytes(), 176) == made[0]
 
 
 def test_small_arrays_are_pictures_of_their_numbers(tmp_path):
