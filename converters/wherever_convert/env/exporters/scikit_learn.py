@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
+import warnings
 from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -123,7 +124,8 @@ def _converted(estimator: Any, rows: NDArray[Any], *, classifies: bool) -> Any:
     given = _for_float32(estimator)
     convert = partial(tool("skl2onnx", _FEATURE).to_onnx, given, one, target_opset=_OPSETS)
     try:
-        with _booleans_as_integers():
+        with _booleans_as_integers(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what skl2onnx reads may be deprecated meanwhile
             model = _first_that_works(convert, given, classifies=classifies)
     except Exception as error:
         version = versions("skl2onnx").get("skl2onnx", "")
