@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
 from wherever_convert.metrics import Found, Labelled
+from wherever_convert.own_metric import Kept
+from wherever_convert.samples.sample import Boxes
 
 if TYPE_CHECKING:
     from wherever_convert.judges import Judge
@@ -124,22 +126,76 @@ def find(
     """
     first = measured[reference].kept
     others = {name: each.kept for name, each in measured.items() if name != reference}
-    every = {name: _differences(judge, samples, first, kept) for name, kept in others.items()}
-    are_classes = bool(judge.labels) and all(_is_class(each) for each in first)
+    truths = _truths(judge, len(samples))
+    every = {
+        name: _differences(judge, _asked(samples, truths, first, kept))
+        for name, kept in others.items()
+    }
+    best = [_best(each) for each in first]
+    are_classes = bool(judge.labels) and all(_is_class(each) for each in best)
+    are_known = are_classes and all(_is_class(each) for each in truths)
     return Findings(
         metric=judge.metric,
         reference=reference,
         n=len(samples),
         labels=judge.labels,
-        confusion=_confusion(judge.truth, first) if are_classes and _knows(judge) else None,
-        changes={name: _changes(first, kept) for name, kept in others.items() if are_classes},
+        confusion=_confusion(truths, best) if are_known else None,
+        changes={
+            name: _changes(best, [_best(each) for each in kept])
+            for name, kept in others.items()
+            if are_classes
+        },
         worst={name: tuple(each[:MOST_WORST]) for name, each in every.items()},
         counts={name: Counter(one.change for one in each) for name, each in every.items()},
     )
 
 
-def _knows(judge: Judge) -> bool:
-    return judge.truth is not None
+class _Asked(NamedTuple):
+    """One sample, what is right, and what was kept of the reference's and a variant's answer."""
+
+    sample: Sample
+    truth: Any
+    first: Any
+    own: Any
+
+
+def _asked(
+    samples: Sequence[Sample], truths: Sequence[Any], first: Sequence[Any], own: Sequence[Any]
+) -> list[_Asked]:
+    return [_Asked(*each) for each in zip(samples, truths, first, own, strict=True)]
+
+
+def _truths(judge: Judge, count: int) -> list[Any]:
+    """What is right, as the position of a class or as boxes where it is one; None: not known."""
+    if judge.truth is None:
+        return [None] * count
+    return [_truth(each, judge.labels) for each in judge.truth]
+
+
+def _truth(given: Any, labels: Sequence[str]) -> Any:
+    if isinstance(given, str) and given in labels:
+        return labels.index(given)
+    if isinstance(given, Boxes) and set(given.names) <= set(labels):
+        kinds = np.array([labels.index(name) for name in given.names], np.int64)
+        return Labelled(given.boxes, kinds, given.crowd)
+    return given
+
+
+def _plain(kept: Any) -> Any:
+    """Without what was kept for a metric of the user's own."""
+    return kept.compared if isinstance(kept, Kept) else kept
+
+
+def _best(kept: Any) -> Any:
+    """The best class, where the best few were kept."""
+    plain = _plain(kept)
+    return plain[0] if _are_classes(plain) else plain
+
+
+def _are_classes(plain: Any) -> bool:
+    if not isinstance(plain, tuple) or isinstance(plain, Found):
+        return False
+    return bool(plain) and all(_is_class(each) for each in cast("Sequence[Any]", plain))
 
 
 def _is_class(kept: Any) -> bool:
@@ -160,46 +216,48 @@ def _changes(reference: Sequence[Any], kept: Sequence[Any]) -> Confusion:
 _RANK: Mapping[Change, int] = {"lost": 0, "changed": 1, "gained": 2}
 
 
-def _differences(
-    judge: Judge, samples: Sequence[Sample], reference: Sequence[Any], kept: Sequence[Any]
-) -> list[Worst]:
+def _differences(judge: Judge, asked: Sequence[_Asked]) -> list[Worst]:
     """Every sample with another answer, what was lost first, then the least alike."""
+    alike = judge.agreements([each.own for each in asked], [each.first for each in asked])
     found = [
-        _worst(judge, samples, position, (first, own))
-        for position, (first, own) in enumerate(zip(reference, kept, strict=True))
-        if not judge.agreement([own], [first]) >= _SAME
+        _worst(each, float(likeness), judge.labels)
+        for each, likeness in zip(asked, alike, strict=True)
+        if not likeness >= _SAME
     ]
     # a likeness that is no number is the worst there is
     return sorted(found, key=lambda each: (_RANK[each.change], np.nan_to_num(each.likeness)))
 
 
-def _worst(
-    judge: Judge, samples: Sequence[Sample], position: int, answers: tuple[Any, Any]
-) -> Worst:
-    first, own = answers
-    truth = judge.truth[position] if _knows(judge) else None
+def _worst(asked: _Asked, likeness: float, labels: Sequence[str]) -> Worst:
     return Worst(
-        sample=samples[position],
-        change=_change(truth, first, own),
-        likeness=judge.agreement([own], [first]),
-        truth=None if truth is None else _said(truth, judge.labels),
-        reference=_said(first, judge.labels),
-        answer=_said(own, judge.labels),
+        sample=asked.sample,
+        change=_change(asked),
+        likeness=likeness,
+        truth=None if asked.truth is None else _said(asked.truth, labels),
+        reference=_said(_plain(asked.first), labels),
+        answer=_said(_plain(asked.own), labels),
     )
 
 
-def _change(truth: Any, first: Any, own: Any) -> Change:
-    if not _is_class(truth) or first == own:
+def _change(asked: _Asked) -> Change:
+    if not _is_class(asked.truth):
         return "changed"
-    if first == truth:
-        return "lost"
-    return "gained" if own == truth else "changed"
+    was, now = (_holds(_plain(each), asked.truth) for each in (asked.first, asked.own))
+    if was == now:
+        return "changed"
+    return "lost" if was else "gained"
+
+
+def _holds(plain: Any, truth: Any) -> bool:
+    return truth in plain if _are_classes(plain) else bool(plain == truth)
 
 
 def _said(kept: Any, labels: Sequence[str]) -> Said:
     """What was kept of an answer (or is right), for a person."""
     if _is_class(kept):
         return Said(_label(labels, int(kept)))
+    if _are_classes(kept):
+        return Said(", ".join(_label(labels, int(each)) for each in kept))
     if isinstance(kept, Found | Labelled):
         boxes = _boxes(kept, labels)
         verb = "found" if isinstance(kept, Found) else "to find"

@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from wherever_contracts.manifest import Signature
 from wherever_convert.findings import MOST_WORST, find
-from wherever_convert.judges import Detections, Embedding, Tensors, TopOne
+from wherever_convert.judges import Detections, Embedding, Tensors
+from wherever_convert.label_judges import TopFive, TopOne
 from wherever_convert.measuring import Measured
 from wherever_convert.metrics import Found
-from wherever_convert.samples.sample import Sample
+from wherever_convert.own_metric import Own
+from wherever_convert.samples.sample import Boxes, Sample
 
 LABELS = ("cat", "dog", "owl")
 
@@ -112,6 +115,45 @@ def test_an_answer_that_is_no_number_is_the_worst():
     found = find(Tensors(None), samples(2), answers, "float")
     assert [each.sample.name for each in found.worst["int8"]] == ["1.png", "0.png"]
     assert found.worst["int8"][1].answer.text == "1.5, 1.5, 1.5, 1.5, 1.5, 1.5, … (8)"
+
+
+def test_of_the_five_best_classes_the_first_counts_and_all_are_shown():
+    labels = tuple("abcdefg")
+    first, near, far = (0, 1, 2, 3, 4), (1, 0, 2, 3, 4), (1, 2, 3, 4, 5)
+    answers = measured(float=[first] * 3, int8=[first, near, far])
+    found = find(TopFive("s", np.array([0, 0, 0]), labels), samples(3), answers, "float")
+    assert found.changes["int8"].cells == ((0, 1, 2),)
+    assert [(each.sample.name, each.change) for each in found.worst["int8"]] == [
+        ("2.png", "lost"),
+        ("1.png", "changed"),
+    ]
+    assert found.worst["int8"][0].answer.text == "b, c, d, e, f"
+
+
+def test_with_a_metric_of_ones_own_classes_are_still_classes():
+    value = {"kind": "label", "scores": "s", "labels": LABELS}
+    outputs = [{"name": "s", "dtype": "float32", "shape": [3]}]
+    inputs = [{"name": "x", "kind": "image"}]
+    signature = Signature.model_validate({"inputs": inputs, "outputs": outputs, "value": value})
+    usual = TopOne("s", None, LABELS)
+    judge = Own(lambda found, truths: 1.0, signature, ["cat", "owl", None], usual)
+    kept = [judge.keep({"s": np.eye(3, dtype=np.float32)[n]}) for n in range(3)]
+    answers = measured(float=[kept[0], kept[2], kept[0]], int8=[kept[1], kept[1], kept[0]])
+    found = find(judge, samples(3), answers, "float")
+    assert found.confusion is None  # not every truth is known
+    assert found.changes["int8"].cells == ((0, 1, 1), (2, 1, 1))
+    assert [each.truth.text for each in found.worst["int8"]] == ["cat", "owl"]
+    assert found.counts["int8"] == {"lost": 2}
+
+
+def test_boxes_that_are_named_are_shown_by_a_metric_of_ones_own():
+    truth = Boxes(np.array([[0.0, 0, 9, 9]]), ("owl",), np.array([False]))
+    judge = Detections(Value(), None)
+    judge.truth = [truth]
+    answers = measured(float=[boxes((0, 0, 9, 9, 1, 0.9))], int8=[boxes()])
+    (worst,) = find(judge, samples(1), answers, "float").worst["int8"]
+    assert worst.truth.text == "1 to find"
+    assert worst.truth.boxes[0].label == "owl"
 
 
 def test_a_number_is_shown_beside_the_one_that_is_right():

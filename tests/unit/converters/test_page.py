@@ -16,7 +16,8 @@ from PIL import Image as pillow
 from wherever_contracts.certificate import Certificate
 from wherever_contracts.errors import ConversionError
 from wherever_convert.findings import Findings, find
-from wherever_convert.judges import Detections, TopOne
+from wherever_convert.judges import Detections
+from wherever_convert.label_judges import TopOne
 from wherever_convert.measuring import Measured
 from wherever_convert.metrics import Found
 from wherever_convert.page import amounts, write_page
