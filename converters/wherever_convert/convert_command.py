@@ -8,6 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from wherever_contracts.errors import ConversionError
+from wherever_convert.sample_flags import (
+    MOST,
+    ColumnsOption,
+    FormOption,
+    HeaderOption,
+    ImageColumnOption,
+    ImagesOption,
+    LabelColumnOption,
+    MostOption,
+    OffsetOption,
+    reading,
+)
 from wherever_edge.cli import JsonFlag, Output, run, stages
 
 if TYPE_CHECKING:
@@ -30,8 +42,8 @@ def convert(
     samples: Annotated[
         Path,
         typer.Option(
-            help="A directory with a folder for each class, a COCO .json, a .csv, or an .npz "
-            "with x and y.",
+            help="A directory with a folder for each class, a COCO .json, a table (.csv, .tsv, "
+            ".jsonl, .parquet), or an .npz with x and y.",
             show_default=False,
         ),
     ],
@@ -90,12 +102,14 @@ def convert(
     pipeline: Annotated[
         Path | None, typer.Option(help="A JSON file with the steps: pre, post, signature.")
     ] = None,
-    label_column: Annotated[str | None, typer.Option(help="Of a .csv: the truth.")] = None,
-    image_column: Annotated[str | None, typer.Option(help="Of a .csv: paths of images.")] = None,
-    images: Annotated[Path | None, typer.Option(help="The directory of a COCO file.")] = None,
-    most_samples: Annotated[
-        int, typer.Option(help="Take no more than this many, evenly.", min=1)
-    ] = 2000,
+    columns: ColumnsOption = None,
+    label_column: LabelColumnOption = None,
+    image_column: ImageColumnOption = None,
+    header: HeaderOption = True,
+    images: ImagesOption = None,
+    form: FormOption = None,
+    label_offset: OffsetOption = 0,
+    most_samples: MostOption = MOST,
     metric: Annotated[
         str | None, typer.Option(help="top-1, f1, mAP, ...; by default what suits the task.")
     ] = None,
@@ -114,8 +128,8 @@ def convert(
     --for edge-pc,laptop --report flowers.html
     """
     from wherever_convert.conversion import convert as convert_model  # noqa: PLC0415 (numpy)
-    from wherever_convert.samples import SampleOptions  # noqa: PLC0415 (numpy)
 
+    names = None if labels is None else _lines(labels)
     with stages("reading the samples") as (advance, tell):
         made = convert_model(
             source,
@@ -124,13 +138,23 @@ def convert(
             output=output,
             name=name,
             version=version,
-            labels=None if labels is None else _lines(labels),
+            labels=names,
             max_drop=fraction(max_drop),
             boundary=boundary,
             targets=target or (),
             profiles=[] if profiles is None else [each.strip() for each in profiles.split(",")],
             pixels=_pixels(input_size, mean, std, scale, channels, fit),
-            reading=SampleOptions(label_column, image_column, images, most_samples),
+            reading=reading(
+                columns,
+                label_column=label_column,
+                image_column=image_column,
+                header=header,
+                images=images,
+                form=form,
+                labels=names,
+                label_offset=label_offset,
+                most=most_samples,
+            ),
             like=like,
             pipeline=pipeline,
             calibration=calibration,

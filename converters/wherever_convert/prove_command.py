@@ -7,6 +7,18 @@ from typing import Annotated
 
 import typer
 
+from wherever_convert.sample_flags import (
+    MOST,
+    ColumnsOption,
+    FormOption,
+    HeaderOption,
+    ImageColumnOption,
+    ImagesOption,
+    LabelColumnOption,
+    MostOption,
+    OffsetOption,
+    reading,
+)
 from wherever_edge.cli import JsonFlag, Output, run, stages
 
 
@@ -26,12 +38,14 @@ def prove(
     metric: Annotated[
         str | None, typer.Option(help="The metric that the package was converted with.")
     ] = None,
-    label_column: Annotated[str | None, typer.Option(help="Of a .csv: the truth.")] = None,
-    image_column: Annotated[str | None, typer.Option(help="Of a .csv: paths of images.")] = None,
-    images: Annotated[Path | None, typer.Option(help="The directory of a COCO file.")] = None,
-    most_samples: Annotated[
-        int, typer.Option(help="Take no more than this many, evenly.", min=1)
-    ] = 2000,
+    columns: ColumnsOption = None,
+    label_column: LabelColumnOption = None,
+    image_column: ImageColumnOption = None,
+    header: HeaderOption = True,
+    images: ImagesOption = None,
+    form: FormOption = None,
+    label_offset: OffsetOption = 0,
+    most_samples: MostOption = MOST,
     json: JsonFlag = False,
 ) -> None:
     """Say of each variant, in each engine here, whether it is what it was made as.
@@ -39,7 +53,6 @@ def prove(
     Digests, certificates and golden samples are checked; the exit code is 1 when anything failed.
     """
     from wherever_convert.proof.prove import prove as prove_package  # noqa: PLC0415 (numpy)
-    from wherever_convert.samples import SampleOptions  # noqa: PLC0415 (numpy)
 
     with stages("opening the package") as (advance, tell):
         proof = prove_package(
@@ -47,7 +60,16 @@ def prove(
             samples,
             engines=engine or (),
             metric=metric,
-            reading=SampleOptions(label_column, image_column, images, most_samples),
+            reading=reading(
+                columns,
+                label_column=label_column,
+                image_column=image_column,
+                header=header,
+                images=images,
+                form=form,
+                label_offset=label_offset,
+                most=most_samples,
+            ),
             advance=advance,
             tell=tell,
         )

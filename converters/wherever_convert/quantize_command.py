@@ -8,6 +8,18 @@ from typing import Annotated, Literal
 import typer
 
 from wherever_convert.convert_command import fraction
+from wherever_convert.sample_flags import (
+    MOST,
+    ColumnsOption,
+    FormOption,
+    HeaderOption,
+    ImageColumnOption,
+    ImagesOption,
+    LabelColumnOption,
+    MostOption,
+    OffsetOption,
+    reading,
+)
 from wherever_edge.cli import JsonFlag, Output, run, stages
 
 
@@ -34,12 +46,14 @@ def quantize(
     metric: Annotated[
         str | None, typer.Option(help="top-1, f1, mAP, ...; by default what suits the model.")
     ] = None,
-    label_column: Annotated[str | None, typer.Option(help="Of a table: the truth.")] = None,
-    image_column: Annotated[str | None, typer.Option(help="Of a table: paths of images.")] = None,
-    images: Annotated[Path | None, typer.Option(help="The directory of a COCO file.")] = None,
-    most_samples: Annotated[
-        int, typer.Option(help="Take no more than this many, evenly.", min=1)
-    ] = 2000,
+    columns: ColumnsOption = None,
+    label_column: LabelColumnOption = None,
+    image_column: ImageColumnOption = None,
+    header: HeaderOption = True,
+    images: ImagesOption = None,
+    form: FormOption = None,
+    label_offset: OffsetOption = 0,
+    most_samples: MostOption = MOST,
     version: Annotated[
         str | None, typer.Option(help="The package's new version; the next minor one by default.")
     ] = None,
@@ -58,7 +72,6 @@ def quantize(
     For example: wherever quantize people --samples photos.json --max-drop 1%
     """
     from wherever_convert.enlarging import quantize as enlarge  # noqa: PLC0415 (numpy)
-    from wherever_convert.samples import SampleOptions  # noqa: PLC0415 (numpy)
 
     with stages("reading the samples") as (advance, tell):
         made = enlarge(
@@ -68,7 +81,16 @@ def quantize(
             targets=target or (),
             max_drop=fraction(max_drop),
             calibration=calibration,
-            reading=SampleOptions(label_column, image_column, images, most_samples),
+            reading=reading(
+                columns,
+                label_column=label_column,
+                image_column=image_column,
+                header=header,
+                images=images,
+                form=form,
+                label_offset=label_offset,
+                most=most_samples,
+            ),
             metric=metric,
             version=version,
             output=output,

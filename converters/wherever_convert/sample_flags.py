@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
@@ -20,6 +21,12 @@ ColumnsOption: TypeAlias = Annotated[
 HeaderOption: TypeAlias = Annotated[
     bool,
     typer.Option("--header/--no-header", help="The first line of a CSV or TSV names its columns."),
+]
+LabelColumnOption: TypeAlias = Annotated[
+    str | None, typer.Option(help="Of a table: the truth; the same as --columns label=NAME.")
+]
+ImageColumnOption: TypeAlias = Annotated[
+    str | None, typer.Option(help="Of a table: paths of images, as --columns image=NAME.")
 ]
 ImagesOption: TypeAlias = Annotated[
     Path | None, typer.Option(help="The directory of a COCO file's images, or of a table's paths.")
@@ -40,9 +47,12 @@ MOST = 2000
 def reading(
     columns: str | None = None,
     *,
+    label_column: str | None = None,
+    image_column: str | None = None,
     header: bool = True,
     images: Path | None = None,
     form: Literal["images", "texts", "files", "rows"] | None = None,
+    labels: Sequence[str] | None = None,
     label_offset: int = 0,
     most: int = MOST,
 ) -> SampleOptions:
@@ -55,10 +65,13 @@ def reading(
     from wherever_convert.samples.columns import parse_columns  # noqa: PLC0415 (numpy)
 
     return SampleOptions(
+        label_column=label_column,
+        image_column=image_column,
         columns={} if columns is None else parse_columns(columns),
         header=header,
         images=images,
         form=form,
+        labels=labels,
         label_offset=label_offset,
         most=most,
     )
