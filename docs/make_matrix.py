@@ -23,8 +23,9 @@ Each cell that is possible is converted by a test (`tests/full/test_matrix.py`) 
 model, and matched with what the source itself answers: float32 to 1e-4 of the largest number that
 it answers, float16 to 1e-2, int8 by the metric on the samples. That a form is possible does not say
 that every model has it: a graph may hold an operation that another format lacks, int8 may lose more
-than is allowed, or have nothing to quantize (the trees of scikit-learn, too, have no weights). The
-command says so, and leaves that form out; when it was named by `--target`, nothing is written.
+than is allowed, dynamic int8 is for matrix products and not for convolutions, and the trees of
+scikit-learn have no weights that could be smaller, either. The command says so, and leaves that
+form out; when it was named by `--target`, nothing is written.
 
 Forms: """
 PICKLES = """

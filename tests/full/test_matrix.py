@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import onnx
 import onnxruntime as ort
 import openvino
 import pytest
+import skl2onnx
 from ai_edge_litert.interpreter import Interpreter
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image as pillow
@@ -45,7 +47,15 @@ TABLE = {
     "openvino": ["ir", "ir-fp16"],
     "tflite": ["litert", "litert-int8", "ir", "ir-fp16"],
 }
-CELLS = [(source, target) for source, targets in TABLE.items() for target in targets]
+# Dynamic int8 is for matrix products alone: networks of convolutions have another one beside them.
+DENSE = ["pytorch", "keras", "onnx", "hugging-face"]
+CELLS = [
+    (source, target)
+    for source, targets in TABLE.items()
+    for target in targets
+    if source not in DENSE or target != "int8-dynamic"
+]
+CELLS += [(f"{source}-dense", "int8-dynamic") for source in DENSE]
 # How far a number may be from the source's, as a share of the largest number of the answer.
 TOLERANCES = {"float32": 1e-4, "float16": 1e-2}
 MAX_DROP = 0.05
@@ -59,16 +69,21 @@ from torch import nn
 from sklearn.datasets import load_digits
 
 
+torch.manual_seed(0)
+torch.set_num_threads(2)
+
+
 def model():
-    torch.manual_seed(0)
-    torch.set_num_threads(2)
+    return trained(nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(256, 10),
+    ))
+
+
+def trained(network):
     images, classes = load_digits(return_X_y=True)
     x = torch.from_numpy((images / 16).astype(np.float32).reshape(-1, 1, 8, 8))
     y = torch.from_numpy(classes)
-    network = nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(256, 10),
-    )
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
     for _ in range(60):
         optimizer.zero_grad()
@@ -78,11 +93,29 @@ def model():
     with torch.no_grad():
         np.save(Path(__file__).with_name("answers.npy"), network(x[1200:]).numpy())
     return network
+
+
+def dense():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 10))
+    return trained(network)
 """
 KERAS = """
 
 def model():
-    made = convolutions()
+    return answering(convolutions())
+
+
+def dense():
+    made = keras.Sequential(
+        [layers.Input((8, 8, 1)), layers.Flatten(), layers.Dense(48, "relu"), layers.Dense(10)]
+    )
+    made.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    images, classes = digits()
+    made.fit(images[:1200], classes[:1200], epochs=20, batch_size=32, verbose=0)
+    return answering(made)
+
+
+def answering(made):
     np.save(Path(__file__).with_name("answers.npy"), made.predict(digits()[0][1200:], verbose=0))
     return made
 """
@@ -124,15 +157,15 @@ def scikit_learn(folder: Path) -> Case:
     return Case(model, samples, folder / "answers.npy")
 
 
-def pytorch(folder: Path) -> Case:
+def pytorch(folder: Path, name: str = "model") -> Case:
     (folder / "model.py").write_text(TORCH)
-    return Case(f"{folder / 'model.py'}:model", digits(1, 8, 8), folder / "answers.npy")
+    return Case(f"{folder / 'model.py'}:{name}", digits(1, 8, 8), folder / "answers.npy")
 
 
-def keras(folder: Path) -> Case:
+def keras(folder: Path, name: str = "model") -> Case:
     text = (HERE / "keras_models" / "models.py").read_text()
     (folder / "model.py").write_text(text + KERAS)
-    return Case(f"{folder / 'model.py'}:model", digits(8, 8, 1), folder / "answers.npy")
+    return Case(f"{folder / 'model.py'}:{name}", digits(8, 8, 1), folder / "answers.npy")
 
 
 def boosted(folder: Path, train: str) -> Case:
@@ -157,6 +190,15 @@ def onnx_file(folder: Path) -> Case:
     session = ort.InferenceSession(path)
     np.save(folder / "answers.npy", session.run(None, {"numbers": rows})[0])
     return Case(path, (rows, classes), folder / "answers.npy")
+
+
+def onnx_dense(folder: Path) -> Case:
+    case = scikit_learn(folder)
+    path = folder / "mlp.onnx"
+    made = skl2onnx.to_onnx(case.source, case.samples[0][:1], options={"zipmap": False})
+    del made.graph.output[0]  # the label
+    onnx.save(made, path)
+    return Case(path, case.samples, case.answers)
 
 
 def openvino_ir(folder: Path) -> Case:
@@ -188,7 +230,7 @@ def tflite_file(folder: Path, test_data: Path) -> Case:
     return Case(path, (np.stack(images), np.asarray(classes)), folder / "answers.npy")
 
 
-def hugging_face(folder: Path) -> Case:
+def hugging_face(folder: Path, *, dense: bool = False) -> Case:
     """A folder as Hugging Face's tools write it; its model tells red, green and blue."""
     random = np.random.default_rng(0)
     pictures = random.integers(0, 120, (90, 16, 16, 3)).astype(np.uint8)
@@ -203,7 +245,7 @@ def hugging_face(folder: Path) -> Case:
     model.mkdir()
     (model / "config.json").write_text(json.dumps(HF_CONFIG))
     (model / "preprocessor_config.json").write_text(json.dumps(HF_IMAGES))
-    onnx.save(colour_network(random), model / "model.onnx")
+    onnx.save(colour_network(random, dense=dense), model / "model.onnx")
     by_place = sorted(range(90), key=lambda n: (COLOURS[classes[n]], n))
     tensors = (pictures[by_place].astype(np.float32) / 255 - 0.5) / 0.5
     session = ort.InferenceSession(model / "model.onnx")
@@ -231,25 +273,37 @@ HF_IMAGES = {
 }
 
 
-def colour_network(random: np.random.Generator) -> onnx.ModelProto:
-    kernels = random.normal(0, 0.05, (12, 3, 3, 3)).astype(np.float32)
-    for n in range(12):
-        kernels[n, n % 3] += 0.2  # each filter looks at one colour
+def colour_network(random: np.random.Generator, *, dense: bool) -> onnx.ModelProto:
+    """Twelve filters, each of which looks at one colour, and what they say of the colours."""
     last = np.zeros((12, 3), np.float32)
     last[np.arange(12), np.arange(12) % 3] = 2
-    constants = {"kernels": kernels, "last": last, "bias": np.zeros(3, np.float32)}
-    graph = helper.make_graph(
-        [
-            helper.make_node("Conv", ["pixel_values", "kernels"], ["seen"], pads=[1, 1, 1, 1]),
+    look = random.normal(0, 0.05, (12, 3, 3, 3)).astype(np.float32)
+    if dense:
+        look = np.repeat(look.mean(axis=(2, 3)).T, 256, axis=0) / 256  # each of 16 x 16 pixels
+        look[np.arange(768), :] += (np.arange(768)[:, None] // 256 == np.arange(12) % 3) / 256
+        nodes = [
+            helper.make_node("Flatten", ["pixel_values"], ["pixels"]),
+            helper.make_node("MatMul", ["pixels", "look"], ["seen"]),
+            helper.make_node("Relu", ["seen"], ["flat"]),
+        ]
+    else:
+        look[np.arange(12), np.arange(12) % 3] += 0.2
+        nodes = [
+            helper.make_node("Conv", ["pixel_values", "look"], ["seen"], pads=[1, 1, 1, 1]),
             helper.make_node("Relu", ["seen"], ["lit"]),
             helper.make_node("GlobalAveragePool", ["lit"], ["pooled"]),
             helper.make_node("Flatten", ["pooled"], ["flat"]),
-            helper.make_node("Gemm", ["flat", "last", "bias"], ["logits"]),
-        ],
+        ]
+    nodes.append(helper.make_node("MatMul", ["flat", "last"], ["logits"]))
+    graph = helper.make_graph(
+        nodes,
         "colours",
         [helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, ["rows", 3, 16, 16])],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["rows", 3])],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+        [
+            numpy_helper.from_array(look.astype(np.float32), "look"),
+            numpy_helper.from_array(last, "last"),
+        ],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
@@ -263,6 +317,10 @@ MAKERS = {
     "xgboost": xgboost,
     "lightgbm": lightgbm,
     "openvino": openvino_ir,
+    "pytorch-dense": partial(pytorch, name="dense"),
+    "keras-dense": partial(keras, name="dense"),
+    "onnx-dense": onnx_dense,
+    "hugging-face-dense": partial(hugging_face, dense=True),
 }
 
 
@@ -281,12 +339,13 @@ def conversions(tools_cache, tmp_path_factory, test_data):
 
     def get(name: str) -> Converted:
         if name not in done:
+            wanted = [target for source, target in CELLS if source == name]
             folder = tmp_path_factory.mktemp(name)
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("WHEREVER_CACHE", str(tools_cache))
                 patch.setenv("WHEREVER_HOME", str(folder / "home"))
                 made = MAKERS[name](folder) if name in MAKERS else tflite_file(folder, test_data)
-                done[name] = Converted(made, converted(made, TABLE[name], folder))
+                done[name] = Converted(made, converted(made, wanted, folder))
         return done[name]
 
     return get
