@@ -204,8 +204,10 @@ def _run(session: Any, feed: dict[str, Array]) -> list[Array]:
 
 
 def _difference(wanted: Array, found: Array) -> float:
-    """The largest one, as a share of the largest number; infinite for other shapes."""
-    if wanted.shape != found.shape or wanted.dtype.kind not in "fiub":
+    """The largest one, as a share of the largest number; infinite for other shapes, or words."""
+    if wanted.dtype.kind not in "fiub":
+        return 0.0 if np.array_equal(wanted, found) else float("inf")
+    if wanted.shape != found.shape:
         return float("inf")
     a, b = wanted.astype(np.float64), found.astype(np.float64)
     if not np.array_equal(np.isfinite(a), np.isfinite(b)):

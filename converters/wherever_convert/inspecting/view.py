@@ -69,7 +69,7 @@ def _model_rows(data: Mapping[str, Any]) -> list[tuple[str, str]]:
         *(("weights", _weights(name, each)) for name, each in weights),
         *(("inputs", _port(each)) for each in data["inputs"]),
         *(("outputs", _port(each)) for each in data["outputs"]),
-        ("rows", "any number at once" if data["any_rows"] else "as many as its inputs say"),
+        ("rows", _counted_rows(data)),
         ("operators", _operators(data["operators"])),
         ("labels", _labels(data["labels"])),
         ("pixels", _pixels(data["pixels"])),
@@ -77,6 +77,13 @@ def _model_rows(data: Mapping[str, Any]) -> list[tuple[str, str]]:
         *(("note", note) for note in data["notes"]),
         *(("engines", f"{name}: {_short(why) or 'opens it'}") for name, why in engines),
     ]
+
+
+def _counted_rows(data: Mapping[str, Any]) -> str:
+    if data["any_rows"]:
+        return "any number at once"
+    one = all(each["shape"][:1] == [1] for each in data["inputs"])
+    return "one at a time" if one else "as many as its inputs say"
 
 
 def _weights(name: str, each: Mapping[str, int]) -> str:
