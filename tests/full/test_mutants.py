@@ -681,7 +681,7 @@ def test_whole_packages_pass_on_lesser_processors(
     for root in originals.values():
         command = [sys.executable, "-m", "wherever", "prove", str(root), "--json"]
         said = subprocess.run(
-            [*command, "--engine", "openvino"],
+            command,
             env=environment,
             check=False,
             capture_output=True,

@@ -19,6 +19,7 @@ from wherever_convert.judges import measuring_options
 from wherever_convert.measuring import engine_inputs
 from wherever_convert.proof.errors_of import quantiles_of
 from wherever_convert.proof.figures import figures
+from wherever_convert.samples.digests import data_digest
 from wherever_convert.speed import Timing, race
 from wherever_devices.machine import Machine, probe
 from wherever_edge import plugins
@@ -147,15 +148,6 @@ def write_certificates(root: Path, made: Sequence[Certificate]) -> list[dict[str
     return entries
 
 
-def data_digest(samples: Sequence[Sample]) -> str:
-    """A digest over what samples are and what is right for them, in their order."""
-    total = hashlib.sha256()
-    for sample in samples:
-        for part in _contents(sample):
-            total.update(len(part).to_bytes(8, "little") + part)
-    return total.hexdigest()
-
-
 def engines_here(variant: DraftVariant) -> list[str]:
     """The engines that are installed here and read the variant's format."""
     named = list(variant.engines) or ENGINES_OF[variant.file.format]
@@ -245,29 +237,3 @@ def _runtime(engine: str, version: str) -> dict[str, str]:
 
 def _count(bench: Workbench) -> int:
     return len(bench.samples("test"))
-
-
-def _contents(sample: Sample) -> Iterator[bytes]:
-    value = sample.value
-    if isinstance(value, Path):
-        yield value.read_bytes()
-    elif isinstance(value, Mapping):
-        for name, array in value.items():
-            yield name.encode()
-            yield from _array(array)
-    elif isinstance(value, np.ndarray):
-        yield from _array(value)
-    else:
-        yield repr(value).encode()
-    yield _truth(sample.truth).encode()
-
-
-def _array(array: Array) -> Iterator[bytes]:
-    yield f"{array.dtype.str}{array.shape}".encode()
-    yield np.ascontiguousarray(array).tobytes()
-
-
-def _truth(truth: Any) -> str:
-    if hasattr(truth, "boxes"):
-        return repr((truth.boxes.tolist(), truth.names, truth.crowd.tolist()))
-    return repr(truth)

@@ -33,6 +33,10 @@ _MOST_PAIRS = 8
 _ASKED_SCORE = 0.1
 # Engines here differ by so much; other processors may by a few times more.
 _MARGIN = 4.0
+# Lesser processors are the farthest that others are.
+_LESSER_MARGIN = 1.5
+# Beyond this an answer hangs on rounding: a sample that tells processors apart, not packages.
+_MOST_APART = 0.1
 _EPSILON = 1e-12
 
 
@@ -49,7 +53,7 @@ class Floor(NamedTuple):
 _FLOORS: Mapping[str, Floor] = {
     "float32": Floor(2e-4, 1e-4),
     "float16": Floor(4e-3, 2e-3),
-    "int8": Floor(2e-2, 1e-2),
+    "int8": Floor(6e-2, 2e-2),
 }
 # Decoders of JPEG and WebP may round otherwise elsewhere.
 _LOSSY = Floor(2e-3, 2e-3)
@@ -106,7 +110,12 @@ def golden_options(signature: Signature) -> dict[str, float]:
 
 
 def allowed_for(
-    signature: Signature, precision: Precision, runs: Sequence[Run], *, lossy: bool
+    signature: Signature,
+    precision: Precision,
+    runs: Sequence[Run],
+    *,
+    lossy: bool,
+    lesser: Sequence[Run] = (),
 ) -> Allowed | None:
     """How far other machines may be off.
 
@@ -116,18 +125,23 @@ def allowed_for(
         runs: what came of one sample in every engine and number of threads here; the first is
             what others are held to.
         lossy: the sample is an image that was compressed with loss.
+        lesser: what came of it on processors with fewer instructions.
 
     Returns:
-        None when engines here are not at one: no sample to hold others to.
+        None when engines here, or processors, are not at one: no sample to hold others to.
     """
     floor, first = _floor(precision, lossy=lossy), runs[0]
+    scale = _scale(signature, first.outputs)
+    groups = ((_MARGIN, runs[1:]), (_LESSER_MARGIN, lesser))
+    given = max(margin * _tensors_apart(first, others) for margin, others in groups)
+    fed = _FED_LOSSY if lossy else _FED
     for strict in _STRICTNESS[_STRICTEST[precision] :]:
-        scale = _scale(signature, first.outputs)
-        apart = _answers_apart(signature, runs, scale, strict)
-        if apart is not None:
-            share = max(floor.answer, _MARGIN * apart / scale)
+        spreads = [_answers_apart(signature, first, others, scale, strict) for _, others in groups]
+        if max(spreads) <= _MOST_APART * scale:
+            wide = max(m * spread for (m, _), spread in zip(groups, spreads, strict=True))
+            share = max(floor.answer, wide / scale)
             answer = Tolerance(share * scale, _relative(signature, share), *strict)
-            return Allowed(answer, Limits(_FED_LOSSY if lossy else _FED, _given(runs, floor.given)))
+            return Allowed(answer, Limits(fed, max(floor.given, given)))
     return None
 
 
@@ -142,34 +156,33 @@ def _floor(precision: Precision, *, lossy: bool) -> Floor:
 
 
 def _answers_apart(
-    signature: Signature, runs: Sequence[Run], scale: float, strict: Strictness
-) -> float | None:
-    """The largest difference of any number; None where two are other answers altogether."""
+    signature: Signature, first: Run, others: Sequence[Run], scale: float, strict: Strictness
+) -> float:
+    """The largest difference of any number; infinity where one is another answer altogether."""
     bound = Tolerance(scale, 0.0, *strict)
     worst = 0.0
-    for run in runs[1:]:
-        found = difference(signature, runs[0].outputs, run.outputs, bound)
-        if isinstance(found, Difference):
-            return None
-        worst = max(worst, found * scale)
+    for run in others:
+        found = difference(signature, first.outputs, run.outputs, bound)
+        worst = max(worst, np.inf if isinstance(found, Difference) else found * scale)
     return worst
 
 
-def _given(runs: Sequence[Run], floor: float) -> float:
-    first = runs[0].given or {}
-    apart = [average_distance(first, run.given or {}) for run in runs[1:]]
-    return max(floor, _MARGIN * max((each for each in apart if np.isfinite(each)), default=0.0))
+def _tensors_apart(first: Run, others: Sequence[Run]) -> float:
+    """The largest distance of what engines gave, of those that gave the same tensors."""
+    apart = [average_distance(first.given or {}, run.given or {}) for run in others]
+    return max((each for each in apart if np.isfinite(each)), default=0.0)
 
 
 def _scale(signature: Signature, outputs: Tensors) -> float:
-    """The largest number that is compared; scores are compared as they are, up to 1."""
+    """The largest number that is compared; scores count for 1 at least, as probabilities do."""
     value = signature.value
     if isinstance(value, DetectionsValue):
         return 1.0
     names = [value.scores] if isinstance(value, LabelValue) else list(outputs)
     numbers = [outputs[name] for name in names if outputs[name].dtype.kind in "fiu"]
     largest = max((float(np.abs(a).max()) for a in numbers if a.size), default=1.0)
-    return max(largest, _EPSILON) if np.isfinite(largest) else 1.0
+    least = 1.0 if isinstance(value, LabelValue) else _EPSILON
+    return max(largest, least) if np.isfinite(largest) else 1.0
 
 
 def _relative(signature: Signature, share: float) -> float:

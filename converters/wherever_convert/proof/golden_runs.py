@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from wherever_contracts.errors import EngineError
+import numpy as np
+
+from wherever_contracts.errors import ConversionError, EngineError
 from wherever_contracts.wire.tensors import to_array
+from wherever_convert.children import run_child
 from wherever_convert.proof.golden_choice import Run, allowed_for, golden_options, is_lossy
+from wherever_devices.machine import probe
 from wherever_edge.host import LocalHost
 from wherever_edge.inputs import InputChecker, check_options
 from wherever_edge.packages.golden import Allowed, make_golden
@@ -20,6 +26,9 @@ if TYPE_CHECKING:
     from wherever_edge.packages.package import Package
 
 _THREADS = (1, 2)
+# Processors without instructions for 8 bits round otherwise: OpenVINO can be told to do as they do.
+_LESSER = ("AVX2", "SSE41")
+_EIGHT_BITS = frozenset({"avx512_vnni", "avx_vnni"})
 
 
 def golden_frames(
@@ -69,15 +78,68 @@ def _measured(
 ) -> list[Allowed | None]:
     signature = package.manifest.signature
     with _every_way(package, variant) as ways:
+        lesser = _on_lesser_processors(package, variant, ways, samples, options)
         return [
             allowed_for(
                 signature,
                 variant.precision,
                 [_run(way, sample, options) for way in ways],
                 lossy=_lossy(ways[0], sample),
+                lesser=other,
             )
-            for sample in samples
+            for sample, other in zip(samples, lesser, strict=True)
         ]
+
+
+def _on_lesser_processors(
+    package: Package,
+    variant: Variant,
+    ways: Sequence[LoadedVariant],
+    samples: Sequence[Any],
+    options: Mapping[str, float],
+) -> list[list[Run]]:
+    """What OpenVINO makes of each sample without instructions for 8 bits, as far as can be seen."""
+    runs: list[list[Run]] = [[] for _ in samples]
+    eight_bits = variant.precision == "int8" and any(w.ran.engine == "openvino" for w in ways)
+    if not eight_bits or not _EIGHT_BITS & (probe().cpu_features or frozenset()):
+        return runs
+    with TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        paths = [folder / f"{number}.frame" for number in range(len(samples))]
+        for path, sample in zip(paths, samples, strict=True):
+            path.write_bytes(make_golden(ways[:1], sample, options=options))
+        for instructions in _LESSER:
+            if _imitated(package, variant, instructions, paths):
+                for own, path in zip(runs, paths, strict=True):
+                    own.append(_read_run(path.with_suffix(".npz")))
+    return runs
+
+
+def _imitated(
+    package: Package, variant: Variant, instructions: str, samples: Sequence[Path]
+) -> bool:
+    """Whether a processor with these instructions runs samples; what came of them lies beside."""
+    job = {
+        "instructions": instructions,
+        "package": str(package.root),
+        "variant": variant.id,
+        "samples": [str(path) for path in samples],
+    }
+    try:
+        run_child("imitate", job, samples[0].parent, "running golden samples as another processor")
+    except ConversionError:
+        return False
+    return True
+
+
+def _read_run(path: Path) -> Run:
+    with np.load(path, allow_pickle=False) as arrays:
+        found = dict(arrays)
+    outputs, given = (
+        {n.removeprefix(side): array for n, array in found.items() if n.startswith(side)}
+        for side in ("outputs/", "given/")
+    )
+    return Run(outputs, given or None)
 
 
 @contextmanager

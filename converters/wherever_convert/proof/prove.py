@@ -20,7 +20,7 @@ from wherever_contracts.errors import (
 )
 from wherever_convert.judges import judge_for, measuring_options
 from wherever_convert.measuring import measure
-from wherever_convert.proof.certify import data_digest, machine_facts
+from wherever_convert.proof.certify import machine_facts
 from wherever_convert.proof.figures import figures
 from wherever_convert.proof.rules import Again, metric_failures, same_machine
 from wherever_convert.proof.verdicts import Proof, Verdict

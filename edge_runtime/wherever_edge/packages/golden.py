@@ -159,8 +159,23 @@ def extend_golden(data: bytes, loaded: LoadedVariant, allowed: Allowed | None = 
     return _extended(sample, loaded, allowed).to_bytes()
 
 
+def sample_inputs(loaded: LoadedVariant, sample: Sample) -> tuple[Inputs, dict[str, float]]:
+    """The checked input and options of a sample.
+
+    Raises:
+        GoldenError: they do not fit the signature.
+    """
+    tensors = [from_array(name, array) for name, array in sample.inputs().items()]
+    try:
+        inputs = loaded.wire_inputs.read(tensors)
+        return inputs, check_options(loaded.signature, sample.options)
+    except InputError as error:
+        where = f"inputs/{error.field}"
+        raise GoldenError(sample.path, where, error.expected, error.found) from error
+
+
 def _extended(sample: Sample, loaded: LoadedVariant, allowed: Allowed | None) -> Sample:
-    traced = loaded.trace(*_given(loaded, sample))
+    traced = loaded.trace(*sample_inputs(loaded, sample))
     allowed = allowed or Allowed(usual_tolerance(loaded.variant))
     stages: dict[Side, Stage] = {}
     if allowed.tensors is not None and traced.fed is not None and traced.given is not None:
@@ -179,7 +194,7 @@ def _check(loaded: LoadedVariant, sample: Sample) -> float:
     fed, given = sample.stage(name, "fed"), sample.stage(name, "given")
     if loaded.ran.precision in _HALVES and loaded.variant.precision not in _HALVES:
         tolerance, given = _in_half(tolerance, given)
-    inputs, options = _given(loaded, sample)
+    inputs, options = sample_inputs(loaded, sample)
     traced = loaded.trace(inputs, options)
     _check_stage(sample, f"fed/{name}", fed, traced.fed)
     if given is not None and given.whole and traced.given is not None:
@@ -216,13 +231,3 @@ def _compare(
         where = f"outputs/{loaded.variant.id}/{apart.output}"
         raise GoldenError(sample.path, where, apart.expected, apart.found)
     return apart
-
-
-def _given(loaded: LoadedVariant, sample: Sample) -> tuple[Inputs, dict[str, float]]:
-    tensors = [from_array(name, array) for name, array in sample.inputs().items()]
-    try:
-        inputs = loaded.wire_inputs.read(tensors)
-        return inputs, check_options(loaded.signature, sample.options)
-    except InputError as error:
-        where = f"inputs/{error.field}"
-        raise GoldenError(sample.path, where, error.expected, error.found) from error
