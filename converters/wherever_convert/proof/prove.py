@@ -25,6 +25,7 @@ from wherever_convert.proof.figures import figures
 from wherever_convert.proof.rules import Again, metric_failures, same_machine
 from wherever_convert.proof.verdicts import Proof, Verdict
 from wherever_convert.samples import SampleOptions, read_samples
+from wherever_convert.samples.digests import data_digest
 from wherever_convert.samples.split import split
 from wherever_convert.speed import race
 from wherever_edge.engines.installed import InstalledEngines

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from wherever_contracts.certificate import Certificate, Interval
-from wherever_convert.proof.certify import data_digest
 from wherever_convert.proof.errors_of import quantiles_of
 from wherever_convert.proof.rules import Again, metric_failures, same_machine
 from wherever_convert.proof.verdicts import Proof, Verdict
+from wherever_convert.samples.digests import data_digest
 from wherever_convert.samples.sample import Sample
 
 CERTIFICATE = Certificate.model_validate(
