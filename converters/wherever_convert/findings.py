@@ -195,7 +195,7 @@ def _best(kept: Any) -> Any:
 def _are_classes(plain: Any) -> bool:
     if not isinstance(plain, tuple) or isinstance(plain, Found):
         return False
-    return bool(plain) and all(_is_class(each) for each in cast("Sequence[Any]", plain))
+    return plain != () and all(_is_class(each) for each in cast("Sequence[Any]", plain))
 
 
 def _is_class(kept: Any) -> bool:

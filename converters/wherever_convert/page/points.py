@@ -11,6 +11,9 @@ from wherever_contracts.certificate import Certificate
 if TYPE_CHECKING:
     from wherever_convert.report import ConversionReport, Row
 
+# Less than any clock tells; a chart of ratios has no place for nothing.
+_LEAST_S = 1e-9
+
 
 @dataclass(frozen=True, slots=True)
 class Point:
@@ -100,7 +103,7 @@ def _measured(number: int, short: str, row: Row) -> Point:
         high=row.high,
         drop=row.drop,
         agreement=row.agreement,
-        median_s=row.latency_s,
+        median_s=max(row.latency_s, _LEAST_S),
         p95_s=None,
         of_float=row.of_float,
         memory_bytes=None,

@@ -11,7 +11,7 @@ from wherever_convert.page.points import Point
 from wherever_convert.targets import Layer
 
 MOST_LAYERS = 40
-_MOST_FOLDED = 2000
+_MOST_FOLDED = 400
 _LONGEST_NAME = 160
 # Sensitivities reach over many powers of ten; more than this no bar shows.
 _DECADES = 5.0

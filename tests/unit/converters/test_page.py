@@ -257,6 +257,11 @@ def test_the_chart_draws_a_figure_that_is_no_number_and_equal_figures(kind):
     assert drawn.count("<title>") == 3
 
 
+def test_a_time_that_no_clock_told_has_a_place_on_the_chart():
+    points = points_of(report(row("fp32", latency_s=0.0)), [])
+    assert "nan" not in re.sub("<desc.*?</desc>", "", chart(points, None, "wide"))
+
+
 def test_a_limit_far_from_all_values_is_not_drawn():
     points = points_of(report(), [])
     assert "limit" in chart(points, Limit(0.89, "1 point lost"), "wide")
