@@ -27,6 +27,7 @@ _TIMEOUT_S = 3600
 # What would make pip write somewhere else than into the environment.
 _ELSEWHERE = frozenset({"PIP_TARGET", "PIP_PREFIX", "PIP_USER", "PIP_ROOT", "PYTHONHOME"})
 _SPARE = 1.1
+_FULL_BYTES = 4_000_000
 
 
 @contextmanager
@@ -154,7 +155,7 @@ class _Maker:
         except subprocess.TimeoutExpired as error:
             raise self.refusal(f"it took longer than {_TIMEOUT_S} s") from error
         if code:
-            raise self.refusal(why_failed(self._printed()) or f"exit code {code}")
+            raise self.refusal(self._why() or f"exit code {code}")
 
     def mark(self) -> None:
         """Say that it is whole."""
@@ -174,6 +175,12 @@ class _Maker:
             f"With a network and {self.tools.megabytes / 1000:.1f} GB of disk, run: "
             f"wherever environments --make {self.tools.name}{self._logged()}"
         )
+
+    def _why(self) -> str:
+        # the making of a virtual environment does not say why it failed
+        if shutil.disk_usage(self.folder.parent).free < _FULL_BYTES:
+            return "the disk is full"
+        return why_failed(self._printed())
 
     def _logged(self) -> str:
         return f" (pip's words are in {self.log})" if self.log.is_file() else ""

@@ -72,7 +72,7 @@ TOOL_SETS: Mapping[str, ToolSet] = {
             frozenset(),
             2100,
         ),
-        ToolSet("onnx2tf", "ONNX files as LiteRT files", ("onnx2tf",), frozenset(), 2400),
+        ToolSet("onnx2tf", "ONNX files as LiteRT files", ("onnx2tf",), frozenset(), 2600),
     )
 }
 
