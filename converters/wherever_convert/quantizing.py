@@ -48,7 +48,8 @@ def quantized(job: Job) -> Made:
     """Quantize a float ONNX model, with as few parts in float as `max_drop` takes.
 
     Files are tried on the calibration part of the samples, through the whole pipeline, and must
-    lose clearly less there than is allowed, so that the test part finds them within it, too.
+    lose clearly less there than is allowed, so that the test part finds them within it, too. Where
+    it did not (`job.after`), at least twice as many parts stay float.
 
     Raises:
         CannotMakeError: nothing can be quantized, or nothing that was tried kept `max_drop`; the
@@ -74,7 +75,7 @@ class _Search:
         job, parts = self.job, self.parts
         # "minmax" is what nobody asked for, or what they asked for first
         tried_ways = ways(job.method, insisted=job.method != _USUAL)
-        space = Space(tried_ways, len(parts), job.max_drop)
+        space = Space(tried_ways, len(parts), job.max_drop, _least_floats(job.after))
         tried: list[Tried] = []
         trace: list[str] = []
         files: dict[Candidate, Path] = {}
@@ -162,9 +163,11 @@ class _Search:
 
     def _refusal(self, tried: Sequence[Tried]) -> str:
         job = self.job
-        least = nearest(tried)
         metric = job.bench.judge("calibration").metric
-        how = "" if least is None else _loss(least, len(self.parts), metric)
+        least = nearest(tried)
+        if least is None:
+            return "int8 loses too much on other samples, even with half of the model in float"
+        how = _loss(least, len(self.parts), metric)
         layers = [part for part in _by_error(self.parts) if part.is_layer][:_NAMED]
         named = ", ".join(f"{part.name} ({part.op}, {part.error:.1%})" for part in layers)
         return (
@@ -172,6 +175,11 @@ class _Search:
             f"{len(tried)} tries. Most sensitive, by the error of the outputs when they alone are "
             f"int8: {named}. Allow a larger drop, or give more samples"
         )
+
+
+def _least_floats(after: Made | None) -> int:
+    """How many parts must stay float when a file was not good enough."""
+    return 0 if after is None else max(1, 2 * len(after.facts.get("float", ())))
 
 
 def _by_error(parts: Sequence[Part]) -> list[Part]:

@@ -107,10 +107,16 @@ def _narrowed(
     counts = {name: np.zeros(_BINS, np.int64) for name in names}
     for feed in open_samples(samples, _MOST_FOR_HISTOGRAMS):
         for start in range(0, len(names), _AT_ONCE):
-            some = names[start : start + _AT_ONCE]
-            for name, array in zip(some, session.run(some, feed), strict=True):
+            for name, array in _numbers(session, feed, names[start : start + _AT_ONCE]).items():
                 counts[name] += np.histogram(array, _BINS, widest[name])[0]
     return {**widest, **{name: cut(counts[name], widest[name]) for name in names}}
+
+
+def _numbers(session: Any, feed: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
+    """Some tensors of a run, of which some may be inputs."""
+    computed = [name for name in names if name not in feed]
+    found = dict(zip(computed, session.run(computed, feed) if computed else [], strict=True))
+    return {name: feed[name] if name in feed else found[name] for name in names}
 
 
 def _with_outputs(model: Any, names: Sequence[str]) -> Any:

@@ -64,12 +64,14 @@ class Space:
         ways: the ways to quantize, in the order in which they are tried.
         parts: how many parts the model has that can stay float one by one.
         max_drop: the most that the metric may lose, in points.
+        least_floats: how many parts stay float at least.
         most_tries: after this many it is enough.
     """
 
     ways: tuple[Way, ...]
     parts: int
     max_drop: float
+    least_floats: int = 0
     most_tries: int = MOST_TRIES
 
     @property
@@ -109,9 +111,9 @@ def next_candidate(space: Space, tried: Sequence[Tried]) -> Candidate | None:
         kept = [each.candidate.floats for each in runs if space.keeps(each)]
         lost = [each.candidate.floats for each in runs if not space.keeps(each)]
         if kept:
-            return _fewer(way, min(kept), lost)
+            return _fewer(way, min(kept), [*lost, space.least_floats - 1])
         growth = _LATER_GROWTH if position else _GROWTH
-        more = _more(lost, growth, space.most_floats)
+        more = _more(space, lost, growth)
         if more is not None:
             return Candidate(way, more)
     return None
@@ -128,10 +130,11 @@ def nearest(tried: Sequence[Tried]) -> Tried | None:
     return min(tried, key=lambda each: (each.drop, -each.agreement), default=None)
 
 
-def _more(lost: Sequence[int], growth: int, most: int) -> int | None:
+def _more(space: Space, lost: Sequence[int], growth: int) -> int | None:
     """The next number of float parts when none was enough so far."""
+    most = space.most_floats
     if not lost:
-        return 0
+        return space.least_floats if space.least_floats <= most else None
     if max(lost) >= most:
         return None
     return min(most, max(1, growth * max(lost)))
@@ -139,7 +142,7 @@ def _more(lost: Sequence[int], growth: int, most: int) -> int | None:
 
 def _fewer(way: Way, enough: int, lost: Sequence[int]) -> Candidate | None:
     """Half-way between what was enough and what was not; None when they are near each other."""
-    too_few = max((each for each in lost if each < enough), default=-1)
+    too_few = max(each for each in lost if each < enough)
     if enough - too_few <= max(1, enough // _NEAR):
         return None
     return Candidate(way, (enough + too_few) // 2)

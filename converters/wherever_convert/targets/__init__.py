@@ -114,6 +114,7 @@ class Job:
         seed: of all that is drawn.
         scratch: an empty directory of its own.
         tell: told what takes long.
+        after: what was made before, and lost too much on samples that nothing was chosen on.
     """
 
     target: Target
@@ -124,6 +125,7 @@ class Job:
     seed: int
     scratch: Path
     tell: Tell
+    after: Made | None = None
 
 
 @dataclass(frozen=True)
