@@ -110,7 +110,10 @@ class Making:
         measured = bench.reference_measured() if is_reference else bench.measured(variant.id)
         target = GIVEN[variant.file.format, variant.file.precision]
         trial = bench.trial(measured)
-        self.kept[variant.id] = Kept(variant.id, target, measured, trial, Race({}, {}))
+        race = Race({}, {})
+        if not is_reference:
+            race = race_against_float(bench, variant.id, self._floats())
+        self.kept[variant.id] = Kept(variant.id, target, measured, trial, race)
 
     def _try(self, target: str) -> None:
         try:
