@@ -10,15 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from wherever_convert.env.tools import tool
+
+_FEATURE = "changing a TensorFlow Lite file"
 SIGNATURE = "serving_default"
 _IDENTIFIER = b"TFL3"
 
 
 def schema() -> Any:
     """The format's tables."""
-    from ai_edge_litert import schema_py_generated  # noqa: PLC0415 (in this environment alone)
-
-    return schema_py_generated
+    return tool("ai_edge_litert.schema_py_generated", _FEATURE)
 
 
 def read(data: bytes) -> Any:
@@ -44,25 +45,20 @@ def read(data: bytes) -> Any:
 
 def packed(model: Any) -> bytes:
     """The file of such tables."""
-    import flatbuffers  # noqa: PLC0415 (in this environment alone)
-
-    builder: Any = flatbuffers.Builder(1024)
+    builder = tool("flatbuffers", _FEATURE).Builder(1024)
     builder.Finish(model.Pack(builder), _IDENTIFIER)
     return bytes(builder.Output())
 
 
 def name_of(model: Any, index: int) -> str:
     """The name of a tensor of the main graph."""
-    return model.subgraphs[0].tensors[index].name.decode()
+    return str(model.subgraphs[0].tensors[index].name.decode())
 
 
 def borders(model: Any) -> tuple[dict[str, int], dict[str, int]]:
     """Inputs and outputs: the name that the signature gives -> the tensor."""
     signature = model.signatureDefs[0]
-    return tuple(
-        {each.name.decode(): each.tensorIndex for each in side}
-        for side in (signature.inputs, signature.outputs)
-    )  # type: ignore[return-value]
+    return _indices(signature.inputs), _indices(signature.outputs)
 
 
 def call_by_signature(model: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
@@ -120,6 +116,10 @@ def laid_out(array: Any, detail: Mapping[str, Any]) -> Any:
 
 def _piece(data: bytes, start: int, size: int) -> Any:
     return np.frombuffer(data, np.uint8, size, start)
+
+
+def _indices(entries: Sequence[Any]) -> dict[str, int]:
+    return {each.name.decode(): each.tensorIndex for each in entries}
 
 
 def _entry(model: Any, index: int) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wherever_convert.env.script import main
+from wherever_convert.env.tools import tool
 
 # What says who made the file when, and of what: the package says that, and the bytes must not vary.
 _NOTES = ("rt_info", "meta_data")
@@ -19,10 +20,9 @@ def convert(job: dict[str, Any]) -> dict[str, Any]:
         job: `model`, the first of its files; `output`, an .xml file, whose .bin goes beside it;
             `half`, to keep weights in float16.
     """
-    import openvino  # noqa: PLC0415 (in the environment that the script is run in)
-
+    openvino = tool("openvino", "writing OpenVINO IR")
     output = Path(job["output"])
-    model: Any = openvino.Core().read_model(job["model"])
+    model = openvino.Core().read_model(job["model"])
     openvino.save_model(model, str(output), compress_to_fp16=job["half"])
     output.write_bytes(without_notes(output.read_bytes()))
     return {"version": openvino.get_version()}
@@ -33,7 +33,8 @@ def without_notes(xml: bytes) -> bytes:
     root = ET.fromstring(xml)  # noqa: S314 (OpenVINO has just written it)
     for note in [each for each in root if each.tag in _NOTES]:
         root.remove(note)
-    return ET.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n"
+    data: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return data + b"\n"
 
 
 if __name__ == "__main__":

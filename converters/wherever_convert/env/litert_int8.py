@@ -18,11 +18,13 @@ import numpy as np
 
 from wherever_convert.env import flatbuffer
 from wherever_convert.env.script import RefusedError, main
+from wherever_convert.env.tools import tool, versions
 
 # Operators with weights of their own: most of the work, and most of the size.
 WEIGHTED = frozenset(
     {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "CONV_3D", "BATCH_MATMUL"}
 )
+_FEATURE = "quantizing for LiteRT"
 _RANGES = "ranges.npz"
 # What is ranked: each layer costs a file and a few runs.
 _MOST_LAYERS = 160
@@ -103,11 +105,9 @@ class Quantizing:
         return self._quantized(manager, None)
 
     def _quantized(self, manager: Any, ranges: dict[str, Any] | None) -> bytes:
-        from ai_edge_quantizer import quantizer  # noqa: PLC0415 (in this environment alone)
-
-        tool = quantizer.Quantizer(self.data)
-        tool.load_quantization_recipe(manager.get_quantization_recipe())
-        made = tool.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
+        quantizer = _quantizers("quantizer").Quantizer(self.data)
+        quantizer.load_quantization_recipe(manager.get_quantization_recipe())
+        made = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
         return _with_borders(bytes(made.quantized_model), self.data)
 
 
@@ -138,7 +138,11 @@ def quantize(job: dict[str, Any]) -> dict[str, Any]:
     for name, left in (("all", work.barred), ("tail", [*work.barred, *work.tail])):
         _keep(folder, files, name, work.static(left=left), left)
     _keep(folder, files, "weights", work.dynamic(), [])
-    return {"files": files, "barred": work.barred, "version": _version()}
+    return {
+        "files": files,
+        "barred": work.barred,
+        "version": versions("ai-edge-quantizer")["ai-edge-quantizer"],
+    }
 
 
 def rank(job: dict[str, Any]) -> dict[str, Any]:
@@ -229,17 +233,15 @@ def _feeds(job: dict[str, Any], data: bytes) -> Iterator[dict[str, Any]]:
 
 
 def _calibrated(data: bytes, feeds: Sequence[dict[str, Any]], *, average: bool) -> dict[str, Any]:
-    from ai_edge_quantizer import calibrator  # noqa: PLC0415 (in this environment alone)
-    from ai_edge_quantizer.utils import qsv_utils  # noqa: PLC0415 (in this environment alone)
-
-    update = qsv_utils.moving_average_update if average else qsv_utils.min_max_update
-    tool: Any = calibrator.Calibrator(data, num_threads=1, qsv_update_func=update)
+    updates = _quantizers("utils.qsv_utils")
+    update = updates.moving_average_update if average else updates.min_max_update
+    calibrator = _quantizers("calibrator").Calibrator(data, num_threads=1, qsv_update_func=update)
     manager = _recipe()
     manager.add_static_config(
         regex=".*", operation_name="*", activation_num_bits=8, weight_num_bits=8
     )
-    tool.calibrate({flatbuffer.SIGNATURE: feeds}, manager)
-    found: dict[str, Any] = tool.get_model_qsvs()
+    calibrator.calibrate({flatbuffer.SIGNATURE: feeds}, manager)
+    found: dict[str, Any] = calibrator.get_model_qsvs()
     return found
 
 
@@ -272,34 +274,27 @@ def _run(data: bytes, feed: dict[str, Any]) -> dict[str, Any]:
 
 
 def _interpreter(data: bytes) -> Any:
-    from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415 (in this environment alone)
-
-    return Interpreter(model_content=data, num_threads=1)
+    interpreter = tool("ai_edge_litert.interpreter", _FEATURE)
+    return interpreter.Interpreter(model_content=data, num_threads=1)
 
 
 def _recipe() -> Any:
-    from ai_edge_quantizer import recipe_manager  # noqa: PLC0415 (in this environment alone)
+    return _quantizers("recipe_manager").RecipeManager()
 
-    return recipe_manager.RecipeManager()
+
+def _quantizers(module: str) -> Any:
+    return tool(f"ai_edge_quantizer.{module}", _FEATURE)
 
 
 def _operator_names(model: Any) -> list[str]:
-    kinds = vars(flatbuffer.schema().BuiltinOperator)
-    words = {value: name for name, value in kinds.items() if isinstance(value, int)}
-    return [
-        words[each.builtinCode] for each in model.operatorCodes
-    ]
+    kinds = flatbuffer.schema().BuiltinOperator
+    words = {getattr(kinds, name): name for name in dir(kinds) if name.isupper()}
+    return [words[each.builtinCode] for each in model.operatorCodes]
 
 
 def _exactly(name: str) -> str:
     """A layer's scope is the names of what it gives, each with a semicolon."""
     return f"^{re.escape(name)}(;|$)"
-
-
-def _version() -> str:
-    from importlib.metadata import version  # noqa: PLC0415 (at the end)
-
-    return version("ai-edge-quantizer")
 
 
 if __name__ == "__main__":

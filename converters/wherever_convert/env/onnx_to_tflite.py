@@ -19,7 +19,9 @@ import numpy as np
 
 from wherever_convert.env import flatbuffer
 from wherever_convert.env.script import RefusedError, main
+from wherever_convert.env.tools import tool, versions
 
+_FEATURE = "converting ONNX to LiteRT"
 # It calibrates with these, and would fetch them, though nothing here is calibrated.
 _PICTURES = "calibration_image_sample_data_20x128x128x3_float32.npy"
 # Further off is no rounding: another layout is tried, and the caller compares more closely.
@@ -59,7 +61,7 @@ def convert(job: dict[str, Any]) -> dict[str, Any]:
             flatbuffer.turn_outputs(model, {name: fit.order for name, fit in fits.items()})
             flatbuffer.call_by_signature(model, job["inputs"], job["outputs"])
             output.write_bytes(flatbuffer.packed(model))
-            return {"version": _version()}
+            return {"version": versions("onnx2tf")["onnx2tf"]}
         said = "what it makes answers otherwise than the model"
     raise RefusedError(f"onnx2tf cannot convert this model: {said}")
 
@@ -80,12 +82,10 @@ def _converted(
     model: Path, folder: Path, kept: Mapping[str, list[str]]
 ) -> tuple[bytes | None, str]:
     """The file, or None and what onnx2tf said."""
-    import onnx2tf  # noqa: PLC0415 (in this environment alone)
-
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said):
-            onnx2tf.convert(
+            tool("onnx2tf", _FEATURE).convert(
                 input_onnx_file_path=str(model),
                 output_folder_path=str(folder),
                 batch_size=1,
@@ -136,9 +136,8 @@ def _candidates(found: Mapping[str, Any], name: str, wanted: Any) -> Iterator[_F
 
 def _run(made: bytes, feed: Mapping[str, Any]) -> dict[str, Any] | None:
     """What the file answers, by the names of its signature; None where a tensor does not fit."""
-    from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415 (in this environment alone)
-
-    runner: Any = Interpreter(model_content=made).get_signature_runner()
+    interpreter = tool("ai_edge_litert.interpreter", _FEATURE)
+    runner = interpreter.Interpreter(model_content=made).get_signature_runner()
     details = runner.get_input_details()
     if details.keys() != feed.keys():
         return None
@@ -166,12 +165,6 @@ def _near(found: Any, wanted: Any, order: tuple[int, ...]) -> bool:
 def _arrays(path: str) -> dict[str, Any]:
     with np.load(path, allow_pickle=False) as arrays:
         return dict(arrays)
-
-
-def _version() -> str:
-    from importlib.metadata import version  # noqa: PLC0415 (at the end)
-
-    return version("onnx2tf")
 
 
 if __name__ == "__main__":

@@ -47,8 +47,8 @@ def make(job: Job) -> Made:
     except ConversionError as error:
         raise CannotMakeError(str(error)) from error
     file = read_model_file(job.scratch / "made.tflite", "tflite", "float32")
-    error = refuse_unlike(job, file)
-    return Made(file, {"tool": f"onnx2tf {made['version']}", "error": error})
+    facts = {"tool": f"onnx2tf {made['version']}", "error": refuse_unlike(job, file)}
+    return Made(file, facts)
 
 
 def _orders(job: Job, session: Session) -> dict[str, Any]:
