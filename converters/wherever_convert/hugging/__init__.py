@@ -27,6 +27,7 @@ class Folder:
         images: how images are prepared (preprocessor_config.json).
         sentences: of a sentence embedder (sentence_bert_config.json).
         prompts: what sentence embedders put before texts (config_sentence_transformers.json).
+        words: the tokenizer itself (tokenizer.json).
         pooling: how one vector is made of those of the tokens (1_Pooling/config.json).
         modules: the steps of a sentence embedder, by their types; empty when none are listed.
     """
@@ -38,5 +39,6 @@ class Folder:
     images: Said
     sentences: Said
     prompts: Said
+    words: Said
     pooling: Said
     modules: tuple[str, ...] = ()

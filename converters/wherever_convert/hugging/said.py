@@ -91,6 +91,13 @@ class Said:
             return Said(f"{self.file}: {key}", cast("dict[str, Any]", value))
         return self._refuse(key, "an object")
 
+    def parts(self, key: str) -> tuple[Said, ...]:
+        """Settings in a list inside of these; none by default."""
+        many = _many(self.raw(key)) or ()
+        return tuple(
+            Said(f"{self.file}: {key}", {str(n): each}).part(str(n)) for n, each in enumerate(many)
+        )
+
     def _refuse(self, key: str, expected: str) -> NoReturn:
         found = repr(self.raw(key))
         raise ConversionError(f"{self.file}: {key} must be {expected}, not {found[:80]}")

@@ -96,6 +96,7 @@ def embedder_of_texts(
         ConversionError: the vectors are made in a way that no step knows.
     """
     _refuse_prompts(folder)
+    _refuse_case(folder)
     pooled = next((each for each in outputs if each.name == _POOLED), None)
     pre = _tokens(folder, inputs)
     if pooled is None:
@@ -196,6 +197,23 @@ def _refuse_prompts(folder: Folder) -> None:
             f"{folder.prompts.file}: the prompt {default!r} goes before every text, which no step "
             f"does; set default_prompt_name to null, and put it there yourself"
         )
+
+
+def _refuse_case(folder: Folder) -> None:
+    """Refuse an embedder that makes texts small before its tokenizer sees them."""
+    wanted = folder.sentences.flag("do_lower_case", default=False)
+    if wanted and not _makes_small(folder.words.part("normalizer")):
+        raise ConversionError(
+            f"{folder.sentences.file}: do_lower_case is true, and {TOKENIZER} keeps capitals; add "
+            f"a normalizer Lowercase to it"
+        )
+
+
+def _makes_small(normalizer: Said) -> bool:
+    kinds = [normalizer, *normalizer.parts("normalizers")]
+    return any(
+        each.text("type") == "Lowercase" or each.flag("lowercase", default=False) for each in kinds
+    )
 
 
 def _refuse_modules(folder: Folder) -> None:

@@ -99,6 +99,7 @@ def read_folder(path: Path) -> Folder:
         images=_said(path, "preprocessor_config.json"),
         sentences=_said(path, "sentence_bert_config.json"),
         prompts=_said(path, "config_sentence_transformers.json"),
+        words=_said(path, TOKENIZER),
         pooling=_said(path, "1_Pooling/config.json"),
         modules=_modules(path),
     )

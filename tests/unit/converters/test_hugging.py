@@ -25,7 +25,7 @@ NORMAL = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.2]}
 
 
 def folder_of(config=(), files=("tokenizer.json",), modules=(), **said):
-    names = ("tokenizer", "images", "sentences", "prompts", "pooling")
+    names = ("tokenizer", "images", "sentences", "prompts", "words", "pooling")
     parts = {name: Said(f"{name}.json", said.get(name, {})) for name in names}
     return Folder(
         "folder", frozenset(files), Said("config.json", dict(config)), modules=modules, **parts
@@ -209,6 +209,24 @@ def test_a_vector_that_the_file_has_pooled_is_taken():
 def test_vectors_that_no_step_can_make_are_refused(said, words):
     with pytest.raises(ConversionError, match=words):
         embedder_of_texts(folder_of(**said), IDS, HIDDEN)
+
+
+@pytest.mark.parametrize(
+    ("normalizer", "fits"),
+    [
+        ({"type": "BertNormalizer", "lowercase": True}, True),
+        ({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lowercase"}]}, True),
+        ({"type": "BertNormalizer", "lowercase": False}, False),
+        (None, False),
+    ],
+)
+def test_texts_that_are_made_small_need_a_tokenizer_that_does_it(normalizer, fits):
+    folder = folder_of(sentences={"do_lower_case": True}, words={"normalizer": normalizer})
+    if fits:
+        assert embedder_of_texts(folder, IDS, HIDDEN)
+    else:
+        with pytest.raises(ConversionError, match="do_lower_case is true"):
+            embedder_of_texts(folder, IDS, HIDDEN)
 
 
 @pytest.mark.parametrize(
