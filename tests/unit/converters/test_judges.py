@@ -8,7 +8,13 @@ import pytest
 from wherever_contracts.errors import ConversionError
 from wherever_contracts.manifest import Signature
 from wherever_convert.convert_command import fraction
-from wherever_convert.judges import class_numbers, judge_for, measuring_options
+from wherever_convert.judges import (
+    check_numbering,
+    class_numbers,
+    correctness,
+    judge_for,
+    measuring_options,
+)
 from wherever_convert.samples.sample import Boxes, Sample
 
 
@@ -211,3 +217,33 @@ def test_scores_that_are_means_are_told_by_sample():
     kept = [[np.ones(2)], [np.zeros(2)]]
     assert tensors.per_sample(kept, kept) is None
     assert tensors.agreements(kept, kept).tolist() == [1, 1]
+
+
+def test_labels_that_are_one_place_off_are_told_from_a_bad_model():
+    many = signature({"kind": "label", "scores": "s", "labels": [*"abcdefgh"]}, ["s"])
+    judge = asked(None, *(str(n % 7) for n in range(70)), of=many)
+    with pytest.raises(
+        ConversionError, match=r"right for 0\.0%.* 100\.0% .*later.*--label-offset 1"
+    ):
+        check_numbering(judge, [n % 7 + 1 for n in range(70)])
+    check_numbering(judge, [n % 7 for n in range(70)])
+    check_numbering(judge, [7] * 70)
+    check_numbering(asked("agreement", "a", of=many), [3])
+
+
+def test_classes_that_count_from_one_are_seen():
+    with pytest.raises(ConversionError, match="count classes from 1: --label-offset -1"):
+        class_numbers(["1", "2"], ["cat", "dog"])
+    with pytest.raises(ConversionError, match="--labels FILE"):
+        class_numbers(["0", "2"], ["cat", "dog"])
+
+
+def test_how_far_answers_are_right_is_known_of_classes_and_boxes():
+    assert correctness(asked(None, "cat", "dog"), [0, 0]).tolist() == [1, 0]
+    assert correctness(asked(None, None, "dog"), [0, 0]) is None
+    boxes = np.array([[0.0, 0, 9, 9], [50, 50, 90, 90]])
+    judge = asked(None, Boxes(boxes, ("dog", "cat"), np.array([False, True])), of=BOXES)
+    found = judge.keep({"b": boxes[:1], "s": np.array([0.9]), "c": np.array([1])})
+    assert correctness(judge, [found]).tolist() == [1]
+    vectors = asked(None, "x", of=signature({"kind": "embedding", "vector": "v"}, ["v"]))
+    assert correctness(vectors, [np.ones(2)]) is None

@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import f1_score
 
 from wherever_convert.metrics import (
+    OVERLAPS,
     Found,
     Labelled,
     closeness,
     cosine,
     detection_agreement,
+    f1_scores,
     mean_average_precision,
     overlaps,
     r_squared,
@@ -56,7 +59,7 @@ def rows(image, boxes, classes, **more):
     ]
 
 
-def coco_map(found, truth):
+def coco_figures(found, truth):
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -76,7 +79,7 @@ def coco_map(found, truth):
         run.evaluate()
         run.accumulate()
         run.summarize()
-    return run.stats[0]
+    return run.stats[0], run.stats[1]
 
 
 @pytest.mark.parametrize("decimals", [1, 6])
@@ -85,7 +88,9 @@ def test_mean_average_precision_is_that_of_coco(seed, decimals):
     random = np.random.default_rng(seed)
     truth = [some_truth(random) for _ in range(8)]
     found = [some_finds(random, each, decimals) for each in truth]
-    assert mean_average_precision(found, truth) == pytest.approx(coco_map(found, truth), abs=1e-9)
+    every, half = coco_figures(found, truth)
+    assert mean_average_precision(found, truth) == pytest.approx(every, abs=1e-9)
+    assert mean_average_precision(found, truth, OVERLAPS[:1]) == pytest.approx(half, abs=1e-9)
 
 
 def test_more_than_a_hundred_boxes_of_an_image_do_not_count():
@@ -152,6 +157,20 @@ def test_the_cosine_of_opposites_is_minus_one_and_nothing_is_like_zero():
     assert cosine(-vector, vector) == pytest.approx(-1)
     assert cosine(vector, np.zeros(2)) == 0
     assert cosine(np.zeros(2), np.zeros(2)) == 1
+
+
+classes = st.lists(st.integers(0, 3), min_size=1, max_size=30)
+
+
+@given(classes, st.data())
+def test_f1_is_that_of_scikit_learn(truth, data):
+    count = len(truth)
+    found = data.draw(st.lists(st.integers(0, 3), min_size=count, max_size=count))
+    ours = f1_scores(np.array(found), np.array(truth))
+    assert ours == pytest.approx(f1_score(truth, found, average=None, zero_division=0))
+    one = f1_scores(np.array(found), np.array(truth), 2)
+    (wanted,) = f1_score(truth, found, labels=[2], average=None, zero_division=0)
+    assert one == pytest.approx([wanted])
 
 
 def test_r_squared_of_the_mean_is_zero():
