@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def _command_there(python: Path | None, script: str, folder: Path) -> list[str]:
     return [str(python), str(place / "start.py"), f"{_PACKAGE}.env.{script}"]
 
 
-def _variables(given: os._Environ[str], *, here: bool) -> dict[str, str]:
+def _variables(given: Mapping[str, str], *, here: bool) -> dict[str, str]:
     # some tools walk sets of names: their files would differ from run to run
     kept = {name: value for name, value in given.items() if here or name not in _OURS}
     return {**_USUAL, **kept, "PYTHONHASHSEED": "0"}

@@ -25,6 +25,6 @@ def write_witness(
         inputs: the rows, one array for each input in the source's order.
         outputs: what it answered, one array for each output; None for one not to be compared.
     """
-    arrays: dict[str, Any] = {f"{INPUT}{n}": array for n, array in enumerate(inputs)}
-    given = {f"{OUTPUT}{n}": array for n, array in enumerate(outputs) if array is not None}
-    np.savez(folder / FILE, **arrays, **given)
+    named: dict[str, Any] = {f"{INPUT}{n}": array for n, array in enumerate(inputs)}
+    named |= {f"{OUTPUT}{n}": array for n, array in enumerate(outputs) if array is not None}
+    np.savez(folder / FILE, **named)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,9 +30,10 @@ def modules_in(text: str) -> frozenset[str]:
 
 def is_installed(module: str) -> bool:
     """Whether this interpreter finds a module; imports nothing."""
-    if module in sys.modules:
-        return sys.modules[module] is not None
-    spec = find_spec(module)
+    try:
+        spec = find_spec(module)
+    except ValueError:
+        return False  # sys.modules says that it is not to be had
     # a directory that happens to have the name is a "namespace package", without an origin
     return spec is not None and spec.origin is not None
 

@@ -141,13 +141,13 @@ def _from_program(program: Any, example: NDArray[Any] | None) -> _Exported:
 
 
 def _example_inputs(program: Any) -> _Arguments:
-    arguments, named = program.example_inputs or ((), {})
-    if named or not arguments:
+    given: tuple[_Arguments, dict[str, Any]] | None = program.example_inputs
+    if not given or given[1] or not given[0]:
         raise RefusedError(
             "this program does not say what it was exported with, or by name alone: export it with "
             "torch.export.export(module, (tensor, ...))"
         )
-    return tuple(arguments)
+    return tuple(given[0])
 
 
 def _arguments(module: Any, example: NDArray[Any] | None, name: str) -> _Arguments:
@@ -180,10 +180,10 @@ def _required(forward: Any) -> list[str]:
 
 def _own_example(module: Any) -> _Arguments:
     """What a module says that it takes, as PyTorch Lightning has it."""
-    own = getattr(module, "example_input_array", None)
+    own: Any = getattr(module, "example_input_array", None)
     if own is None:
         return ()
-    return tuple(own) if isinstance(own, tuple | list) else (own,)
+    return (own,) if hasattr(own, "shape") else tuple(own)
 
 
 def _tensor(rows: NDArray[Any]) -> Any:

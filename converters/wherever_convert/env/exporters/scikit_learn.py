@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -34,6 +34,7 @@ _NO_OTHER = "scikit-learn's estimators are to be had in ONNX alone"
 _LOSSES_WITH_LOG = frozenset({"poisson", "gamma"})
 # Trees that skl2onnx can compute in float64.
 _COMPARING = ("DecisionTree", "ExtraTree", "RandomForest", "GradientBoosting")
+_BOOLEANS = frozenset({"bool", "bool_"})  # Python's and numpy's
 # libsvm's two classes come in the other order.
 _FIRST_IS_SECOND = frozenset({"SVC", "NuSVC"})
 
@@ -91,9 +92,10 @@ def _example(estimator: Any, example: NDArray[Any] | None) -> NDArray[Any]:
 
 def _refuse(estimator: Any, *, classifies: bool) -> None:
     """Refuse what skl2onnx would convert to something else, without a word."""
-    if classifies and isinstance(estimator.classes_, list):
+    classes: Any = estimator.classes_ if classifies else ()
+    if type(classes) is list:
         raise RefusedError(
-            f"the {type(estimator).__name__} gives {len(estimator.classes_)} labels at once; one "
+            f"the {type(estimator).__name__} gives {np.shape(classes)[0]} labels at once; one "
             f"estimator for each label can be converted"
         )
     for step in _steps(estimator):
@@ -201,7 +203,8 @@ def _booleans_as_integers() -> Generator[None]:
 def _integers(value: Any) -> Any:
     if not isinstance(value, list):
         return value
-    return [int(each) if isinstance(each, bool | np.bool_) else each for each in value]
+    numbers = cast("list[Any]", value)
+    return [int(each) if type(each).__name__ in _BOOLEANS else each for each in numbers]
 
 
 def _keep_scores(model: Any, estimator: Any) -> None:
