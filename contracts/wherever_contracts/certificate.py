@@ -7,7 +7,7 @@ it is about: another pipeline, other labels or other weights have another digest
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,6 +15,8 @@ from wherever_contracts.errors import ManifestError
 
 SCHEMA = "1.0"
 MAX_CERTIFICATE_BYTES = 1024 * 1024
+
+Computed: TypeAlias = Literal["float32", "float16", "bfloat16", "int8"]
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -99,7 +101,7 @@ class Certificate(_Part):
     variant: str
     engine: str
     device: str = "cpu"
-    precision: Literal["float32", "float16", "bfloat16", "int8"]
+    precision: Computed
     about: _Digest
     reference: str
     dataset: Dataset

@@ -97,14 +97,14 @@ class Proving:
         if name in self._wrong:
             raise self._wrong[name].with_traceback(None)
         try:
-            report = check_golden(loaded, within_s)
+            told = str(check_golden(loaded, within_s))
         except MissingExtraError as error:
-            report = error
+            told = str(error)
         except GoldenError as error:
             COUNTERS.add("wherever_golden_failures_total", model=model, variant=variant)
             self._wrong[name] = error
             raise
-        _LOG.debug("%s %s: %s", model, variant, report)
+        _LOG.debug("%s %s: %s", model, variant, told)
         self._remember(name)
 
     def _name(self, loaded: LoadedVariant) -> str:

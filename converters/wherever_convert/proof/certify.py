@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from wherever_edge.engines.installed import InstalledEngines
 from wherever_edge.inputs import InputChecker
 
 if TYPE_CHECKING:
+    from wherever_contracts.certificate import Computed
     from wherever_contracts.tensors import Array
     from wherever_convert.draft import DraftVariant
     from wherever_convert.measuring import Measured
@@ -118,7 +119,7 @@ def certify(
         variant=variant_id,
         engine=engine,
         device=facts.device,
-        precision=facts.precision,
+        precision=cast("Computed", facts.precision),
         about=about,
         reference=bench.reference,
         dataset=data,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -114,5 +114,6 @@ def _scored_again(judge: Judge, kept: Sequence[Any], reference: Sequence[Any], s
 
 def _taken(values: Any, positions: Sequence[int]) -> Any:
     if isinstance(values, np.ndarray):
-        return values[list(positions)]
+        taken: Array = np.take(cast("Array", values), positions, axis=0)
+        return taken
     return [values[position] for position in positions]

@@ -23,7 +23,7 @@ from wherever_convert.measuring import measure
 from wherever_convert.proof.certify import machine_facts
 from wherever_convert.proof.figures import figures
 from wherever_convert.proof.rules import Again, metric_failures, same_machine
-from wherever_convert.proof.verdicts import Proof, Verdict
+from wherever_convert.proof.verdicts import Outcome, Proof, Verdict
 from wherever_convert.samples import SampleOptions, read_samples
 from wherever_convert.samples.digests import data_digest
 from wherever_convert.samples.split import split
@@ -169,7 +169,7 @@ class _Proving:
         except EngineError as error:
             # where it was measured it ran; another processor may lack what the engine needs
             refuted = certificate is not None and self._same_machine(certificate)
-            outcome = "failed" if refuted else "not run"
+            outcome: Outcome = "failed" if refuted else "not run"
             return replace(plain, outcome=outcome, reasons=(str(error),))
 
     def _ran(

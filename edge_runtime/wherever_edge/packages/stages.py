@@ -8,7 +8,7 @@ those that come out, and each part is held to what it alone may be off.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
@@ -111,7 +111,8 @@ def stage_from(facts: Mapping[str, Any], numbers: Mapping[str, Array]) -> Stage:
     limit, shapes = facts.get("limit"), facts.get("shapes")
     if type(limit) not in {int, float} or not isinstance(shapes, dict):
         raise ValueError("a limit and shapes")
-    read = {name: tuple(int(side) for side in shape) for name, shape in shapes.items()}
+    stated = cast("dict[str, list[int]]", shapes)
+    read = {name: tuple(int(side) for side in shape) for name, shape in stated.items()}
     if read.keys() != numbers.keys() or any(array.ndim != 1 for array in numbers.values()):
         raise ValueError(f"numbers of {', '.join(read)}")
     return Stage(float(limit or 0), read, dict(numbers))
