@@ -12,6 +12,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wherever_convert.calibrating import calibrate
+    from wherever_convert.calibration import Calibration
     from wherever_convert.conversion import convert
     from wherever_convert.enlarging import quantize
     from wherever_convert.proof.prove import prove
@@ -21,22 +23,26 @@ if TYPE_CHECKING:
     from wherever_edge.bare.manifest import Pixels
 
 __all__ = [
+    "Calibration",
     "ConversionReport",
     "Pixels",
     "Proof",
     "Row",
     "SampleOptions",
+    "calibrate",
     "convert",
     "prove",
     "quantize",
 ]
 
 _HOMES = {
+    "Calibration": "wherever_convert.calibration",
     "ConversionReport": "wherever_convert.report",
     "Proof": "wherever_convert.proof.verdicts",
     "Pixels": "wherever_edge.bare.manifest",
     "Row": "wherever_convert.report",
     "SampleOptions": "wherever_convert.samples",
+    "calibrate": "wherever_convert.calibrating",
     "convert": "wherever_convert.conversion",
     "prove": "wherever_convert.proof.prove",
     "quantize": "wherever_convert.enlarging",

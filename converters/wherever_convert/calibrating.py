@@ -212,7 +212,8 @@ def _confidence(variant: Variant, measured: Measured, data: Samples) -> Array:
 
 def _share(values: Array) -> Array:
     """Shares from 0 to 1; a cosine below 0 is no agreement at all."""
-    return np.clip(np.nan_to_num(values), 0, 1).astype(np.float32)
+    shares: Array = np.clip(np.nan_to_num(values), 0, 1).astype(np.float32)
+    return shares
 
 
 def _write(root: Path, old: Package, two: _Two, data: Samples, pairs: Pairs, version: str) -> None:
@@ -224,7 +225,7 @@ def _write(root: Path, old: Package, two: _Two, data: Samples, pairs: Pairs, ver
             _write_file(root, entry.path, old.read(entry))
     path = f"{FOLDER}/{two.small.id}.frame"
     _write_file(root, path, pack_pairs(pairs))
-    entry = {
+    kept = {
         "file": {"path": path},
         "against": two.large.id,
         "dataset": data.name,
@@ -232,7 +233,7 @@ def _write(root: Path, old: Package, two: _Two, data: Samples, pairs: Pairs, ver
     }
     manifest = old.manifest.model_dump(mode="json", by_alias=True, exclude_unset=True)
     variants = [
-        {**each, "calibration": entry} if each["id"] == two.small.id else each
+        {**each, "calibration": kept} if each["id"] == two.small.id else each
         for each in manifest["variants"]
     ]
     header = {"version": version, "schema": _schema(manifest["schema"])}

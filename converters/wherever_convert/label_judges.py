@@ -39,7 +39,8 @@ class TopOne(Judge):
     def per_sample(self, kept: Sequence[Any], reference: Sequence[Any]) -> Array | None:
         """1 for a sample whose best class is right (or the float model's), else 0."""
         truth = reference if self.truth is None else self.truth
-        return np.equal(np.asarray(kept), np.asarray(truth)).astype(np.float64)
+        right: Array = np.equal(np.asarray(kept), np.asarray(truth)).astype(np.float64)
+        return right
 
 
 class F1(TopOne):

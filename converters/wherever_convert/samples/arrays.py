@@ -52,11 +52,14 @@ def read_objects(given: Any, form: Form | None, most: int) -> Samples:
     Raises:
         ConversionError: the lengths differ, or it holds other things.
     """
-    x, y = given if isinstance(given, tuple) and len(cast("Any", given)) == 2 else (given, None)
+    x: Any = given
+    y: Any = None
+    if isinstance(given, tuple) and len(cast("Any", given)) == 2:
+        x, y = cast("tuple[Any, Any]", given)
     if isinstance(x, Mapping):
         columns = {str(name): np.asarray(array) for name, array in cast("Any", x).items()}
         return _from_columns(_NAME, columns, y, most)
-    if isinstance(x, np.ndarray) and x.dtype.kind in "US":
+    if isinstance(x, np.ndarray) and cast("Array", x).dtype.kind in "US":
         x = cast("Any", x).tolist()
     if x is None or isinstance(x, int | float):
         raise ConversionError(f"samples: {x!r} is neither a path nor an array nor a list")
@@ -176,8 +179,9 @@ def _truths(name: str, truths: Any, count: int) -> Sequence[Any] | None:
         return None
     given: Any = truths
     if not isinstance(truths, list | tuple) or _are_numbers(cast("Sequence[Any]", truths)):
-        given = np.asarray(truths)
-    length = 0 if isinstance(given, np.ndarray) and not given.ndim else len(given)
+        given = np.asarray(cast("Any", truths))
+    is_list = isinstance(given, list | tuple)
+    length = len(cast("Any", given)) if is_list or np.ndim(given) else 0
     if length != count:
         lengths = sorted((length, count))
         raise ConversionError(f"samples: {name} has arrays of different lengths: {lengths}")
@@ -191,9 +195,11 @@ def _are_numbers(truths: Sequence[Any]) -> bool:
 
 def _labels(truths: Sequence[Any]) -> tuple[str, ...] | None:
     """The classes among all truths, whether or not their samples were taken."""
+    found: Any = truths
     if isinstance(truths, np.ndarray):
-        truths = np.unique(truths).tolist() if truths.dtype.kind in "biuUS" else []
-    known = [truth for truth in truths if isinstance(truth, str | int | np.integer)]
+        array = cast("Array", truths)
+        found = np.unique(array).tolist() if array.dtype.kind in "biuUS" else []
+    known = [truth for truth in found if isinstance(truth, str | int)]
     return classes({truth_of(each) for each in known if each != ""})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -59,8 +59,8 @@ def _parts(value: Any) -> Iterator[bytes]:
         yield b"text"
         yield value.encode(errors="surrogatepass")
     elif isinstance(value, Mapping):
-        for name in value:
-            yield f"{name}:{content_digest(value[name])},".encode()
+        for name, part in cast("Mapping[str, Any]", value).items():
+            yield f"{name}:{content_digest(part)},".encode()
     else:
         yield from _array(np.asarray(value))
 

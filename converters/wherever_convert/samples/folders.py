@@ -17,6 +17,10 @@ from wherever_convert.samples.sample import (
 )
 
 _TEXT_SUFFIX = ".txt"
+_SUFFIXES: Mapping[Form, frozenset[str]] = {
+    "images": IMAGE_SUFFIXES,
+    "texts": frozenset({_TEXT_SUFFIX}),
+}
 _MAX_TEXT_BYTES = 8 * 1024 * 1024
 
 
@@ -80,11 +84,12 @@ def _text(value: Value) -> Value:
 
 
 def _pairs(by_class: Mapping[str, Sequence[Path]], form: Form) -> list[tuple[Path, str]]:
-    fits = {
-        "images": lambda path: path.suffix.lower() in IMAGE_SUFFIXES,
-        "texts": lambda path: path.suffix.lower() == _TEXT_SUFFIX,
-    }.get(form, lambda _: True)
-    return [(path, label) for label, paths in by_class.items() for path in paths if fits(path)]
+    return [
+        (path, label)
+        for label, paths in by_class.items()
+        for path in paths
+        if form not in _SUFFIXES or path.suffix.lower() in _SUFFIXES[form]
+    ]
 
 
 def _form_of(paths: Iterable[Path]) -> Form:
@@ -118,6 +123,6 @@ def _nothing(root: Path, classes: Sequence[Path], form: Form) -> str:
             f"samples: {root} holds folders of folders; give the one whose folders are classes, "
             f"such as {inner}"
         )
-    kinds = {"images": ", ".join(sorted(IMAGE_SUFFIXES)), "texts": _TEXT_SUFFIX}
-    wanted = f"{form} ({kinds[form]})" if form in kinds else "files"
+    suffixes = ", ".join(sorted(_SUFFIXES.get(form, ())))
+    wanted = f"{form} ({suffixes})" if suffixes else "files"
     return f"samples: {root} holds no folders of {wanted}, and none itself"

@@ -6,7 +6,7 @@ import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
@@ -127,7 +127,7 @@ def _look_at_row(value: Any) -> None:
 
 def _look_at_image(value: Any) -> None:
     if isinstance(value, np.ndarray):
-        Image.from_pixels(value, "image")
+        Image.from_pixels(cast("Array", value), "image")
     else:
         Image.from_encoded(_file_bytes(value), "image").rgb()
 

@@ -6,8 +6,9 @@ import csv
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from wherever_contracts.errors import ConversionError, missing_extra
 
@@ -96,7 +97,7 @@ class _Separated(TableFile):
 
     def _lines(self) -> Iterator[tuple[int, list[str]]]:
         """The line that a row ends in, and its cells; empty ones are left out."""
-        quoting = csv.QUOTE_NONE if self._kind == "TSV" else csv.QUOTE_MINIMAL
+        quoting: Literal[0, 3] = csv.QUOTE_NONE if self._kind == "TSV" else csv.QUOTE_MINIMAL
         try:
             with self.path.open(newline="", encoding="utf-8-sig") as file:
                 reader = csv.reader(file, delimiter=self._separator, quoting=quoting)
@@ -173,11 +174,11 @@ class _Parquet(TableFile):
 
     def _opened(self) -> Any:
         try:
-            from pyarrow import parquet  # noqa: PLC0415 (an extra)
+            parquet: Any = import_module("pyarrow.parquet")  # an extra, without types
         except ImportError as error:
             raise missing_extra("reading Parquet", "parquet") from error
         try:
-            return cast("Any", parquet).ParquetFile(self.path)
+            return parquet.ParquetFile(self.path)
         except (OSError, ValueError) as error:  # pyarrow's errors are both
             raise self._damaged(error) from error
 
