@@ -58,11 +58,16 @@ def logarithmic(values: Sequence[float], start: float, end: float) -> Scale:
 
 
 def _ratios(low: float, high: float) -> tuple[float, ...]:
-    """Round values: of a narrow range 1, 2 and 5 of each power of ten, of a wide one powers."""
+    """Round values: of a wide range powers of ten, of a narrow one several between them."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    wide = math.log10(high / low) > 3
-    found = [round(m * 10.0**p, 15) for p in decades for m in ((1,) if wide else (1, 2, 5))]
+    found = [round(m * 10.0**p, 15) for p in decades for m in _steps_within(math.log10(high / low))]
     return tuple(value for value in found if low <= value <= high)
+
+
+def _steps_within(decades: float) -> tuple[float, ...]:
+    if decades > 3:
+        return (1,)
+    return (1, 2, 5) if decades > 1 else (1, 1.5, 2, 3, 4, 5, 7)
 
 
 def _step(least: float) -> float:
