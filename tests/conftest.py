@@ -44,19 +44,19 @@ def test_data() -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def shared_cache() -> Iterator[Path]:
+def shared_environments() -> Iterator[Path]:
     """Where converters keep environments: made once for all tests, and gone with the last one.
 
-    One that WHEREVER_CACHE names already is used, and stays.
+    One that WHEREVER_ENVIRONMENTS names already is used, and stays.
     """
-    given = os.environ.get("WHEREVER_CACHE")
+    given = os.environ.get("WHEREVER_ENVIRONMENTS")
     if given:
         yield Path(given)
         return
-    with tempfile.TemporaryDirectory(prefix="wherever-cache-") as folder:
-        os.environ["WHEREVER_CACHE"] = folder
+    with tempfile.TemporaryDirectory(prefix="wherever-environments-") as folder:
+        os.environ["WHEREVER_ENVIRONMENTS"] = folder
         yield Path(folder)
-        del os.environ["WHEREVER_CACHE"]
+        del os.environ["WHEREVER_ENVIRONMENTS"]
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +66,7 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
         if name.startswith("WHEREVER_") and name not in (
             "WHEREVER_TEST_DATA",
             "WHEREVER_TRAIN_PYTHON",
-            "WHEREVER_CACHE",
+            "WHEREVER_ENVIRONMENTS",
         ):
             monkeypatch.delenv(name)
     home = tmp_path_factory.mktemp("home")

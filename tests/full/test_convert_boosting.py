@@ -49,7 +49,7 @@ BOOSTERS = Path(__file__).parent / "boosters"
 @pytest.fixture(scope="module")
 def python(tools_cache):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WHEREVER_CACHE", str(tools_cache))
+        patch.setenv("WHEREVER_ENVIRONMENTS", str(tools_cache))
         return python_for("boosting")
 
 

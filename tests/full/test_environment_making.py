@@ -52,8 +52,8 @@ def requirements(tmp_path) -> Path:
 
 @pytest.fixture
 def own_cache(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setenv("WHEREVER_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "environments"
+    monkeypatch.setenv("WHEREVER_ENVIRONMENTS", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 @pytest.fixture
@@ -64,8 +64,8 @@ def small_disk(tmp_path, monkeypatch) -> Iterator[Path]:
     place = tmp_path / "small"
     place.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "none", place], check=True)
-    monkeypatch.setenv("WHEREVER_CACHE", str(place))
-    yield place / "environments"
+    monkeypatch.setenv("WHEREVER_ENVIRONMENTS", str(place))
+    yield place
     subprocess.run(["umount", place], check=True)
 
 

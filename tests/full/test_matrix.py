@@ -342,7 +342,7 @@ def conversions(tools_cache, tmp_path_factory, test_data):
             wanted = [target for source, target in CELLS if source == name]
             folder = tmp_path_factory.mktemp(name)
             with pytest.MonkeyPatch.context() as patch:
-                patch.setenv("WHEREVER_CACHE", str(tools_cache))
+                patch.setenv("WHEREVER_ENVIRONMENTS", str(tools_cache))
                 patch.setenv("WHEREVER_HOME", str(folder / "home"))
                 made = MAKERS[name](folder) if name in MAKERS else tflite_file(folder, test_data)
                 done[name] = Converted(made, converted(made, wanted, folder))

@@ -167,29 +167,31 @@ def test_an_interruption_ends_everything_that_was_started(tmp_path):
 
 
 def test_tools_that_are_installed_here_need_no_environment(monkeypatch, tmp_path):
-    monkeypatch.setenv("WHEREVER_CACHE", str(tmp_path / "none"))
+    monkeypatch.setenv("WHEREVER_ENVIRONMENTS", str(tmp_path / "none"))
     assert python_for("scikit-learn") == Path(sys.executable)
     assert not (tmp_path / "none").exists()
 
 
 def test_what_would_fill_the_disk_is_refused_before_any_work(monkeypatch, tmp_path):
-    monkeypatch.setenv("WHEREVER_CACHE", str(tmp_path))
+    monkeypatch.setenv("WHEREVER_ENVIRONMENTS", str(tmp_path))
     huge = ToolSet("openvino", "Models of a kind", ("none",), frozenset(), 10**9)
     with pytest.raises(MissingExtraError, match=r"1100000\.0 GB are needed there.*--make openvino"):
         cache.python_of(huge)
-    assert [path.suffix for path in (tmp_path / "environments").iterdir()] == [".lock"]
+    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_a_cache_that_cannot_be_written_is_said(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("WHEREVER_CACHE", str(tmp_path / "file"))
-    with pytest.raises(SettingsError, match=r"cannot be written .*WHEREVER_CACHE names another"):
+    monkeypatch.setenv("WHEREVER_ENVIRONMENTS", str(tmp_path / "file"))
+    with pytest.raises(
+        SettingsError, match=r"cannot be written .*WHEREVER_ENVIRONMENTS names"
+    ):
         cache.python_of(ToolSet("openvino", "Models", (), frozenset(), 1))
 
 
 def test_environments_are_listed_and_removed_on_the_shell(answered, monkeypatch, tmp_path):
-    monkeypatch.setenv("WHEREVER_CACHE", str(tmp_path))
-    root = tmp_path / "environments"
+    monkeypatch.setenv("WHEREVER_ENVIRONMENTS", str(tmp_path))
+    root = tmp_path
     whole, half = root / "torch-0123456789ab", root / "torch-ba9876543210"
     for folder in (whole, half):
         (folder / "bin").mkdir(parents=True)

@@ -42,16 +42,10 @@ class Environment:
 
 
 def environments_folder() -> Path:
-    """Where environments are: below WHEREVER_CACHE, `cache` of a file of settings, or the user's.
-
-    Raises:
-        SettingsError: a file of settings cannot be read.
-    """
-    from wherever_edge.configured import configured  # noqa: PLC0415 (only when asked)
-
-    said = os.environ.get("WHEREVER_CACHE") or configured("cache")
+    """Where environments are: what WHEREVER_ENVIRONMENTS names, or a place in the user's cache."""
+    said = os.environ.get("WHEREVER_ENVIRONMENTS")
     if said:
-        return Path(said).expanduser().resolve() / "environments"
+        return Path(said).expanduser().resolve()
     from platformdirs import user_cache_path  # noqa: PLC0415 (only when asked)
 
     return user_cache_path("wherever", appauthor=False) / "environments"

@@ -33,7 +33,7 @@ def environments(
     """List the environments of heavy tools that conversions made, with what they take.
 
     They are made when they are first needed, and may be removed at any time. They lie in the
-    user's cache; WHEREVER_CACHE names another directory.
+    user's cache; WHEREVER_ENVIRONMENTS names another directory.
     """
     from wherever_convert.environments.cache import listed  # noqa: PLC0415 (hashlib, and more)
     from wherever_convert.environments.cache import remove as remove_one  # noqa: PLC0415

@@ -52,8 +52,8 @@ def alone(folder: Path, tools: ToolSet | None, tell: Tell = quiet) -> Generator[
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise SettingsError(
-            f"{path.parent} cannot be written ({error.strerror}); WHEREVER_CACHE names another "
-            f"directory for environments"
+            f"{path.parent} cannot be written ({error.strerror}); WHEREVER_ENVIRONMENTS names "
+            f"another directory for environments"
         ) from error
     try:
         _lock(descriptor, folder, tools, tell)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -90,21 +89,20 @@ def test_every_version_in_an_environment_is_pinned(name):
 
 
 def test_other_versions_go_to_another_place(tmp_path, monkeypatch):
-    monkeypatch.setenv("WHEREVER_CACHE", str(tmp_path))
+    monkeypatch.setenv("WHEREVER_ENVIRONMENTS", str(tmp_path))
     before = cache.folder_of(TOOL_SETS["openvino"])
     assert before == cache.folder_of(TOOL_SETS["openvino"])
-    assert before.parent == tmp_path.resolve() / "environments"
+    assert before.parent == tmp_path.resolve()
     (tmp_path / "openvino.txt").write_text("openvino==1\n")
     (tmp_path / "openvino.constraints").write_text("")
     monkeypatch.setattr(cache, "_REQUIREMENTS", tmp_path)
     assert cache.folder_of(TOOL_SETS["openvino"]) != before
 
 
-def test_a_file_of_settings_may_name_the_cache(tmp_path, monkeypatch):
-    monkeypatch.delenv("WHEREVER_CACHE")
-    monkeypatch.chdir(tmp_path)
-    Path("wherever.toml").write_text(f'cache = "{tmp_path}/there"\n')
-    assert cache.environments_folder() == tmp_path.resolve() / "there" / "environments"
+def test_environments_are_in_the_users_cache_unless_another_place_is_named(tmp_path, monkeypatch):
+    monkeypatch.delenv("WHEREVER_ENVIRONMENTS")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache.environments_folder().parts[-2:] == ("wherever", "environments")
 
 
 def test_what_pip_does_is_told_in_its_words():
