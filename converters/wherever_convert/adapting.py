@@ -54,9 +54,11 @@ def adapted(
         spec.name: turn for spec in old_inputs if (turn := turned(spec.shape, taken[spec.name]))
     }
     _refuse_unfollowed(pipeline, old_inputs, layouts)
+    before = [_step(step, names, replaced, layouts) for step in pipeline.get("pre", ())]
+    after = [_step(step, names, replaced, layouts) for step in pipeline.get("post", ())]
     return {
-        side: [_step(step, names, replaced, layouts) for step in pipeline.get(side, ())]
-        for side in ("pre", "post")
+        "pre": _from_signature(pipeline.get("pre", ()), before, names),
+        "post": _to_signature(pipeline.get("post", ()), after),
     }
 
 
@@ -224,6 +226,40 @@ def _step(
         if fresh.get(parameter) == before:
             fresh[parameter] = after
     return fresh
+
+
+def _from_signature(
+    steps: Sequence[Mapping[str, Any]], fresh: list[dict[str, Any]], names: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Let steps read what the signature gives under its own name, which no file changes."""
+    written: set[str] = set()
+    for old, new in zip(steps, fresh, strict=True):
+        name = old.get("name")
+        # what no earlier step wrote is of the signature, also where a tensor has the same name
+        if isinstance(name, str) and name in names and name not in written:
+            new["name"] = name
+            new.setdefault("to", names[name])
+        target = old.get("to", name)
+        if isinstance(target, str):
+            written.add(target)
+    return fresh
+
+
+def _to_signature(
+    steps: Sequence[Mapping[str, Any]], fresh: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Let the row of an output have the name that later steps and the signature know."""
+    rows: set[str] = set()
+    for old, new in zip(steps, fresh, strict=True):
+        new.update({key: value for key, value in old.items() if _is_one_of(value, rows)})
+        if old.get("op") == "first_row" and "to" not in old and new["name"] != old["name"]:
+            new["to"] = old["name"]
+            rows.add(old["name"])
+    return fresh
+
+
+def _is_one_of(value: object, names: set[str]) -> bool:
+    return isinstance(value, str) and value in names
 
 
 def _renamed(given: object, names: Mapping[str, str]) -> object:

@@ -32,6 +32,23 @@ def test_names_and_size_follow_the_new_file():
     assert new["post"][1] == {"op": "class_nms"}
 
 
+def test_what_the_signature_names_keeps_its_name_where_a_tensor_had_the_same():
+    bare = {
+        "pre": [{"op": "reshape", "name": "in", "shape": [1, 64]}, {"op": "scale", "name": "in"}],
+        "post": [{"op": "first_row", "name": "out"}, {"op": "softmax", "name": "out"}],
+    }
+    old, new = ([spec("in", -1, 64)], [spec("out", -1, 9)]), ([spec("x", 1, 64)], [spec("y", 1, 9)])
+    made = adapted(bare, *old, *new)
+    assert made["pre"] == [
+        {"op": "reshape", "name": "in", "to": "x", "shape": [1, 64]},
+        {"op": "scale", "name": "x"},
+    ]
+    assert made["post"] == [
+        {"op": "first_row", "name": "y", "to": "out"},
+        {"op": "softmax", "name": "out"},
+    ]
+
+
 def test_the_same_tensors_change_nothing():
     assert adapted(PIPELINE, IMAGE, OUT, IMAGE, OUT) == PIPELINE
 
