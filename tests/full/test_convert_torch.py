@@ -12,6 +12,9 @@ import pytest
 from PIL import Image as pillow
 
 import wherever
+from wherever_convert.running import run_model
+from wherever_convert.sources import Request, find_source
+from wherever_convert.sources.witnesses import compared
 from wherever_edge.builtin import digits_test_split
 from wherever_edge.packages.store import open_package
 
@@ -76,6 +79,103 @@ impossible, fickle = Impossible(), Fickle()
 '''
 
 
+CASES = """
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from wherever_convert.running import run_model
+from wherever_convert.sources import Request, find_source
+from wherever_convert.sources.witnesses import compared
+
+
+class Nested(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 8, 3, padding=1), nn.Linear(8 * 16 * 16, 5)
+
+    def forward(self, x):
+        maps = torch.relu(self.conv(x))
+        scores = self.head(maps.flatten(1)).softmax(1)
+        return {"scores": scores, "more": (maps.mean((2, 3)), maps.sum((1, 2, 3)))}
+
+
+class Pair(nn.Module):
+    def forward(self, left, right):
+        return left * right + 1, left.sum(1)
+
+
+class WithExample(Pair):
+    example_input_array = (torch.rand(3, 4), torch.rand(3, 4))
+
+
+class Deciding(nn.Module):
+    def forward(self, x):
+        return x * 2 if x.sum() > 0 else x - 1
+
+
+def outcome(source, rows, formats=(), **changes):
+    with tempfile.TemporaryDirectory() as scratch:
+        request = Request(rows, "tensors", frozenset(formats), Path(scratch), **changes)
+        try:
+            model = find_source(source).load(source, request)
+        except Exception as error:
+            return {"error": str(error), "type": type(error).__name__}
+        parities = {
+            kind: compared(model.witness, run_model(file, model.witness.inputs)).error
+            for kind, file in model.files.items()
+        }
+        tools = sorted(model.facts["tools"])
+        return {"errors": parities, "batch": model.batch, "also": dict(model.also), "tools": tools}
+
+
+torch.manual_seed(0)
+rows = np.random.default_rng(0).random((5, 3, 16, 16), np.float32)
+one, two = torch.rand(1, 3, 16, 16), torch.rand(2, 3, 16, 16)
+any_rows = ({0: torch.export.Dim("n")},)
+program = torch.export.export(Nested().eval(), (one,))
+torch.export.save(program, "program.pt2")
+Path("broken.pt2").write_bytes(b"PK no archive")
+training = Nested()
+print(json.dumps({
+    "nested": outcome(training, rows, ["tflite"]),
+    "still training": training.training,
+    "half": outcome(Nested().half(), rows),
+    "double": outcome(Nested().double(), rows),
+    "pair": outcome(WithExample(), None),
+    "pair without example": outcome(Pair(), rows),
+    "no example": outcome(Nested(), None),
+    "deciding": outcome(Deciding(), rows),
+    "program": outcome(program, rows),
+    "program of any rows": outcome(
+        torch.export.export(Nested().eval(), (two,), dynamic_shapes=any_rows), rows
+    ),
+    "file": outcome("program.pt2", rows),
+    "file that is trusted": outcome("program.pt2", rows, allow_code=True),
+    "broken file": outcome("broken.pt2", rows, allow_code=True),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def outcomes(torch_python, tmp_path_factory) -> dict:
+    """What sources make of some modules, in the environment that has PyTorch."""
+    done = subprocess.run(
+        [torch_python, "-c", CASES],
+        cwd=tmp_path_factory.mktemp("cases"),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=550,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)  # torch's own words stay off standard output
+
+
 @pytest.fixture(scope="module")
 def torch_python() -> str:
     given = os.environ.get("WHEREVER_TRAIN_PYTHON", "")
@@ -111,15 +211,17 @@ def test_a_module_becomes_a_package_on_the_shell(torch_python, folder):
     arguments = ["network.py:model", "--samples", "digits.npz", "--task", "classify"]
     code, report = run(torch_python, folder, *arguments, "-o", "out", "--max-drop", "2%")
     assert code == 0, report
-    int8, float32 = report["rows"]
+    float32 = report["rows"][-1]
     assert float32["value"] > 0.9
-    assert int8["drop"] <= 0.02
-    assert int8["bytes"] < float32["bytes"] * 0.6
+    # a network this small may be slower in int8, and is then left out
+    assert {"int8"} == {*report["left_out"], *(row["target"] for row in report["rows"][:-1])}
     assert report["source"]["module"] == "Sequential"
     package = open_package(folder / "out")
     package.verify()
     assert package.manifest.variants[0].tensors.batch
-    assert package.manifest.provenance["source"]["agreement"] == 1
+    parity = package.manifest.provenance["source"]["parity"]
+    assert parity["agreement"] == 1
+    assert parity["error"] < 1e-4
     images, labels = digits_test_split()
     with wherever.Client(packages=[package.root]) as client:
         found = [client.predict("out", image[None] / np.float32(16)).value for image in images[:50]]
@@ -138,20 +240,19 @@ def test_a_module_on_images_is_exported_for_the_size_that_is_said(torch_python, 
     assert code == 1
     assert "--input-size HEIGHTxWIDTH" in refused["error"]["message"]
     arguments += ["--input-size", "8x8", "--channels", "grey", "--scale", str(1 / 15 / 16)]
-    code, report = run(torch_python, folder, *arguments, "--precision", "float32")
+    code, report = run(torch_python, folder, *arguments)
     assert code == 0, report
-    assert report["rows"][0]["value"] > 0.9
+    assert report["rows"][-1]["value"] > 0.9
     assert report["pipeline"]["pre"][0]["order"] == "grey"
 
 
 @pytest.mark.timeout(300)
-def test_a_module_that_takes_one_row_keeps_to_one_row(torch_python, folder):
+def test_the_graph_of_a_module_that_takes_one_row_may_take_more(torch_python, folder):
     arguments = ["network.py:stubborn", "--samples", "rows.npz", "--task", "tensors"]
     code, report = run(torch_python, folder, *arguments, "-o", "out")
     assert code == 0, report
     package = open_package(folder / "out")
-    assert not package.manifest.variants[0].tensors.batch
-    assert package.manifest.variants[0].tensors.inputs[0].shape == (1, 64)
+    assert package.manifest.variants[0].tensors.batch  # tried with random rows
     with wherever.Client(packages=[package.root]) as client:
         assert len(client.predict("out", np.ones(64, np.float32)).value) == 2
 
@@ -195,3 +296,57 @@ def test_what_the_export_needs_is_named_with_its_command(torch_python, folder):
     assert code == 1
     assert refused["error"]["code"] == "missing_extra"
     assert "pip install onnx onnxscript" in refused["error"]["message"]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("case", "batch"),
+    [
+        ("nested", True),
+        ("half", True),
+        ("double", True),
+        ("pair", True),
+        ("program", False),
+        ("program of any rows", True),
+        ("file that is trusted", False),
+    ],
+)
+def test_modules_and_programs_answer_as_they_do_in_torch(outcomes, case, batch):
+    assert outcomes[case]["batch"] is batch, outcomes[case]
+    assert max(outcomes[case]["errors"].values()) < 1e-5
+
+
+def test_a_module_is_had_as_a_litert_file_that_answers_the_same(outcomes):
+    assert outcomes["nested"]["errors"].keys() == {"onnx", "tflite"}, outcomes["nested"]
+    assert {"litert-torch", "torch"} <= set(outcomes["nested"]["tools"])
+
+
+def test_a_module_is_left_as_it_was(outcomes):
+    assert outcomes["still training"]
+
+
+@pytest.mark.parametrize(
+    ("case", "reason"),
+    [
+        ("pair without example", "takes 2 tensors (left, right): set its attribute"),
+        ("no example", "--input-size HEIGHTxWIDTH"),
+        ("deciding", "its forward() decides by the values of tensors (Could not guard on"),
+        ("file", "loading a torch.export file can run code that it holds"),
+        ("broken file", "broken.pt2 is no program of torch.export that this torch can read"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_in_one_line(outcomes, case, reason):
+    assert outcomes[case]["type"] == "ConversionError"
+    assert reason in outcomes[case]["error"]
+    assert "\n" not in outcomes[case]["error"]
+
+
+@pytest.mark.timeout(300)
+def test_a_python_with_torch_can_be_named_where_there_is_none(torch_python, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    rows = np.random.default_rng(0).random((4, 1, 8, 8), np.float32)
+    request = Request(rows, "classify", frozenset(), folder, python=Path(torch_python))
+    model = find_source("network.py:model").load("network.py:model", request)
+    parity = compared(model.witness, run_model(model.files["onnx"], model.witness.inputs))
+    assert parity.error < 1e-5
+    assert model.facts["module"] == "Sequential"

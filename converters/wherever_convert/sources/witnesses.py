@@ -15,12 +15,16 @@ if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
 
 
+# A row of scores that is further off is another answer, also where the best one is the same.
+_NEAR = 0.05
+
+
 class Parity(NamedTuple):
     """How near a file is to its source.
 
     `error` is the largest difference of a number as a share of the largest number of its output;
-    `agreement` the share of rows with the same best position in the first output, or,
-    where rows are single numbers, with the same number to a thousandth of the largest.
+    `agreement` the share of rows with the same best position in the first output, and all numbers
+    to a twentieth of the largest; or, where rows are single numbers, to a thousandth of it.
     """
 
     error: float
@@ -80,6 +84,8 @@ def _agreement(wanted: Array, given: Array) -> float:
         scale = float(np.abs(wanted).max(initial=0.0)) or 1.0
         close = np.isclose(given.reshape(wanted.shape), wanted, rtol=1e-3, atol=1e-3 * scale)
         return float(close.mean())
-    ours = wanted.reshape(-1, wanted.shape[-1]).argmax(axis=1)
-    theirs = given.reshape(ours.size, -1).argmax(axis=1)
-    return float((ours == theirs).mean())
+    ours = wanted.reshape(-1, wanted.shape[-1]).astype(np.float64)
+    theirs = given.reshape(ours.shape).astype(np.float64)
+    scale = float(np.abs(ours).max(initial=0.0)) or 1.0
+    near = np.abs(ours - theirs).max(axis=1) <= _NEAR * scale
+    return float((near & (ours.argmax(axis=1) == theirs.argmax(axis=1))).mean())
