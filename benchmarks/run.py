@@ -20,6 +20,7 @@ import memory
 import on_device
 import proof
 import quality
+import quantization
 import start_up
 import transports
 from harness import Row, table
@@ -33,6 +34,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "memory": memory.rows,
     "proof": proof.rows,
     "quality": quality.rows,
+    "quantization": quantization.rows,
     "batching": batching.rows,
     "best-engine": best_engine.rows,
     "isolation": isolation.rows,
