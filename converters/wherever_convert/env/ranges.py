@@ -131,11 +131,11 @@ def _with_outputs(model: Any, names: Sequence[str]) -> Any:
 
 
 def _percentile(counts: Array, widest: Range) -> Range:
-    total = counts.sum()
-    below = np.cumsum(counts)
+    total = int(counts.sum())
+    below: Array = np.cumsum(counts)
     first = int(np.searchsorted(below, total * _TAIL, side="right"))
     last = int(np.searchsorted(below, total * (1 - _TAIL)))
-    edges = np.linspace(*widest, _BINS + 1)
+    edges: Array = np.linspace(*widest, _BINS + 1)
     return float(edges[first]), float(edges[min(last + 1, _BINS)])
 
 

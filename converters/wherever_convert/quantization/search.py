@@ -97,9 +97,9 @@ def ways(method: Method, *, insisted: bool) -> tuple[Way, ...]:
         insisted: no other method may be used.
     """
     breadths: tuple[Breadth, ...] = ("everything", "layers")
-    usual: tuple[Method, ...] = ("minmax", "percentile", "entropy")
-    others = () if insisted else tuple(each for each in usual if each != method)
-    return tuple(Way(each, breadth) for breadth in breadths for each in (method, *others))
+    usual: tuple[Method, ...] = () if insisted else ("minmax", "percentile", "entropy")
+    methods: tuple[Method, ...] = (method, *(each for each in usual if each != method))
+    return tuple(Way(each, breadth) for breadth in breadths for each in methods)
 
 
 def next_candidate(space: Space, tried: Sequence[Tried]) -> Candidate | None:
