@@ -22,7 +22,8 @@ from wherever_contracts.errors import ConversionError
 from wherever_convert import convert
 from wherever_edge.packages.store import open_package
 
-pytestmark = pytest.mark.full
+# a search opens a model with a hundred layers a hundred times
+pytestmark = [pytest.mark.full, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
 POINT = 0.01

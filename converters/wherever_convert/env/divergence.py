@@ -27,7 +27,8 @@ def threshold(counts: Array) -> float:
         the cut put to its edge, and the numbers in `STEPS` steps is least.
     """
     cuts = [*range(STEPS, counts.size, _STRIDE), counts.size]
-    return min(cuts, key=lambda cut: _divergence(counts, cut)) / counts.size
+    best: int = min(cuts, key=lambda cut: _divergence(counts, cut))
+    return best / int(counts.size)
 
 
 def _divergence(counts: Array, cut: int) -> float:
