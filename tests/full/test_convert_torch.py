@@ -274,7 +274,7 @@ def test_an_export_that_answers_otherwise_is_refused(torch_python, folder):
     arguments = ["network.py:fickle", "--samples", "rows.npz", "--task", "tensors"]
     code, refused = run(torch_python, folder, *arguments, "-o", "out")
     assert code == 1
-    assert "the ONNX file answers as the source does on" in refused["error"]["message"]
+    assert "the onnx file answers as the source does on" in refused["error"]["message"]
     assert not (folder / "out").exists()
 
 
