@@ -20,7 +20,7 @@ MOST_TRIES = 14
 _MARGIN = 0.75
 # Of answers that are not the float model's some are as good; at least this share counts as lost. It
 # keeps a lucky figure on few samples from hiding that a file answers otherwise.
-_LOST_OF_CHANGED = 0.04
+_LOST_OF_CHANGED = 0.05
 # More float than this, as a share of all parts, and the file is int8 in name only.
 _MOST_FLOAT = 0.5
 # Looking for fewer float parts is over when this share of them, or one, is in doubt.
