@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -94,8 +94,9 @@ def _refuse(estimator: Any, *, classifies: bool) -> None:
     """Refuse what skl2onnx would convert to something else, without a word."""
     classes: Any = estimator.classes_ if classifies else ()
     if type(classes) is list:
+        labels: list[Any] = classes
         raise RefusedError(
-            f"the {type(estimator).__name__} gives {np.shape(classes)[0]} labels at once; one "
+            f"the {type(estimator).__name__} gives {len(labels)} labels at once; one "
             f"estimator for each label can be converted"
         )
     for step in _steps(estimator):
@@ -203,7 +204,7 @@ def _booleans_as_integers() -> Generator[None]:
 def _integers(value: Any) -> Any:
     if not isinstance(value, list):
         return value
-    numbers = cast("list[Any]", value)
+    numbers: list[Any] = value
     return [int(each) if type(each).__name__ in _BOOLEANS else each for each in numbers]
 
 
