@@ -93,10 +93,9 @@ def _example(estimator: Any, example: NDArray[Any] | None) -> NDArray[Any]:
 def _refuse(estimator: Any, *, classifies: bool) -> None:
     """Refuse what skl2onnx would convert to something else, without a word."""
     classes: Any = estimator.classes_ if classifies else ()
-    if type(classes) is list:
-        labels: list[Any] = classes
+    if hasattr(classes, "append"):  # a list of arrays
         raise RefusedError(
-            f"the {type(estimator).__name__} gives {len(labels)} labels at once; one "
+            f"the {type(estimator).__name__} gives {len(classes)} labels at once; one "
             f"estimator for each label can be converted"
         )
     for step in _steps(estimator):
@@ -202,10 +201,9 @@ def _booleans_as_integers() -> Generator[None]:
 
 
 def _integers(value: Any) -> Any:
-    if not isinstance(value, list):
+    if not hasattr(value, "append"):  # only lists are looked through
         return value
-    numbers: list[Any] = value
-    return [int(each) if type(each).__name__ in _BOOLEANS else each for each in numbers]
+    return [int(each) if type(each).__name__ in _BOOLEANS else each for each in value]
 
 
 def _keep_scores(model: Any, estimator: Any) -> None:
