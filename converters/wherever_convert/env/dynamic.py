@@ -34,6 +34,8 @@ def quantize(job: dict[str, Any]) -> dict[str, Any]:
     names, why = worth(model)
     if why:
         return {"refused": why}
+    # exporters say the shapes of weights, too, some of which the quantizer turns; it infers others
+    del model.graph.value_info[:]
     path = Path(job["output"])
     # a copy of its own: the quantizer works on a file
     onnx.save(model, str(path))
