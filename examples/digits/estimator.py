@@ -1,8 +1,8 @@
 """A scikit-learn estimator of handwritten digits, to try `wherever convert` with.
 
-    pip install 'wherever[convert]' scikit-learn
-    python examples/digits/estimator.py        # writes samples.npz
-    wherever convert examples/digits/estimator.py:estimator --samples samples.npz \
+pip install 'wherever[convert]' scikit-learn
+python examples/digits/estimator.py        # writes samples.npz
+wherever convert examples/digits/estimator.py:estimator --samples samples.npz \
         --task classify -o my-digits --report my-digits.html
 """
 

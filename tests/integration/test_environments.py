@@ -183,9 +183,7 @@ def test_what_would_fill_the_disk_is_refused_before_any_work(monkeypatch, tmp_pa
 def test_a_cache_that_cannot_be_written_is_said(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("WHEREVER_ENVIRONMENTS", str(tmp_path / "file"))
-    with pytest.raises(
-        SettingsError, match=r"cannot be written .*WHEREVER_ENVIRONMENTS names"
-    ):
+    with pytest.raises(SettingsError, match=r"cannot be written .*WHEREVER_ENVIRONMENTS names"):
         cache.python_of(ToolSet("openvino", "Models", (), frozenset(), 1))
 
 

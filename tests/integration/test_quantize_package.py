@@ -88,9 +88,7 @@ def test_what_makes_no_sense_is_refused_in_words(float_package, samples, argumen
 
 
 def test_an_int8_variant_is_no_start(samples):
-    with pytest.raises(
-        ConversionError, match="mlp-int8' is int8; smaller ones are"
-    ):
+    with pytest.raises(ConversionError, match="mlp-int8' is int8; smaller ones are"):
         quantize(PACKAGES / "digits", samples=samples, variant="mlp-int8", output="out")
 
 
