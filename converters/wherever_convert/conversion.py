@@ -71,6 +71,7 @@ def convert(
     page: str | os.PathLike[str] | None = None,
     seed: int = 0,
     python: str | os.PathLike[str] | None = None,
+    allow_code: bool = False,
     advance: Advance | None = None,
     tell: Tell = quiet,
 ) -> ConversionReport:
@@ -106,6 +107,7 @@ def convert(
         page: a file for a page that shows everything; see docs/report.md.
         seed: of all that is drawn; the same inputs and seed give the same files, byte for byte.
         python: the interpreter that runs FILE.py:NAME; by default one that has what it imports.
+        allow_code: read a source whose reading may run code, such as a `.pt2` archive.
         advance: called after each sample that a variant answered.
         tell: told what takes long.
 
@@ -144,6 +146,7 @@ def convert(
             formats=frozenset(TARGETS[each].format for each in order.targets),
             scratch=_folder(scratch, "source"),
             python=None if python is None else Path(python),
+            allow_code=allow_code,
             tell=tell,
         )
         model = _cleaned(plugin.load(source, request), _folder(scratch, "clean"), tell)
@@ -159,7 +162,7 @@ def convert(
         draft = _draft(asked, wanted, model, data, scratch)
         bench = Workbench(draft, parts, scratch, advance or _nobody, metric)
         made = {GIVEN[each.format, each.precision]: Made(each) for each in model.files.values()}
-        making = Making(order, bench, partial(_no_way, plugin), tell, made)
+        making = Making(order, bench, partial(_no_way, plugin, model), tell, made)
         _look(making, model)
         making.run()
         origin = {**model.facts, **({"parity": parity._asdict()} if parity else {})}
@@ -193,7 +196,10 @@ def _cleaned(model: SourceModel, scratch: Path, tell: Tell) -> SourceModel:
     """The same with a cleaner graph, which may take any number of rows."""
     (first, *_) = model.files
     cleaned = clean(model.files[first], scratch, tell)
-    facts = {**model.facts, "cleaning": dict(cleaned.facts)} if cleaned.facts else model.facts
+    for note in cleaned.notes:
+        tell(note)
+    said = {**cleaned.facts, **({"notes": list(cleaned.notes)} if cleaned.notes else {})}
+    facts = {**model.facts, "cleaning": said} if said else model.facts
     files = {**model.files, first: cleaned.file}
     return replace(model, files=files, facts=facts, batch=model.batch or cleaned.batch)
 
@@ -238,7 +244,10 @@ def _designed(wanted: Wanted, file: ModelFile, data: Samples) -> Any:
         session.close()
 
 
-def _no_way(plugin: Source, target: str) -> str:
+def _no_way(plugin: Source, model: SourceModel, target: str) -> str:
+    own = model.also.get(TARGETS[target].format)
+    if own:
+        return f"{TARGETS[target].title}: {own}"
     formats = ", ".join(plugin.formats)
     return f"{TARGETS[target].title} cannot be made of {plugin.title} (it gives: {formats})"
 

@@ -119,6 +119,9 @@ def convert(
     python: Annotated[
         Path | None, typer.Option(help="The Python that runs FILE.py; by default one that fits.")
     ] = None,
+    allow_code: Annotated[
+        bool, typer.Option("--allow-code", help="Read a .pt2 archive: that may run its code.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
     json: JsonFlag = False,
 ) -> None:
@@ -162,6 +165,7 @@ def convert(
             page=report,
             seed=seed,
             python=python,
+            allow_code=allow_code,
             advance=advance,
             tell=tell,
         )

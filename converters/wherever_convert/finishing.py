@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from wherever_convert.findings import Findings, find
 from wherever_convert.frameworks import versions
+from wherever_convert.making import ROUNDING
 from wherever_convert.proof.certify import Known, certificates, write_certificates
 from wherever_convert.proof.golden_choice import choose_golden
 from wherever_convert.report import ConversionReport, EngineRow, Row, doubts
@@ -124,7 +125,7 @@ def _proven(making: Making, data: Samples, golden: int) -> list[Certificate]:
         seed=making.order.seed,
         tell=making.tell,
     )
-    return [each for each in made if each.metric.drop <= making.order.max_drop]
+    return [each for each in made if each.metric.drop <= making.order.max_drop + ROUNDING]
 
 
 def _engines(known: Sequence[str], proven: Sequence[Certificate]) -> tuple[str, ...]:

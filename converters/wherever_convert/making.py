@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from wherever_convert.quantizing import Method
     from wherever_convert.workbench import Trial, Workbench
 
+_NAMED = 3  # layers that a refusal names
+# Each time the test part takes part in the choice; more often, and it would prove nothing.
+_MOST_AGAIN = 2
+# 0.83 - 0.82 is more than 0.01 in binary fractions.
+ROUNDING = 1e-9
 # What is no faster than the float variant is worth its place on a server alone, if anywhere.
 _SERVERS: tuple[Place, ...] = ("cloud",)
 
@@ -74,6 +79,7 @@ class Making:
             before the others.
         kept: by variant id; the reference before the others.
         left_out: target -> why there is none.
+        again: target -> how often it was made again, as the test part found it worse.
     """
 
     order: Order
@@ -83,6 +89,7 @@ class Making:
     made: dict[str, Made]
     kept: dict[str, Kept] = field(default_factory=dict[str, Kept])
     left_out: dict[str, str] = field(default_factory=dict[str, str])
+    again: dict[str, int] = field(default_factory=dict[str, int])
 
     def run(self) -> None:
         """Make what was ordered.
@@ -118,7 +125,8 @@ class Making:
     def _try(self, target: str) -> None:
         try:
             self._make(target)
-            self._keep(target)
+            while not self._keep(target):
+                self._make_again(target)
         except CannotMakeError as error:
             if target in self.order.named:
                 raise
@@ -130,16 +138,24 @@ class Making:
             raise CannotMakeError(self.no_way(target))
         for step in way:
             self.tell(f"making {TARGETS[step].title}")
-            of = next(self.made[each] for each in TARGETS[step].made_of if each in self.made)
-            self.made[step] = make(self._job(step, of.file))
+            self.made[step] = make(self._job(step))
 
-    def _job(self, target: str, of: ModelFile) -> Job:
-        scratch = Path(self.bench.scratch / f"make-{target}")
+    def _make_again(self, target: str) -> None:
+        """Make it with more in float: the test part found it worse than the calibration part."""
+        before = self.made[target]
+        self.again[target] = self.again.get(target, 0) + 1
+        made = make(replace(self._job(target), after=before))
+        facts = {**made.facts, "refused_by_test_part": self.again[target]}
+        self.made[target] = replace(made, facts=facts, trace=(*before.trace, *made.trace))
+
+    def _job(self, target: str) -> Job:
+        of = next(self.made[each] for each in TARGETS[target].made_of if each in self.made)
+        scratch = Path(self.bench.scratch / f"make-{target}-{self.again.get(target, 0)}")
         scratch.mkdir()
         order = self.order
         return Job(
             target=TARGETS[target],
-            of=of,
+            of=of.file,
             bench=self.bench,
             method=order.method,
             max_drop=order.max_drop,
@@ -148,8 +164,12 @@ class Making:
             tell=self.tell,
         )
 
-    def _keep(self, target: str) -> None:
-        """Add the variant to the package, unless it lost too much or is slower than its float."""
+    def _keep(self, target: str) -> bool:
+        """Add the variant to the package, unless it is slower than its float.
+
+        Returns:
+            False when it lost too much, and may be made again with less of it changed.
+        """
         variant_id = self.order.variant_id(target)
         draft = self.bench.draft
         self.tell(f"measuring {variant_id}")
@@ -158,6 +178,9 @@ class Making:
         try:
             measured = self.bench.measured(variant_id)
             trial = self.bench.trial(measured)
+            if self._lost(trial) and self._may_again(target):
+                draft.drop(variant_id)
+                return False
             self._refuse_drop(target, trial)
             race = race_against_float(self.bench, variant_id, self._floats())
             if race.engines and not race.faster:
@@ -171,20 +194,29 @@ class Making:
             raise
         variant.engines = race.order(variant.engines)
         self.kept[variant_id] = Kept(variant_id, target, measured, trial, race)
+        return True
+
+    def _lost(self, trial: Trial) -> bool:
+        # a metric that is not a number is no proof
+        return not trial.drop <= self.order.max_drop + ROUNDING
+
+    def _may_again(self, target: str) -> bool:
+        return bool(self.made[target].layers) and self.again.get(target, 0) < _MOST_AGAIN
 
     def _floats(self) -> list[ModelFile]:
         files = [each.file for each in self.made.values()]
         return [each for each in files if each.precision == "float32"]
 
     def _refuse_drop(self, target: str, trial: Trial) -> None:
-        # a metric that is not a number is no proof
-        if trial.drop <= self.order.max_drop:
+        if not self._lost(trial):
             return
         metric = self.bench.judge("test").metric
+        layers = [f"{each.name} ({each.op})" for each in self.made[target].layers[:_NAMED]]
+        named = f" Most sensitive: {', '.join(layers)}." if layers else ""
         raise CannotMakeError(
             f"{target} loses too much: {metric} {trial.value + trial.drop:.4f} in the reference, "
             f"{trial.value:.4f} as {target} on {trial.n} samples, a drop of {trial.drop:.4f}; at "
-            f"most {self.order.max_drop:.4f} is allowed (--max-drop). Try other ranges "
+            f"most {self.order.max_drop:.4f} is allowed (--max-drop).{named} Try other ranges "
             f"(--calibration entropy or percentile), or more samples"
         )
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from wherever_convert.env.onnx_graphs import limit_ir_version
-from wherever_convert.env.quantize import prepared
+from wherever_convert.env.quantize import name_nodes, prepared
 from wherever_convert.env.script import main
 from wherever_convert.frameworks import framework
 
 onnx = framework("onnx", "quantizing")
 quantization = framework("onnxruntime.quantization", "quantizing")
+onnx_model = framework("onnxruntime.quantization.onnx_model", "quantizing")
 
 _PRODUCTS = frozenset({"Gemm", "MatMul"})
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
@@ -30,7 +31,7 @@ def quantize(job: dict[str, Any]) -> dict[str, Any]:
         `refused`: why it was not done, or ""; `layers`: how many were quantized.
     """
     logging.disable(logging.WARNING)
-    model = prepared(onnx.load(job["model"]))
+    model = with_plain_products(prepared(onnx.load(job["model"])))
     names, why = worth(model)
     if why:
         return {"refused": why}
@@ -51,6 +52,13 @@ def quantize(job: dict[str, Any]) -> dict[str, Any]:
     limit_ir_version(made)
     path.write_bytes(made.SerializeToString(deterministic=True))
     return {"refused": "", "layers": len(names)}
+
+
+def with_plain_products(model: Any) -> Any:
+    """The model with a product and a sum for each Gemm, which the quantizer passes over."""
+    graph = onnx_model.ONNXModel(model)
+    graph.replace_gemm_with_matmul()
+    return name_nodes(graph.model)
 
 
 def worth(model: Any) -> tuple[list[str], str]:

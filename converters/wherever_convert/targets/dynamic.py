@@ -27,4 +27,6 @@ def make(job: Job) -> Made:
     if made["refused"]:
         raise CannotMakeError(made["refused"])
     facts = {"method": "dynamic, weights with a scale for each column", "layers": made["layers"]}
-    return Made(ModelFile("onnx", "int8", (output.read_bytes(),)), facts)
+    file = ModelFile("onnx", "int8", (output.read_bytes(),))
+    # OpenVINO reads such files, and computes them in float
+    return Made(file, facts, engines=("onnxruntime",))
