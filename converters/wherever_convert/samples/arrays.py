@@ -56,6 +56,8 @@ def read_objects(given: Any, form: Form | None, most: int) -> Samples:
     y: Any = None
     if isinstance(given, tuple) and len(cast("Any", given)) == 2:
         x, y = cast("tuple[Any, Any]", given)
+    elif isinstance(given, tuple) and len(cast("Any", given)) == 1:
+        (x,) = cast("tuple[Any]", given)
     if isinstance(x, Mapping):
         columns = {str(name): np.asarray(array) for name, array in cast("Any", x).items()}
         return _from_columns(_NAME, columns, y, most)
