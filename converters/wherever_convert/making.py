@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _NAMED = 3  # layers that a refusal names
 # Each time the test part takes part in the choice; more often, and it would prove nothing.
 _MOST_AGAIN = 2
+# Whose makers put more in float when they are told to.
+_GIVE_WAY = frozenset({"int8", "litert-int8"})
 # 0.83 - 0.82 is more than 0.01 in binary fractions.
 ROUNDING = 1e-9
 # What is no faster than the float variant is worth its place on a server alone, if anywhere.
@@ -125,8 +127,8 @@ class Making:
     def _try(self, target: str) -> None:
         try:
             self._make(target)
-            while not self._keep(target):
-                self._make_again(target)
+            while (lost := self._keep(target)) is not None:
+                self._make_again(target, lost)
         except CannotMakeError as error:
             if target in self.order.named:
                 raise
@@ -140,11 +142,15 @@ class Making:
             self.tell(f"making {TARGETS[step].title}")
             self.made[step] = make(self._job(step))
 
-    def _make_again(self, target: str) -> None:
+    def _make_again(self, target: str, lost: Trial) -> None:
         """Make it with more in float: the test part found it worse than the calibration part."""
         before = self.made[target]
         self.again[target] = self.again.get(target, 0) + 1
-        made = make(replace(self._job(target), after=before))
+        try:
+            made = make(replace(self._job(target), after=before))
+        except CannotMakeError as error:
+            loss = self._loss(target, lost)
+            raise CannotMakeError(f"{loss} With more of it in float: {error}") from error
         facts = {**made.facts, "refused_by_test_part": self.again[target]}
         self.made[target] = replace(made, facts=facts, trace=(*before.trace, *made.trace))
 
@@ -164,11 +170,11 @@ class Making:
             tell=self.tell,
         )
 
-    def _keep(self, target: str) -> bool:
+    def _keep(self, target: str) -> Trial | None:
         """Add the variant to the package, unless it is slower than its float.
 
         Returns:
-            False when it lost too much, and may be made again with less of it changed.
+            What it is worth, when it lost too much and may be made again with less of it changed.
         """
         variant_id = self.order.variant_id(target)
         draft = self.bench.draft
@@ -180,7 +186,7 @@ class Making:
             trial = self.bench.trial(measured)
             if self._lost(trial) and self._may_again(target):
                 draft.drop(variant_id)
-                return False
+                return trial
             self._refuse_drop(target, trial)
             race = race_against_float(self.bench, variant_id, self._floats())
             if race.engines and not race.faster:
@@ -194,30 +200,35 @@ class Making:
             raise
         variant.engines = race.order(variant.engines)
         self.kept[variant_id] = Kept(variant_id, target, measured, trial, race)
-        return True
+        return None
 
     def _lost(self, trial: Trial) -> bool:
         # a metric that is not a number is no proof
         return not trial.drop <= self.order.max_drop + ROUNDING
 
     def _may_again(self, target: str) -> bool:
-        return bool(self.made[target].layers) and self.again.get(target, 0) < _MOST_AGAIN
+        return target in _GIVE_WAY and self.again.get(target, 0) < _MOST_AGAIN
 
     def _floats(self) -> list[ModelFile]:
         files = [each.file for each in self.made.values()]
         return [each for each in files if each.precision == "float32"]
 
     def _refuse_drop(self, target: str, trial: Trial) -> None:
-        if not self._lost(trial):
-            return
+        if self._lost(trial):
+            raise CannotMakeError(
+                f"{self._loss(target, trial)} Try other ranges (--calibration entropy or "
+                f"percentile), or more samples"
+            )
+
+    def _loss(self, target: str, trial: Trial) -> str:
+        """What was lost, and the layers that int8 hurts most."""
         metric = self.bench.judge("test").metric
         layers = [f"{each.name} ({each.op})" for each in self.made[target].layers[:_NAMED]]
         named = f" Most sensitive: {', '.join(layers)}." if layers else ""
-        raise CannotMakeError(
+        return (
             f"{target} loses too much: {metric} {trial.value + trial.drop:.4f} in the reference, "
             f"{trial.value:.4f} as {target} on {trial.n} samples, a drop of {trial.drop:.4f}; at "
-            f"most {self.order.max_drop:.4f} is allowed (--max-drop).{named} Try other ranges "
-            f"(--calibration entropy or percentile), or more samples"
+            f"most {self.order.max_drop:.4f} is allowed (--max-drop).{named}"
         )
 
     def _refuse_slow(self, target: str, race: Race) -> None:

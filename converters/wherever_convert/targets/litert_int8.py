@@ -34,18 +34,26 @@ _NAMED = 12
 
 
 def make(job: Job) -> Made:
-    """Quantize a float file, and leave as little of it in float as `max_drop` needs."""
+    """Quantize a float file, and leave as little of it in float as `max_drop` needs.
+
+    Raises:
+        CannotMakeError: nothing that was tried holds it, or nothing with more in float than what
+            was not good enough (`job.after`).
+    """
+    before = _left_before(job.after)
     folder = job.scratch / "files"
     folder.mkdir()
     search = _Search(job, folder, python_for("litert-quantizer", job.tell))
     first = search.ask({})
-    found = search.tried(first["files"], [each for each in first["files"] if each != "weights"])
+    static = {each: left for each, left in first["files"].items() if each != "weights"}
+    found = search.tried(static, [each for each in static if len(static[each]) > before])
     layers: list[list[Any]] = []
     if not found:
         job.tell("looking for the layers that int8 hurts")
         ranked = search.ask({"ranked": True, "barred": first["barred"]})
         layers = ranked["layers"]
-        found = search.tried(ranked["files"], list(ranked["files"]))
+        more = [each for each, left in ranked["files"].items() if len(left) > before]
+        found = search.tried(ranked["files"], more)
     found = found or search.nearest() or search.tried(first["files"], ["weights"])
     if not found:
         raise CannotMakeError(_refusal(job, search.trace))
@@ -64,6 +72,15 @@ def make(job: Job) -> Made:
         tuple(search.trace),
         engines=(_ENGINE,),
     )
+
+
+def _left_before(after: Made | None) -> int:
+    """How many layers a file had in float that was not good enough; -1 when there was none."""
+    if after is None:
+        return -1
+    if after.facts["method"] == _WEIGHTS:
+        raise CannotMakeError("its weights alone are int8 already")
+    return len(after.facts["float"])
 
 
 class _Near(NamedTuple):
