@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from wherever_contracts.values import Label, is_detections, is_tensors
-from wherever_devices.weighing import duration
+from wherever_contracts.durations import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,11 +51,6 @@ def _measured(views: Views) -> Iterator[str]:
             yield f"{row.variant} in {row.plan}: {figures}{chosen}"
 
 
-def milliseconds(seconds: float) -> str:
-    """Seconds as milliseconds with three significant digits: `0.0471 ms`, `12.3 ms`."""
-    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds * 1000:.0f} ms"
-
-
 def _origin(receipt: Receipt) -> str:
     parts = [f"{receipt.place} ({receipt.host})"]
     if receipt.protocol == "rest":
@@ -90,12 +85,12 @@ def _what_ran(receipt: Receipt) -> str:
 
 
 def _times(receipt: Receipt) -> str:
-    return f"{milliseconds(receipt.total_s)}, {milliseconds(receipt.engine_s)} of it in the engine"
+    return f"{duration(receipt.total_s)}, {duration(receipt.engine_s)} of it in the engine"
 
 
 def _attempt(record: AttemptRecord) -> str:
     end = "answered" if record.outcome == "answered" else f"failed: {record.error}"
-    return f"{record.place} ({record.host}): {end} after {milliseconds(record.elapsed_s)}"
+    return f"{record.place} ({record.host}): {end} after {duration(record.elapsed_s)}"
 
 
 def _wish(receipt: Receipt) -> str:

@@ -17,7 +17,7 @@ from rich.text import Text
 from wherever.cli._demo_stream import DEADLINE_S
 from wherever.cli._recording import Recording, quantile
 from wherever.cli._timeline import COLOURS, timeline
-from wherever_devices.weighing import duration
+from wherever_contracts.durations import duration
 
 if TYPE_CHECKING:
     from wherever.cli._demo_box import BoxPhase
@@ -158,7 +158,7 @@ class View:
     def converted(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """What the converter measured, the float network first."""
         self.line(_CONVERTED.removeprefix("   "), "dim")
-        for row in reversed(rows):
+        for row in sorted(rows, key=lambda row: bool(row["precision"] != "float32")):
             self.line(
                 f"{row['precision']:<12}{row['bytes'] / 1000:>7.0f} KB{row['value']:>9.1%}"
                 f"{row['drop'] * 100:>9.1f} points{row['latency_s'] * 1000:>10.3f} ms"
