@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from wherever_contracts.durations import duration
+
 if TYPE_CHECKING:
     from wherever_devices.measured import Measurement
     from wherever_devices.profiles import Objective
@@ -15,7 +17,6 @@ BASELINE = "onnxruntime"
 EQUAL = 1.05
 
 _WORDS = {"latency": "", "cpu_time": " of CPU time"}
-_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"))
 
 
 def best_of_each(found: Iterable[Measurement], objective: Objective) -> list[Measurement]:
@@ -72,12 +73,6 @@ def comparison(each: Measurement, others: Sequence[Measurement], objective: Obje
     if ratio < 1:
         return f"{words}, {1 / ratio:.1f} x what {name} takes"
     return f"{words}, {name} takes {ratio:.1f} x that"
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people, to three digits: "21.4 ms"."""
-    size, unit = next((pair for pair in _UNITS if seconds >= pair[0]), _UNITS[-1])
-    return f"{seconds / size:.3g} {unit}"
 
 
 def _sparing(plans: Sequence[Measurement], objective: Objective) -> Measurement:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from wherever_contracts.values import Label, is_detections, is_tensors
 from wherever_contracts.durations import duration
+from wherever_contracts.values import Label, is_detections, is_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

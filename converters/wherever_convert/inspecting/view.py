@@ -8,8 +8,9 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console, Group
-from rich.table import Table
+from rich.table import Column, Table
 
+from wherever_contracts.durations import duration
 from wherever_edge.cli import human_size, printable
 
 if TYPE_CHECKING:
@@ -184,7 +185,8 @@ def _is_plain(key: str, value: object) -> bool:
 
 
 def _variants(variants: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table("variant", "form", "size", "quality", "for", box=None, padding=(0, 2, 0, 0))
+    variant = Column("variant", overflow="fold")
+    table = Table(variant, "form", "size", "quality", "for", box=None, padding=(0, 2, 0, 0))
     for each in variants:
         form = f"{_FORMATS[each['format']]} {each['precision']}"
         quality = "; ".join(_quality(entry) for entry in each["quality"]) or "not measured"
@@ -204,17 +206,17 @@ def _quality(entry: Mapping[str, Any]) -> str:
 
 
 def _certificates(certificates: Sequence[Mapping[str, Any]]) -> Table:
-    columns = ("certified", "engine", "metric", "drop", "agreement", "median", "peak")
-    table = Table(*columns, box=None, padding=(0, 2, 0, 0))
+    columns = ("engine", "metric", "drop", "agreement", "median", "peak")
+    certified = Column("certified", overflow="fold")
+    table = Table(certified, *columns, box=None, padding=(0, 2, 0, 0))
     for each in certificates:
-        interval = f"{each['value']:.3f} ({each['low']:.3f}-{each['high']:.3f})"
         cells = (
             each["variant"] if each["valid"] else f"{each['variant']} (of another package)",
             each["engine"],
-            f"{each['metric']} {interval}",
+            f"{each['metric']} {each['value']:.3f}",
             f"{each['drop']:+.3f}",
             f"{each['agreement']:.1%}",
-            f"{each['latency_s'] * 1000:.3g} ms",
+            duration(each["latency_s"]),
             human_size(each["memory_peak_bytes"]),
         )
         table.add_row(*map(printable, cells))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from wherever_contracts.durations import duration
 from wherever_edge.cli import printable
 
 if TYPE_CHECKING:
@@ -81,10 +82,11 @@ class Proof:
     def view(self) -> RenderableType:
         """The same for a terminal."""
         from rich.console import Group  # noqa: PLC0415 (60 ms)
-        from rich.table import Table  # noqa: PLC0415
+        from rich.table import Column, Table  # noqa: PLC0415
 
-        heads = ("variant", "engine", "verdict", "golden", "of tolerance", "metric", "latency")
-        table = Table(*heads, box=None, padding=(0, 2, 0, 0))
+        heads = ("engine", "verdict", "golden", "of tolerance", "metric", "latency")
+        variant = Column("variant", overflow="fold")
+        table = Table(variant, *heads, box=None, padding=(0, 2, 0, 0))
         for verdict in self.verdicts:
             table.add_row(*map(printable, _cells(verdict)))
         word = "passed" if self.passed else "FAILED"
@@ -99,7 +101,7 @@ class Proof:
 def _cells(verdict: Verdict) -> tuple[str, ...]:
     ran = verdict.golden > 0
     metric = "" if verdict.value is None else f"{verdict.metric} {verdict.value:.4f}"
-    latency = "" if verdict.latency_s is None else f"{verdict.latency_s * 1000:.2f} ms"
+    latency = "" if verdict.latency_s is None else duration(verdict.latency_s)
     return (
         verdict.variant,
         verdict.engine,

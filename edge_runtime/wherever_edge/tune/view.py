@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from wherever_devices.weighing import duration
+from wherever_contracts.durations import duration
 from wherever_edge.cli import human_size, printable
 
 if TYPE_CHECKING:

@@ -186,7 +186,7 @@ def test_a_package_shows_what_was_measured_of_each_variant():
     assert "top-1 0.912 (0.887-0.934), n 500" in text
     assert "(its files are not here); calibrated on 320 pairs" in text
     assert "small (of another package)" in text
-    assert "0.0184 ms" in text
+    assert "18.4 us" in text
     assert "+0.004" in text
     assert "98.1%" in text
     assert "000000" not in text
