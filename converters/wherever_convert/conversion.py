@@ -149,6 +149,7 @@ def convert(
             allow_code=allow_code,
             tell=tell,
         )
+        tell("reading the model")
         model = _cleaned(plugin.load(source, request), _folder(scratch, "clean"), tell)
         wanted = Wanted(
             task,

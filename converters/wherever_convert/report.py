@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from wherever_contracts.certificate import Certificate
+from wherever_contracts.durations import duration
+from wherever_contracts.places import PLACES
 from wherever_convert.samples.sample import Damaged
 from wherever_convert.targets import Layer
+from wherever_edge.cli import human_size
 
 # Few samples say little, and of two classes a weak model has not much more than half right.
 _FEWEST_FOR_DOUBT = 12
@@ -163,9 +166,11 @@ class ConversionReport:
             lines += _wrapped(f"no {each} variant: {why}")
         for each in self.warnings:
             lines += ["", *_wrapped(f"warning: {each}")]
-        lines += ["", self._samples_line()]
-        lines += [f"left out {each.name}: {each.reason}" for each in self.damaged[:_MOST_DAMAGED]]
-        lines += [_step_line(side, step) for side in ("pre", "post") for step in self._steps(side)]
+        lines += ["", *_wrapped(self._samples_line())]
+        for each in self.damaged[:_MOST_DAMAGED]:
+            lines += _wrapped(f"left out {each.name}: {each.reason}")
+        for side in ("pre", "post"):
+            lines += [line for step in self._steps(side) for line in _step_lines(side, step)]
         return "\n".join([*lines, "", *self._next()])
 
     def _next(self) -> list[str]:
@@ -183,7 +188,7 @@ class ConversionReport:
         return steps
 
     def _samples_line(self) -> str:
-        parts = [f"samples {self.dataset}: measured on {self.test}"]
+        parts = [f"measured on {self.test} samples of {self.dataset}"]
         if any(row.precision == "int8" for row in self.rows):
             parts.append(f"int8 ranges found on {self.calibration}")
         if self.shared:
@@ -218,35 +223,33 @@ def _is_near_chance(row: Row, classes: int) -> bool:
     return row.value < min(2 * chance, chance + _LEAST_OVER_CHANCE)
 
 
-_WIDTH = 100
+_WIDTH = 80
 _MOST_DAMAGED = 10
-_HEADS = (
-    "variant",
-    "bytes",
-    "metric",
-    "value",
-    "drop",
-    "agrees",
-    "engine",
-    "ms",
-    "of float",
-    "for",
-)
-# Figures stand one under the other at their last digit.
-_FIGURES = frozenset({"bytes", "value", "drop", "agrees", "ms", "of float"})
+_FIGURES = ("drop", "agrees", "median", "of float")
 
 
 def _table(rows: Sequence[Row], engines: Sequence[EngineRow]) -> list[str]:
-    cells = [_HEADS, *(line for row in rows for line in _lines(row, engines))]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(_HEADS))]
-    return ["  ".join(_aligned(line, widths)).rstrip() for line in cells]
+    """A title for each variant, and under it the figures of each engine, in columns."""
+    head = ("", rows[0].metric, *_FIGURES)
+    found = {row.variant: [e for e in engines if e.variant == row.variant] or [row] for row in rows}
+    lines = [head, *(_figures(each) for own in found.values() for each in own)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    table = [_aligned(head, widths)]
+    for row in rows:
+        table.append(_title(row))
+        table += [_aligned(_figures(each), widths) for each in found[row.variant]]
+    return table
 
 
-def _aligned(line: Sequence[str], widths: Sequence[int]) -> list[str]:
-    return [
-        cell.rjust(width) if head in _FIGURES else cell.ljust(width)
-        for head, cell, width in zip(_HEADS, line, widths, strict=True)
-    ]
+def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
+    """The first on the left, figures under each other at their last digit."""
+    name = line[0].ljust(widths[0])
+    return "  ".join([name, *map(str.rjust, line[1:], widths[1:])])
+
+
+def _title(row: Row) -> str:
+    only = "" if set(row.places) in (set(), set(PLACES)) else f", for {', '.join(row.places)}"
+    return f"{row.variant}: {human_size(row.bytes)}{only}"
 
 
 def _wrapped(text: str) -> list[str]:
@@ -256,27 +259,18 @@ def _wrapped(text: str) -> list[str]:
     )
 
 
-def _step_line(side: str, step: dict[str, Any]) -> str:
+def _step_lines(side: str, step: dict[str, Any]) -> list[str]:
     parameters = ", ".join(f"{key}={value}" for key, value in step.items() if key != "op")
     when = "before" if side == "pre" else "after"
-    return f"{when} the engine: {step['op']}({parameters})"
-
-
-def _lines(row: Row, engines: Sequence[EngineRow]) -> list[tuple[str, ...]]:
-    """A line for each engine of a variant; what is said once is not said again."""
-    first = (row.variant, f"{row.bytes:,}", row.metric)
-    own = [each for each in engines if each.variant == row.variant]
-    lines = [_figures(each) for each in own] or [_figures(row)]
-    rest = [("", "", "", *figures, "") for figures in lines[1:]]
-    return [(*first, *lines[0], ", ".join(row.places)), *rest]
+    return _wrapped(f"{when} the engine: {step['op']}({parameters})")
 
 
 def _figures(each: Row | EngineRow) -> tuple[str, ...]:
     return (
+        f"  {each.engine}",
         f"{each.value:.4f}",
         f"{each.drop:+.4f}",
         f"{each.agreement:.4f}",
-        each.engine,
-        f"{each.latency_s * 1000:.3f}",
+        duration(each.latency_s),
         "-" if each.of_float is None else f"{each.of_float:.2f}",
     )

@@ -48,6 +48,7 @@ def _exported(path: Path, name: str, request: Request, folder: Path) -> SourceMo
     python = request.python or _python_for(path, request)
     known = {each.exporter: each for each in all_sources() if isinstance(each, ObjectSource)}
     here = python == Path(sys.executable)
+    request.tell(f"running {path.name} for {name}")
     job = {
         "file": str(path),
         "name": name,

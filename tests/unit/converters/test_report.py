@@ -76,13 +76,14 @@ def one_line(text: str) -> str:
 def test_the_figures_of_all_variants_stand_under_each_other():
     small = replace(row(0.895, precision="int8"), bytes=930_000, of_float=0.392, latency_s=0.0031)
     large = replace(row(0.9), bytes=3_490_000, latency_s=0.008)
-    heads, *lines = report_of(small, large).text().splitlines()[2:5]
-    assert heads.split()[:4] == ["variant", "bytes", "metric", "value"]
-    assert lines[0].split()[-3:] == ["onnxruntime", "3.100", "0.39"]
-    assert lines[1].split()[-3:] == ["onnxruntime", "8.000", "-"]
-    ends = [line.index(each) + 1 for line, each in zip(lines, ("0.8950", "0.9000"), strict=True)]
-    assert ends[0] == ends[1]
-    assert lines[0].index("930,000") + 7 == lines[1].index("3,490,000") + 9
+    heads, *lines = report_of(small, large).text().splitlines()[2:7]
+    assert heads.split() == ["top-1", "drop", "agrees", "median", "of", "float"]
+    assert lines[0] == "net-int8: 930 kB"
+    assert lines[1].split() == ["onnxruntime", "0.8950", "+0.0000", "1.0000", "3.1", "ms", "0.39"]
+    assert lines[2] == "net-float32: 3.5 MB"
+    assert lines[3].split()[-3:] == ["8", "ms", "-"]
+    assert {len(lines[1]), len(lines[3])} == {len(heads)}
+    assert lines[1].index("0.8950") == lines[3].index("0.9000")
 
 
 def test_each_engine_of_a_variant_has_a_line():
@@ -91,12 +92,13 @@ def test_each_engine_of_a_variant_has_a_line():
         EngineRow("net-int8", "onnxruntime", 0.88, 0.02, 0.97, 0.002, 0.003, 0.8, 10),
     ]
     small = replace(row(0.89, precision="int8"), places=("device", "cloud"))
-    report = report_of(small, row(0.9), engines=tuple(engines))
-    _, _, _, first, second, third, *_ = report.text().splitlines()
-    assert first.split()[0] == "net-int8"
-    assert first.split()[-5:] == ["openvino", "1.000", "0.50", "device,", "cloud"]
-    assert second.split() == ["0.8800", "+0.0200", "0.9700", "onnxruntime", "2.000", "0.80"]
-    assert third.split()[0] == "net-float32"
+    anywhere = replace(row(0.9), places=("device", "nearby", "cloud"))
+    report = report_of(small, anywhere, engines=tuple(engines))
+    _, _, _, title, first, second, third, *_ = report.text().splitlines()
+    assert title == "net-int8: 1 B, for device, cloud"
+    assert first.split() == ["openvino", "0.8900", "+0.0100", "0.9800", "1", "ms", "0.50"]
+    assert second.split() == ["onnxruntime", "0.8800", "+0.0200", "0.9700", "2", "ms", "0.80"]
+    assert third == "net-float32: 1 B"
     assert report.to_dict()["engines"][1]["of_float"] == 0.8
 
 
@@ -106,7 +108,7 @@ def test_a_long_reason_is_wrapped_without_cutting_a_name_in_two():
     text = report_of(row(0.9), left_out={"int8": why}).text()
     assert "no int8 variant: it loses too much" in text
     assert name in text
-    assert all(len(line) <= 100 or name in line for line in text.splitlines())
+    assert all(len(line) <= 80 or name in line for line in text.splitlines())
 
 
 def test_the_text_ends_with_the_commands_that_come_next():
