@@ -43,6 +43,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
     "gateway": {"starlette": "starlette", "uvicorn": "uvicorn"},
     "plot": {"matplotlib": "matplotlib"},
     "convert": {"onnx": "onnx", "skl2onnx": "skl2onnx"},
+    "parquet": {"pyarrow": "pyarrow"},
     "text": {"tokenizers": "tokenizers"},
 }
 _FOR: Mapping[str, str] = {
@@ -50,6 +51,7 @@ _FOR: Mapping[str, str] = {
     "gateway": "`wherever gateway` over HTTP",
     "plot": "`wherever demo --save`",
     "convert": "`wherever convert`",
+    "parquet": "samples in a .parquet table",
     "text": "models that bring a tokenizer.json",
 }
 _BASE = ("numpy", "onnxruntime", "grpcio", "protobuf", "pydantic")
