@@ -199,7 +199,7 @@ def _distances(raw: Array, logits: Array, cells: Array, stride: int, low: float)
     """The candidates of one of PicoDet's grids, whose cells have their centres [n, 2] there."""
     near = np.flatnonzero(raw.max(axis=1) >= low)
     classes, best = best_classes(raw[near])
-    powers = logits[near].reshape(len(near), 4, -1)
+    powers = logits[near].reshape(len(near), 4, logits.shape[1] // 4)
     powers = np.exp(powers - powers.max(axis=2, keepdims=True))
     away = (powers @ np.arange(powers.shape[2], dtype=np.float32)) / powers.sum(axis=2) * stride
     centres = cells[near]

@@ -170,6 +170,15 @@ def test_candidates_below_the_score_asked_for_and_the_floor_are_left_out(
 
 
 @pytest.mark.parametrize(("step", "plain"), DECODERS)
+def test_where_nothing_is_seen_nothing_is_found(step: dict[str, Any], plain: Any) -> None:
+    state, placement = random_tensors(3), Placement(24, 40, 1, 1)
+    state["s8"][:] = state["rows"][..., 4] = 0.01  # one grid is empty, the other is not
+    found = run({**state, "placement": (placement,)}, {**step, "floor": 0.05}, min_score=0.9)
+    same(found, [row for row in plain(state, 0, placement) if row[0] >= 0.05])
+    assert bool(found) == (step is PICODET)
+
+
+@pytest.mark.parametrize(("step", "plain"), DECODERS)
 def test_damaged_numbers_neither_fail_nor_reach_the_answer(
     step: dict[str, Any], plain: Any
 ) -> None:
