@@ -149,7 +149,7 @@ class _Addition:
     def check(self, sample: object) -> str:
         """Answer samples with the new variant, and keep its answers beside the others' ones."""
         package = open_package(self._root)
-        host = LocalHost(Store(builtin=False), distance="cloud")
+        host = LocalHost(Store(builtin=False), distance="cloud", proves=False)
         try:
             loaded = host.load(package, package.manifest.variant(self.variant_id))
             for entry in package.manifest.golden:

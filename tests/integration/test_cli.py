@@ -102,7 +102,7 @@ def test_no_command_and_a_wrong_command_are_wrong_usage():
     assert "There is no command 'predikt'. Did you mean predict?" in said(done)
     done = wherever("xyzzy")
     assert done.returncode == 2
-    assert "There are: add, catalog" in said(done)
+    assert "There are: add, calibrate, catalog" in said(done)
 
 
 def test_wrong_usage_is_json_too_when_json_is_wanted():

@@ -59,11 +59,16 @@ def converted(mlp, digits, tmp_path_factory):
     return convert(mlp, output=output, targets=["int8"], **given)
 
 
+def by_target(report):
+    """The rows of the int8 and of the float variant."""
+    rows = {row.target: row for row in report.rows}
+    return rows["int8"], rows["fp32"]
+
+
 def test_an_estimator_becomes_a_small_and_a_float_variant(converted):
     package = open_package(converted.package)
     package.verify()
-    int8, float32 = package.manifest.variants
-    assert (int8.id, float32.id) == ("my-digits-int8", "my-digits-fp32")
+    int8, float32 = (package.manifest.variant(f"my-digits-{each}") for each in ("int8", "fp32"))
     assert (int8.precision, float32.precision) == ("int8", "float32")
     assert package.manifest.reference == "my-digits-fp32"
     assert int8.files[0].bytes < float32.files[0].bytes
@@ -73,7 +78,7 @@ def test_an_estimator_becomes_a_small_and_a_float_variant(converted):
 
 def test_the_report_says_how_good_each_variant_is(converted, mlp, digits):
     x, y = digits
-    int8, float32 = converted.rows
+    int8, float32 = by_target(converted)
     assert (float32.metric, float32.n) == ("top-1", converted.test)
     assert converted.test + converted.calibration == 293
     assert not converted.shared
@@ -112,7 +117,7 @@ def test_the_package_predicts_as_the_estimator_does(converted, mlp, digits):
 def test_golden_samples_hold_for_every_variant_in_every_engine(converted):
     host = LocalHost(Store([converted.package], builtin=False), distance="device")
     for variant in ("my-digits-int8", "my-digits-fp32"):
-        assert check_golden(host.resolve("my-digits", variant=variant)).n == 3
+        assert check_golden(host.resolve("my-digits", variant=variant)).n >= 3
     host.close()
 
 
@@ -266,7 +271,7 @@ def test_what_is_slower_than_float_is_left_out_with_how_much(mlp, digits):
 
 
 def test_what_is_slower_and_was_asked_for_is_meant_for_servers_alone(converted):
-    int8, float32 = converted.rows
+    int8, float32 = by_target(converted)
     assert int8.of_float > 1
     assert int8.places == ("cloud",)
     with wherever.Client(packages=[converted.package]) as client:
@@ -359,7 +364,7 @@ def test_a_model_on_rows_takes_arrays_even_when_they_look_like_images(digits):
 
 def test_tensors_of_images_are_measured_by_how_close_they_are(photos):
     report = convert(CNN, samples=photos, task="tensors", output="out", pixels=INK)
-    int8, float32 = report.rows
+    int8, float32 = by_target(report)
     assert (float32.metric, float32.value) == ("closeness", 1)
     assert 0.9 < int8.value < 1
     with wherever.Client(packages=[report.package]) as client:
@@ -430,7 +435,7 @@ def test_samples_that_do_not_fit_the_model_are_refused(mlp, photos):
 
 def test_a_model_that_is_int8_already_is_refused(digits):
     quantized = PACKAGES / "digits" / "mlp-int8.onnx"
-    with pytest.raises(ConversionError, match=r"mlp-int8\.onnx is int8 already: give the float32"):
+    with pytest.raises(ConversionError, match=r"mlp-int8\.onnx is int8 already: convert the float32"):
         convert(quantized, samples=digits, task="classify", output="out")
 
 
@@ -453,7 +458,7 @@ def embedder(tmp_path):
 def test_an_embedding_is_measured_by_cosine(embedder):
     rows = np.random.default_rng(1).normal(size=(60, 8)).astype(np.float32)
     report = convert(embedder, samples=rows, task="embed", output="vectors", targets=["int8"])
-    int8, float32 = report.rows
+    int8, float32 = by_target(report)
     assert (float32.metric, float32.value) == ("cosine", pytest.approx(1))
     assert 0.99 < int8.value < 1
     with wherever.Client(packages=[report.package]) as client:
