@@ -16,6 +16,7 @@ from wherever_convert.process_groups import run_in_group
 
 _TIMEOUT_S = 3600
 _SHOWN_LINES = 5
+_LITTLE_SPACE_BYTES = 64 * 1024
 _PACKAGE = "wherever_convert"
 # What a caller sets counts; these say what is so otherwise.
 _USUAL = {
@@ -102,13 +103,23 @@ def _variables(given: Mapping[str, str], *, here: bool) -> dict[str, str]:
 
 
 def _outcome(result: Path, code: int, what: str, printed: Path) -> dict[str, Any]:
-    if not result.is_file():
-        tail = printed.read_text(errors="replace").strip().splitlines()[-_SHOWN_LINES:]
-        said = " / ".join(tail) or "it said nothing"
-        raise ConversionError(f"{what} failed with exit code {code}: {said}")
-    outcome: dict[str, Any] = json.loads(result.read_text())
+    try:
+        outcome: dict[str, Any] = json.loads(result.read_bytes())
+    except (FileNotFoundError, ValueError):
+        # none, or half of one: it died, or could not write it
+        raise ConversionError(
+            f"{what} failed with exit code {code}: {_last_words(printed)}"
+        ) from None
     if "error" in outcome:
         if outcome.get("code") == MissingExtraError.code:
             raise MissingExtraError(outcome["error"])
         raise ConversionError(f"{what} failed: {outcome['error']}")
     return outcome
+
+
+def _last_words(printed: Path) -> str:
+    lines = printed.read_text(errors="replace").strip().splitlines()[-_SHOWN_LINES:]
+    full = shutil.disk_usage(printed.parent).free < _LITTLE_SPACE_BYTES
+    return " / ".join([*lines, *([f"no space is left in {printed.parent}"] if full else [])]) or (
+        "it said nothing"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -206,6 +207,8 @@ def _pixels(
 ) -> Pixels:
     from wherever_edge.bare.manifest import Pixels  # noqa: PLC0415 (numpy)
 
+    if scale is not None and not 0 < scale < math.inf:
+        raise ConversionError(f"--scale takes a number above 0, such as 1, not {scale}")
     return Pixels(
         size=None if size is None else _size(size),
         scale=scale,
@@ -225,6 +228,9 @@ def _size(text: str) -> tuple[int, int]:
 
 def _numbers(option: str, text: str) -> list[float]:
     try:
-        return [float(part) for part in text.split(",")]
+        numbers = [float(part) for part in text.split(",")]
     except ValueError:
-        raise ConversionError(f"{option} takes numbers with commas, not {text!r}") from None
+        numbers = []
+    if len(numbers) not in (1, 3) or not all(map(math.isfinite, numbers)):
+        raise ConversionError(f"{option} takes one number, or three with commas, not {text!r}")
+    return numbers

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wherever_contracts.errors import ManifestError
 from wherever_contracts.manifest import parse_manifest
 from wherever_contracts.places import PLACES, Boundary, Place
 from wherever_convert.adapting import adapted
@@ -18,6 +19,7 @@ from wherever_convert.model_file import SUFFIXES, ModelFile
 from wherever_convert.running import open_model
 from wherever_edge.bare.manifest import ENGINES_OF
 from wherever_edge.host import LoadedVariant, LocalHost
+from wherever_edge.packages import versions
 from wherever_edge.packages.store import Store
 
 if TYPE_CHECKING:
@@ -200,6 +202,11 @@ def check_header(header: Mapping[str, Any], variant_ids: Sequence[str]) -> None:
     Raises:
         ManifestError: one is wrong.
     """
+    try:
+        versions.precedence(header["version"])
+    except ValueError as error:
+        expected = "three numbers with dots, such as 1.0.0"
+        raise ManifestError("model.json", "version", expected, repr(header["version"])) from error
     anything = {"name": "x", "dtype": "float32", "shape": [1]}
     signature = {
         "inputs": [{**anything, "kind": "tensor"}],

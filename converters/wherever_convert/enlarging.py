@@ -106,6 +106,7 @@ def quantize(
         data = read_samples(samples, reading or SampleOptions())
         bench = Workbench(draft, split(data.items), scratch, advance or _nobody, metric)
         order = Order(_stem(draft.reference), wanted, frozenset(targets), limit, method, seed)
+        _check_new(old, [order.variant_id(each) for each in wanted])
         file = draft.variant(draft.reference).file
         made = {GIVEN[file.format, file.precision]: Made(file)}
         making = Making(order, bench, _no_way, tell, made)
@@ -189,6 +190,15 @@ def _chosen(package: Package, wanted: str | None) -> Variant:
             f"one, and compared with it (--variant; there are: {', '.join(floats) or 'none'})"
         )
     return variant
+
+
+def _check_new(package: Package, variant_ids: Sequence[str]) -> None:
+    there = {each.id for each in package.manifest.variants}.intersection(variant_ids)
+    if there:
+        raise ConversionError(
+            f"package {package.name!r} has {' and '.join(sorted(there))} already; name another "
+            f"form (--target), or convert the model again"
+        )
 
 
 def _stem(variant_id: str) -> str:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import errno
+import glob
+import os
 import re
 import shutil
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wherever_contracts.errors import ConversionError, PackageError
+from wherever_edge.durable import lock
 from wherever_edge.packages import versions
 from wherever_edge.packages.archive import write_archive
 from wherever_edge.packages.package import ARCHIVE_SUFFIX, Package, open_directory
 from wherever_edge.packages.store import open_package
 
 _CORE = re.compile(r"(\d+)\.(\d+)\.(\d+)")
+_LOCK = "lock"
+# What systems say when something is where a directory shall be moved to.
+_TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 
 
 def check_output(output: Path) -> None:
@@ -39,24 +46,70 @@ def is_archive(output: Path) -> bool:
 
 @contextmanager
 def staging(output: Path) -> Generator[Path]:
-    """An empty directory on the file system of `output`; gone when the block ends."""
-    with tempfile.TemporaryDirectory(
-        prefix=f".{output.name}.", dir=output.resolve().parent
-    ) as made:
-        yield Path(made)
+    """An empty directory on the file system of `output`; gone when the block ends.
+
+    What a process left there that was killed while it made the same output is removed.
+
+    Raises:
+        ConversionError: nothing can be written there.
+    """
+    parent = output.resolve().parent
+    prefix = f".{output.name}."
+    for old in parent.glob(f"{glob.escape(prefix)}*/{_LOCK}"):
+        _remove_deserted(old)
+    try:
+        made = tempfile.TemporaryDirectory(prefix=prefix, dir=parent)
+    except OSError as error:
+        raise ConversionError(
+            f"{output}: nothing can be written in {parent} ({error.strerror})"
+        ) from error
+    with made as name, _locked(Path(name, _LOCK)):
+        work = Path(name, "work")
+        work.mkdir()
+        yield work
+
+
+@contextmanager
+def _locked(path: Path) -> Generator[None]:
+    """Show others that the directory is in use; it shows no more when this process ends."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+    try:
+        lock(descriptor, wait=True)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_deserted(held: Path) -> None:
+    """Remove a directory whose process has ended; it is nobody's error when that cannot be."""
+    with suppress(OSError):
+        descriptor = os.open(held, os.O_RDWR)
+        try:
+            lock(descriptor, wait=False)
+        finally:
+            os.close(descriptor)
+        shutil.rmtree(held.parent, ignore_errors=True)
 
 
 def settle(root: Path, output: Path) -> Package:
     """Move a finished package directory to its place, or write its archive there.
 
     Raises:
-        OSError: the place was taken meanwhile.
+        ConversionError: the place was taken meanwhile.
     """
     if is_archive(output):
+        check_output(output)
         package = open_directory(root)
         write_archive(package, output)
         return package
-    root.replace(output)
+    try:
+        root.replace(output)
+    except OSError as error:
+        if error.errno not in _TAKEN:
+            raise
+        raise ConversionError(
+            f"{output} was made by another process meanwhile; name another output"
+        ) from error
     return open_directory(output)
 
 
@@ -103,7 +156,7 @@ def settle_over(root: Path, given: Path, place: Path, *, replaces: bool) -> Pack
 
     Raises:
         PackageError: what was given is neither a directory nor an archive.
-        OSError: the place was taken meanwhile.
+        ConversionError: the place was taken meanwhile.
     """
     if not replaces:
         return settle(root, place)

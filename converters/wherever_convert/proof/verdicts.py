@@ -84,9 +84,9 @@ class Proof:
         from rich.console import Group  # noqa: PLC0415 (60 ms)
         from rich.table import Column, Table  # noqa: PLC0415
 
-        heads = ("engine", "verdict", "golden", "of tolerance", "metric", "latency")
+        heads = ("engine", "verdict", "golden", "tolerance", "metric", "latency")
         variant = Column("variant", overflow="fold")
-        table = Table(variant, *heads, box=None, padding=(0, 2, 0, 0))
+        table = Table(variant, *heads, box=None, padding=(0, 2, 0, 0), pad_edge=False)
         for verdict in self.verdicts:
             table.add_row(*map(printable, _cells(verdict)))
         word = "passed" if self.passed else "FAILED"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+
 import pytest
 
 from wherever_contracts.errors import ConversionError
-from wherever_convert.staging import check_output, exchange, staging
+from wherever_convert.staging import check_output, exchange, settle, staging
 
 
 def folder(path, text):
@@ -50,3 +54,46 @@ def test_a_link_is_no_place(tmp_path):
     (tmp_path / "real.wherever").mkdir()
     with pytest.raises(ConversionError, match="not empty"):
         check_output(tmp_path / "real.wherever")
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_and_what_is_in_use_is_not(tmp_path):
+    code = """
+import sys, time
+from pathlib import Path
+from wherever_convert.staging import staging
+with staging(Path(sys.argv[1])) as scratch:
+    print(scratch, flush=True)
+    time.sleep(60)
+"""
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "out")], stdout=subprocess.PIPE, text=True
+    )
+    with other:
+        assert other.stdout is not None
+        left = other.stdout.readline().strip()
+        with staging(tmp_path / "out") as scratch:
+            assert sorted(str(path) for path in tmp_path.glob(".out.*/work")) == sorted(
+                [left, str(scratch)]
+            )
+        other.send_signal(signal.SIGKILL)
+    assert len(list(tmp_path.iterdir())) == 1
+    with staging(tmp_path / "out") as scratch:
+        assert list(tmp_path.iterdir()) == [scratch.parent]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_was_taken_meanwhile_is_left_as_it_is(tmp_path):
+    with staging(tmp_path / "out") as scratch:
+        package = folder(scratch / "package", "mine")
+        folder(tmp_path / "out", "theirs")
+        with pytest.raises(ConversionError, match="out was made by another process meanwhile"):
+            settle(package, tmp_path / "out")
+    assert (tmp_path / "out" / "file").read_text() == "theirs"
+
+
+def test_where_nothing_can_be_written_is_said(tmp_path):
+    with (
+        pytest.raises(ConversionError, match=r"out: nothing can be written in /proc \("),
+        staging(type(tmp_path)("/proc/out")),
+    ):
+        pass
