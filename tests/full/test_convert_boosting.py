@@ -47,10 +47,8 @@ BOOSTERS = Path(__file__).parent / "boosters"
 
 
 @pytest.fixture(scope="module")
-def python(tools_cache):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WHEREVER_ENVIRONMENTS", str(tools_cache))
-        return python_for("boosting")
+def python():
+    return python_for("boosting")
 
 
 @pytest.fixture(scope="module")

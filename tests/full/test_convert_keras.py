@@ -29,11 +29,9 @@ EXPORTED = ["residual", "two_inputs", "Own", "attention", "words", "two_rows", "
 
 
 @pytest.fixture(scope="module")
-def exported(tools_cache, tmp_path_factory):
+def exported(tmp_path_factory):
     """A folder with every model exported, and what the exporter said of them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WHEREVER_ENVIRONMENTS", str(tools_cache))
-        python = python_for("keras")
+    python = python_for("keras")
     folder = tmp_path_factory.mktemp("exported")
     package = folder / "scripts" / "wherever_convert"
     shutil.copytree(Path(exporters.__file__).parents[1], package / "env")

@@ -333,7 +333,7 @@ class Converted:
 
 
 @pytest.fixture(scope="module")
-def conversions(tools_cache, tmp_path_factory, test_data):
+def conversions(tmp_path_factory, test_data):
     """Converts a source once, to all its forms; where that fails, to one after the other."""
     done: dict[str, Converted] = {}
 
@@ -342,7 +342,6 @@ def conversions(tools_cache, tmp_path_factory, test_data):
             wanted = [target for source, target in CELLS if source == name]
             folder = tmp_path_factory.mktemp(name)
             with pytest.MonkeyPatch.context() as patch:
-                patch.setenv("WHEREVER_ENVIRONMENTS", str(tools_cache))
                 patch.setenv("WHEREVER_HOME", str(folder / "home"))
                 made = MAKERS[name](folder) if name in MAKERS else tflite_file(folder, test_data)
                 done[name] = Converted(made, converted(made, wanted, folder))
