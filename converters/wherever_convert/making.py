@@ -182,15 +182,13 @@ class Making:
         variant = draft.add(variant_id, self.made[target].file)
         variant.engines = self.made[target].engines
         try:
-            measured = self.bench.measured(variant_id)
-            trial = self.bench.trial(measured)
-            if self._lost(trial) and self._may_again(target):
+            kept = self._weighed(target, variant_id)
+            if self._lost(kept.trial) and self._may_again(target):
                 draft.drop(variant_id)
-                return trial
-            self._refuse_drop(target, trial)
-            race = race_against_float(self.bench, variant_id, self._floats())
-            if race.engines and not race.faster:
-                self._refuse_slow(target, race)
+                return kept.trial
+            self._refuse_drop(target, kept.trial)
+            if kept.race.engines and not kept.race.faster:
+                self._refuse_slow(target, kept.race)
                 variant.places = _SERVERS
         except EngineError as error:
             draft.drop(variant_id)
@@ -198,9 +196,21 @@ class Making:
         except CannotMakeError:
             draft.drop(variant_id)
             raise
-        variant.engines = race.order(variant.engines)
-        self.kept[variant_id] = Kept(variant_id, target, measured, trial, race)
+        variant.engines = kept.race.order(variant.engines)
+        self.kept[variant_id] = kept
         return None
+
+    def _weighed(self, target: str, variant_id: str) -> Kept:
+        """Measure a variant in an engine that it will be offered to."""
+        bench, race = self.bench, Race({}, {})
+        measured = bench.measured(variant_id)
+        trial = bench.trial(measured)
+        if not self._lost(trial):
+            race = race_against_float(bench, variant_id, self._floats())
+            if race.faster and measured.engine in race.slower:
+                measured = bench.measured(variant_id, engine=race.faster[0])
+                trial = bench.trial(measured)
+        return Kept(variant_id, target, measured, trial, race)
 
     def _lost(self, trial: Trial) -> bool:
         # a metric that is not a number is no proof

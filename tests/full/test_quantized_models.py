@@ -139,6 +139,12 @@ def within_a_point_or_refused(report, metric):
     assert rows["int8"].bytes < rows["fp32"].bytes
     assert report.layers["int8"]
     assert report.traces["int8"]
+    (variant,) = (
+        each
+        for each in open_package(report.package).manifest.variants
+        if each.id == rows["int8"].variant
+    )
+    assert rows["int8"].engine in variant.needs.engines
     return True
 
 
