@@ -29,7 +29,7 @@ from wherever_convert.report import ConversionReport
 from wherever_convert.running import open_model, run_model
 from wherever_convert.samples import SampleOptions, read_samples
 from wherever_convert.samples.sample import Samples
-from wherever_convert.samples.split import Split, split
+from wherever_convert.samples.split import split
 from wherever_convert.sources import Request, Source, SourceModel, find_source
 from wherever_convert.sources.witnesses import Parity, compared
 from wherever_convert.staging import check_output, settle, staging
@@ -127,61 +127,101 @@ def convert(
         method=one_of("calibration", calibration, METHODS),
         seed=seed,
     )
-    asked = _Asked(place, header(stem, version, boundary, summary, licence), order)
-    one_of("task", task, TASKS)
-    check_header(asked.header, [order.variant_id(each) for each in TARGETS])
-    check_output(place)
-    if page is not None:
-        check_page(Path(page))
-    plugin = find_source(source)
-    check_targets(plugin, order.named)
+    asked = _Asked(
+        place=place,
+        header=header(stem, version, boundary, summary, licence),
+        order=order,
+        task=one_of("task", task, TASKS),
+        labels=None if labels is None else tuple(labels),
+        pixels=pixels,
+        metric=metric,
+        page=None if page is None else Path(page),
+        python=None if python is None else Path(python),
+        allow_code=allow_code,
+        advance=advance or _nobody,
+        tell=tell,
+    )
+    plugin = _checked(asked, source)
     like_variant = None if like is None else precedent(like)
     steps = None if pipeline is None else read_steps(pipeline)
     data = read_samples(samples, reading or SampleOptions())
-    parts = split(data.items)
     with staging(place) as scratch:
-        request = Request(
-            example=_example(data, parts, pixels or Pixels()),
-            task=task,
-            formats=frozenset(TARGETS[each].format for each in order.targets),
-            scratch=_folder(scratch, "source"),
-            python=None if python is None else Path(python),
-            allow_code=allow_code,
-            tell=tell,
-        )
-        tell("reading the model")
-        model = _cleaned(plugin.load(source, request), _folder(scratch, "clean"), tell)
-        wanted = Wanted(
-            task,
-            None if labels is None else tuple(labels),
-            model.labels or data.labels,
-            pixels or model.pixels or Pixels(),
-            like_variant,
-            steps,
-        )
-        parity = _checked_parity(model)
-        draft = _draft(asked, wanted, model, data, scratch)
-        bench = Workbench(draft, parts, scratch, advance or _nobody, metric)
-        made = {GIVEN[each.format, each.precision]: Made(each) for each in model.files.values()}
-        making = Making(order, bench, partial(_no_way, plugin, model), tell, made)
-        _look(making, model)
-        making.run()
-        origin = {**model.facts, **({"parity": parity._asdict()} if parity else {})}
-        finished = finish(making, data, origin)
-        settle(draft.root, place)
-        report = finished.report(place, origin)
-        if page is not None:
-            write_page(page, report, finished.certificates, finished.findings())
-        return report
+        model = _loaded(asked, plugin, source, data, scratch)
+        labelled = asked.wanted(model.labels or data.labels, model.pixels)
+        wanted = replace(labelled, like=like_variant, steps=steps)
+        return _converted(asked, plugin, model, data, _draft(asked, wanted, model, data, scratch))
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What was asked for, apart from what the model promises."""
+    """What was asked for, checked; see `convert`."""
 
     place: Path
     header: dict[str, Any]
     order: Order
+    task: Task
+    labels: tuple[str, ...] | None
+    pixels: Pixels | None
+    metric: object
+    page: Path | None
+    python: Path | None
+    allow_code: bool
+    advance: Advance
+    tell: Tell
+
+    def wanted(self, usual_labels: tuple[str, ...] | None, usual_pixels: Pixels | None) -> Wanted:
+        """What the package is to promise, with what the source knows where nothing was said."""
+        pixels = self.pixels or usual_pixels or Pixels()
+        return Wanted(self.task, self.labels, usual_labels, pixels)
+
+
+def _checked(asked: _Asked, source: object) -> Source:
+    """Who reads the source; what cannot be is refused before any work."""
+    check_header(asked.header, [asked.order.variant_id(each) for each in TARGETS])
+    check_output(asked.place)
+    if asked.page is not None:
+        check_page(asked.page)
+    plugin = find_source(source)
+    check_targets(plugin, asked.order.named)
+    return plugin
+
+
+def _loaded(
+    asked: _Asked, plugin: Source, source: object, data: Samples, scratch: Path
+) -> SourceModel:
+    """The source's model, with a clean graph, which answers as the source does."""
+    request = Request(
+        example=_example(data, asked.pixels or Pixels()),
+        task=asked.task,
+        formats=frozenset(TARGETS[each].format for each in asked.order.targets),
+        scratch=_folder(scratch, "source"),
+        python=asked.python,
+        allow_code=asked.allow_code,
+        tell=asked.tell,
+    )
+    asked.tell("reading the model")
+    model = _cleaned(plugin.load(source, request), _folder(scratch, "clean"), asked.tell)
+    parity = _checked_parity(model)
+    if parity is None:
+        return model
+    return replace(model, facts={**model.facts, "parity": parity._asdict()})
+
+
+def _converted(
+    asked: _Asked, plugin: Source, model: SourceModel, data: Samples, draft: Draft
+) -> ConversionReport:
+    """Make the variants, prove them, and put the package in its place."""
+    bench = Workbench(draft, split(data.items), draft.root.parent, asked.advance, asked.metric)
+    made = {GIVEN[each.format, each.precision]: Made(each) for each in model.files.values()}
+    making = Making(asked.order, bench, partial(_no_way, plugin, model), asked.tell, made)
+    _look(making, model)
+    making.run()
+    finished = finish(making, data, model.facts)
+    settle(draft.root, asked.place)
+    report = finished.report(asked.place, model.facts)
+    if asked.page is not None:
+        write_page(asked.page, report, finished.certificates, finished.findings())
+    return report
 
 
 def _look(making: Making, model: SourceModel) -> None:
@@ -253,11 +293,11 @@ def _no_way(plugin: Source, model: SourceModel, target: str) -> str:
     return f"{TARGETS[target].title} cannot be made of {plugin.title} (it gives: {formats})"
 
 
-def _example(data: Samples, parts: Split, pixels: Pixels) -> Array | None:
+def _example(data: Samples, pixels: Pixels) -> Array | None:
     """Rows as the model takes them, for sources that do not describe their inputs."""
     if data.form == "images":
         return None if pixels.size is None else _noise(pixels.size, pixels.colour)
-    values = [sample.value for sample in parts.calibration[:_EXAMPLES]]
+    values = [sample.value for sample in split(data.items).calibration[:_EXAMPLES]]
     arrays = [value for value in values if isinstance(value, np.ndarray)]
     if len(arrays) != len(values) or len({array.shape for array in arrays}) != 1:
         return None
