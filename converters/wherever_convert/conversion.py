@@ -20,7 +20,7 @@ from wherever_convert.environments import Tell, quiet
 from wherever_convert.finishing import finish
 from wherever_convert.limits import MAX_DROP, checked_drop, one_of
 from wherever_convert.making import Making, Order
-from wherever_convert.matrix import check_targets
+from wherever_convert.matrix import cell, check_targets
 from wherever_convert.measuring import rows_are_independent
 from wherever_convert.model_file import ModelFile
 from wherever_convert.page import check_page, write_page
@@ -105,7 +105,7 @@ def convert(
         summary: of the model, for people.
         licence: of the model.
         page: a file for a page that shows everything; see docs/report.md.
-        seed: of all that is drawn; the same inputs and seed give the same files, byte for byte.
+        seed: of all that is drawn; the same inputs and seed give the same models, byte for byte.
         python: the interpreter that runs FILE.py:NAME; by default one that has what it imports.
         allow_code: read a source whose reading may run code, such as a `.pt2` archive.
         advance: called after each sample that a variant answered.
@@ -289,8 +289,9 @@ def _no_way(plugin: Source, model: SourceModel, target: str) -> str:
     own = model.also.get(TARGETS[target].format)
     if own:
         return f"{TARGETS[target].title}: {own}"
-    formats = ", ".join(plugin.formats)
-    return f"{TARGETS[target].title} cannot be made of {plugin.title} (it gives: {formats})"
+    ways = [each for each in TARGETS if cell(plugin, each).kind == "made"]
+    instead = f"; what can be (--target): {', '.join(ways)}" if ways else ""
+    return f"{TARGETS[target].title} cannot be made of {plugin.title}{instead}"
 
 
 def _example(data: Samples, pixels: Pixels) -> Array | None:
