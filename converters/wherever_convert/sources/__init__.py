@@ -138,8 +138,8 @@ def find_source(source: object) -> Source:
             return each
     supported = "; ".join(each.title for each in known)
     hint = "" if path is None else _hint(path)
-    reason = f"cannot convert {described(source)}{hint and f' ({hint})'}"
-    raise ConversionError(f"{reason}; supported are: {supported}")
+    why = f": {hint}" if hint else f"; supported are: {supported}"
+    raise ConversionError(f"cannot convert {described(source)}{why}")
 
 
 def all_sources() -> list[Source]:

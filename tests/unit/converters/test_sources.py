@@ -16,8 +16,9 @@ def test_pickles_are_refused_with_the_reason(name):
         find_source(name)
 
 
-def test_what_is_not_supported_is_refused_with_what_is():
-    for source in ("model.xyz", object(), 3):
+def test_what_is_not_supported_is_refused_with_what_is(tmp_path):
+    (tmp_path / "model.xyz").touch()
+    for source in (tmp_path / "model.xyz", object(), 3):
         with pytest.raises(ConversionError, match=r"cannot convert .* supported are: .*\.onnx"):
             find_source(source)
     with pytest.raises(ConversionError, match=r"an object of type builtins\.int"):
