@@ -14,6 +14,7 @@ from wherever_convert.frameworks import versions
 from wherever_convert.making import ROUNDING
 from wherever_convert.proof.certify import Known, certificates, write_certificates
 from wherever_convert.proof.golden_choice import choose_golden
+from wherever_convert.racing import race_together
 from wherever_convert.report import ConversionReport, EngineRow, Row, doubts
 
 if TYPE_CHECKING:
@@ -111,12 +112,13 @@ def finish(making: Making, data: Samples, source: Mapping[str, Any]) -> Finished
 
 def _proven(making: Making, data: Samples, golden: int) -> list[Certificate]:
     """The certificates of the engines in which a variant keeps what was promised."""
+    kept = making.kept
+    making.tell("timing the variants beside each other")
     known: dict[tuple[str, str], Known] = {}
-    for kept in making.kept.values():
-        for engine in {kept.measured.engine, *kept.race.engines}:
-            measured = kept.measured if engine == kept.measured.engine else None
-            timing, share = kept.race.timings.get(engine), kept.race.engines.get(engine)
-            known[kept.variant, engine] = Known(timing, share, measured)
+    for (variant_id, engine), (timing, share) in race_together(making.bench).items():
+        own = kept[variant_id]
+        measured = own.measured if engine == own.measured.engine else None
+        known[variant_id, engine] = Known(timing, share or own.race.engines.get(engine), measured)
     made = certificates(
         making.bench,
         data.name,
@@ -148,7 +150,14 @@ def _with_interval(row: Row, proven: Sequence[Certificate]) -> Row:
     for each in proven:
         if (each.variant, each.engine) == (row.variant, row.engine):
             low, high = each.metric.low, each.metric.high
-            return replace(row, low=low, high=high, latency_s=each.latency.median_s)
+            latency = each.latency
+            return replace(
+                row,
+                low=low,
+                high=high,
+                latency_s=latency.median_s,
+                of_float=latency.of_float or row.of_float,
+            )
     return row
 
 

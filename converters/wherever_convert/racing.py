@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from wherever_convert.draft import DraftVariant
     from wherever_convert.model_file import ModelFile
     from wherever_convert.workbench import Workbench
+    from wherever_edge.engines.engine import Session
     from wherever_edge.host import LoadedVariant
 
 _FEEDS = 8
@@ -76,6 +77,43 @@ def race_against_float(bench: Workbench, variant_id: str, floats: Sequence[Model
         if slower(own, other):
             late.add(engine)
     return Race(timings, shares, frozenset(late))
+
+
+def race_together(bench: Workbench) -> dict[tuple[str, str], tuple[Timing, float | None]]:
+    """Time every variant of a draft beside the others, in every engine that opens it here.
+
+    Returns:
+        (variant id, engine) -> its timing, and its median as a share of the float variant's; None
+        for that variant itself, and where the engine runs none.
+    """
+    found: dict[tuple[str, str], tuple[Timing, float | None]] = {}
+    formats = {variant.file.format for variant in bench.draft.variants}
+    for engine in sorted({engine for each in formats for engine in ENGINES_OF[each]}):
+        timings = _timed_together(bench, engine)
+        base = _float_of(bench, timings)
+        for variant_id, timing in timings.items():
+            alone = base is None or base == variant_id
+            share = None if alone else timing.median_s / timings[base or ""].median_s
+            found[variant_id, engine] = timing, share
+    return found
+
+
+def _timed_together(bench: Workbench, engine: str) -> dict[str, Timing]:
+    with ExitStack() as opened:
+        runs: dict[str, tuple[Session, list[dict[str, Array]]]] = {}
+        for variant in bench.draft.variants:
+            if engine in ENGINES_OF[variant.file.format]:
+                with suppress(EngineError):
+                    loaded = opened.enter_context(bench.draft.opened(variant.id, engine))
+                    runs[variant.id] = (loaded.session, _feeds(bench, loaded))
+        return race(runs)
+
+
+def _float_of(bench: Workbench, timings: Mapping[str, Timing]) -> str | None:
+    """The float variant among those that were timed; the reference, if it is one of them."""
+    floats = [v.id for v in bench.draft.variants if v.file.precision == "float32"]
+    floats.sort(key=lambda each: each != bench.reference)
+    return next((each for each in floats if each in timings), None)
 
 
 def _raced(

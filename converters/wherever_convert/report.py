@@ -167,8 +167,8 @@ class ConversionReport:
         for each in self.warnings:
             lines += ["", *_wrapped(f"warning: {each}")]
         lines += ["", *_wrapped(self._samples_line())]
-        for each in self.damaged[:_MOST_DAMAGED]:
-            lines += _wrapped(f"left out {each.name}: {each.reason}")
+        for sample in self.damaged[:_MOST_DAMAGED]:
+            lines += _wrapped(f"left out {sample.name}: {sample.reason}")
         for side in ("pre", "post"):
             lines += [line for step in self._steps(side) for line in _step_lines(side, step)]
         return "\n".join([*lines, "", *self._next()])
@@ -231,7 +231,9 @@ _FIGURES = ("drop", "agrees", "median", "of float")
 def _table(rows: Sequence[Row], engines: Sequence[EngineRow]) -> list[str]:
     """A title for each variant, and under it the figures of each engine, in columns."""
     head = ("", rows[0].metric, *_FIGURES)
-    found = {row.variant: [e for e in engines if e.variant == row.variant] or [row] for row in rows}
+    found: dict[str, Sequence[Row | EngineRow]] = {
+        row.variant: [e for e in engines if e.variant == row.variant] or [row] for row in rows
+    }
     lines = [head, *(_figures(each) for own in found.values() for each in own)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     table = [_aligned(head, widths)]
