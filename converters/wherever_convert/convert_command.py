@@ -75,7 +75,7 @@ def convert(
     ] = None,
     profiles: Annotated[
         str | None,
-        typer.Option("--for", help="Make what these devices are offered: edge-pc,raspberry-pi-5."),
+        typer.Option("--for", help="Make what these devices are offered: edge-pc,laptop, ..."),
     ] = None,
     calibration: Annotated[
         Literal["minmax", "entropy", "percentile"],

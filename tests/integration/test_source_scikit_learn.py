@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 
 from wherever_contracts.errors import ConversionError
-from wherever_convert.running import run_model
+from wherever_convert.running import open_model, run_model
 from wherever_convert.sources import Request, find_source
 from wherever_convert.sources.witnesses import compared
 
@@ -114,3 +114,13 @@ def test_what_would_answer_otherwise_is_refused(estimator, truth, reason, tmp_pa
 def test_an_estimator_that_was_not_fitted_is_refused(tmp_path):
     with pytest.raises(ConversionError, match="is not fitted"):
         converted(linear_model.Ridge(), X, tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_scaled_network_runs_in_openvino_too(tmp_path):
+    estimator = scaled(neural_network.MLPClassifier(max_iter=5)).fit(X, THREE)
+    model = converted(estimator, X, tmp_path)
+    session = open_model(model.files["onnx"], "the file", "openvino")
+    (scores,) = session.run({session.inputs[0].name: X.astype(np.float32)}).values()
+    assert np.allclose(scores, estimator.predict_proba(X.astype(np.float32)), atol=1e-5)
+    session.close()

@@ -37,6 +37,23 @@ def limit_ir_version(model: Any) -> None:
     model.ir_version = min(model.ir_version, _IR_VERSION)
 
 
+def spell_out_scalers(model: Any) -> None:
+    """Write (x - offset) * scale instead of ai.onnx.ml's Scaler, which ONNX Runtime alone knows.
+
+    Args:
+        model: an `onnx.ModelProto`; changed where a Scaler takes a float32 input of the model.
+    """
+    onnx = tool("onnx", "converting to ONNX")
+    graph = model.graph
+    kinds = {each.name: each.type.tensor_type.elem_type for each in graph.input}
+    for node in [each for each in graph.node if each.op_type == "Scaler"]:
+        if kinds.get(node.input[0]) == onnx.TensorProto.FLOAT:
+            position = list(graph.node).index(node)
+            graph.node.remove(node)
+            for step in reversed(_scaling(onnx, graph, node)):
+                graph.node.insert(position, step)
+
+
 def cast_ends_to_float32(model: Any) -> None:
     """Let a model of float64 tensors take and give float32; in between it computes as before.
 
@@ -99,3 +116,17 @@ def _captured(node: Any) -> set[str]:
             names.update(inner.input)
             names |= _captured(inner)
     return names
+
+
+def _scaling(onnx: Any, graph: Any, scaler: Any) -> list[Any]:
+    """The two steps that a Scaler stands for; their constants are added to the graph."""
+    (result,) = scaler.output
+    for attribute in scaler.attribute:
+        numbers = np.array(attribute.floats, np.float32)
+        name = f"{result}_{attribute.name}"
+        graph.initializer.append(onnx.numpy_helper.from_array(numbers, name))
+    moved = f"{result}_moved"
+    return [
+        onnx.helper.make_node("Sub", [scaler.input[0], f"{result}_offset"], [moved]),
+        onnx.helper.make_node("Mul", [moved, f"{result}_scale"], [result]),
+    ]

@@ -18,6 +18,7 @@ from wherever_convert.env.onnx_graphs import (
     cast_ends_to_float32,
     keep_outputs,
     limit_ir_version,
+    spell_out_scalers,
     two_sided,
 )
 from wherever_convert.env.script import RefusedError, first_words
@@ -55,6 +56,7 @@ def export(
     model = _converted(given, rows, classifies=classifies)
     if classifies:
         _keep_scores(model, given)
+    spell_out_scalers(model)
     limit_ir_version(model)
     (folder / "model.onnx").write_bytes(model.SerializeToString())
     if example is not None:
