@@ -118,8 +118,7 @@ def _outcome(result: Path, code: int, what: str, printed: Path) -> dict[str, Any
 
 
 def _last_words(printed: Path) -> str:
+    if shutil.disk_usage(printed.parent).free < _LITTLE_SPACE_BYTES:
+        return f"no space is left in {printed.parent}"
     lines = printed.read_text(errors="replace").strip().splitlines()[-_SHOWN_LINES:]
-    full = shutil.disk_usage(printed.parent).free < _LITTLE_SPACE_BYTES
-    return " / ".join([*lines, *([f"no space is left in {printed.parent}"] if full else [])]) or (
-        "it said nothing"
-    )
+    return " / ".join(lines) or "it said nothing"

@@ -51,7 +51,7 @@ def staging(output: Path) -> Generator[Path]:
     What a process left there that was killed while it made the same output is removed.
 
     Raises:
-        ConversionError: nothing can be written there.
+        ConversionError: nothing can be written there, or the block filled the disk.
     """
     parent = output.resolve().parent
     prefix = f".{output.name}."
@@ -66,7 +66,19 @@ def staging(output: Path) -> Generator[Path]:
     with made as name, _locked(Path(name, _LOCK)):
         work = Path(name, "work")
         work.mkdir()
-        yield work
+        with _space_is_left(parent):
+            yield work
+
+
+@contextmanager
+def _space_is_left(folder: Path) -> Generator[None]:
+    """Say where there is no space: systems often do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise ConversionError(f"no space is left in {folder}") from error
 
 
 @contextmanager

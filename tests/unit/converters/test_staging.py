@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -91,9 +92,17 @@ def test_a_place_that_was_taken_meanwhile_is_left_as_it_is(tmp_path):
     assert (tmp_path / "out" / "file").read_text() == "theirs"
 
 
-def test_where_nothing_can_be_written_is_said(tmp_path):
+def test_where_nothing_can_be_written_is_said():
     with (
         pytest.raises(ConversionError, match=r"out: nothing can be written in /proc \("),
-        staging(type(tmp_path)("/proc/out")),
+        staging(Path("/proc/out")),
     ):
         pass
+
+
+def test_a_full_disk_is_said_with_its_place(tmp_path):
+    with (
+        pytest.raises(ConversionError, match="no space is left in .*/kept$"),
+        staging(folder(tmp_path / "kept", "x") / "out"),
+    ):
+        Path("/dev/full").write_text("x")
