@@ -102,7 +102,7 @@ def test_where_nothing_can_be_written_is_said():
 
 def test_a_full_disk_is_said_with_its_place(tmp_path):
     with (
-        pytest.raises(ConversionError, match="no space is left in .*/kept$"),
+        pytest.raises(ConversionError, match=r"no space is left in .*/kept$"),
         staging(folder(tmp_path / "kept", "x") / "out"),
     ):
         Path("/dev/full").write_text("x")
