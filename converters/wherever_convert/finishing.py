@@ -15,7 +15,7 @@ from wherever_convert.making import ROUNDING
 from wherever_convert.proof.certify import Known, certificates, write_certificates
 from wherever_convert.proof.golden_choice import choose_golden
 from wherever_convert.racing import race_together
-from wherever_convert.report import ConversionReport, EngineRow, Row, doubts
+from wherever_convert.report import ConversionReport, EngineRow, Row, doubts, unjudged
 
 if TYPE_CHECKING:
     from wherever_contracts.certificate import Certificate
@@ -71,7 +71,10 @@ class Finished:
             skipped=data.left_out,
             pipeline=draft.design.pipeline,
             source=dict(source),
-            warnings=doubts(self.rows, len(draft.design.signature["value"].get("labels", ()))),
+            warnings=(
+                *doubts(self.rows, len(draft.design.signature["value"].get("labels", ()))),
+                *unjudged(self.rows, known=any(each.truth is not None for each in data.items)),
+            ),
             layers={target: each.layers for target, each in made.items() if each.layers},
             traces={target: each.trace for target, each in made.items() if each.trace},
             max_drop=making.order.max_drop,

@@ -216,6 +216,23 @@ def doubts(rows: Sequence[Row], classes: int) -> tuple[str, ...]:
     )
 
 
+def unjudged(rows: Sequence[Row], *, known: bool) -> tuple[str, ...]:
+    """What figures do not show where nobody said what is right.
+
+    Args:
+        rows: of every variant that was measured.
+        known: some samples have a truth.
+    """
+    if known or all(row.metric != "agreement" for row in rows):
+        return ()
+    words = (
+        "the samples do not say what is right, so answers are only compared with those of the "
+        "float variant, and images that are prepared wrongly (--scale, --mean) would not show; "
+        "the truth is a table's column (--label-column) or the name of a class's folder"
+    )
+    return (words,)
+
+
 def _is_near_chance(row: Row, classes: int) -> bool:
     if row.metric != "top-1" or row.n < _FEWEST_FOR_DOUBT or classes < 2:
         return False

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wherever_convert.report import ConversionReport, EngineRow, Row, doubts
+from wherever_convert.report import ConversionReport, EngineRow, Row, doubts, unjudged
 from wherever_convert.samples.sample import Damaged
 from wherever_convert.targets import Layer
 
@@ -42,6 +42,13 @@ def test_a_float_variant_near_chance_is_doubted(value, classes):
 )
 def test_what_says_too_little_or_is_good_enough_is_not_doubted(measured, classes):
     assert doubts([measured], classes) == ()
+
+
+def test_that_nobody_said_what_is_right_is_told():
+    (words,) = unjudged([row(1.0, metric="agreement")], known=False)
+    assert "--label-column" in words
+    assert unjudged([row(1.0, metric="agreement")], known=True) == ()
+    assert unjudged([row(0.9, metric="cosine")], known=False) == ()
 
 
 def report_of(*rows: Row, **more) -> ConversionReport:
