@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 ColumnsOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="What a table's columns are: text=review,label=stars. Roles are label, text, image, "
+        help="What a table's columns are: text=a,label=b. Roles are label, text, image, "
         "file, or an input of the model."
     ),
 ]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from wherever._access import box_targets, gateway_targets
 from wherever._settings import Settings
+from wherever_contracts.durations import duration
 from wherever_contracts.errors import SettingsError, WhereverError
 from wherever_devices.here import look_here
 from wherever_devices.plans import RunPlan
@@ -191,7 +192,7 @@ def _reached(
         if not found.ok:
             yield Finding("gateways", "fail", found.why, found.mend)
             continue
-        took = f"{found.elapsed_s * 1000:.0f} ms"
+        took = duration(found.elapsed_s)
         yield Finding(
             "gateways", "ok", f"{found.address} ({found.server}) is ready, asked in {took}"
         )

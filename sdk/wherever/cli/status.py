@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wherever.cli._options import Gateways, Packages
+from wherever_contracts.durations import duration
 from wherever_edge.cli import FAILED, JsonFlag, Output, run
 
 if TYPE_CHECKING:
@@ -94,5 +95,5 @@ def _rows(status: Status, reaches: Mapping[str, Reach]) -> list[tuple[str, ...]]
 def _place(place: PlaceStatus, reaches: Mapping[str, Reach]) -> str:
     found = reaches.get(place.host)
     if found is not None:
-        return f"ready, asked in {found.elapsed_s * 1000:.0f} ms" if found.ok else found.why
+        return f"ready, asked in {duration(found.elapsed_s)}" if found.ok else found.why
     return f"{place.state} ({place.why})" if place.why else place.state
