@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -49,7 +49,7 @@ def quantized(job: Job) -> Made:
 
     Files are tried on the calibration part of the samples, through the whole pipeline, and must
     lose clearly less there than is allowed, so that the test part finds them within it, too. Where
-    it did not (`job.after`), twice as many parts stay float, or half of them, if that is less.
+    it did not (`job.after`), at least twice as many parts stay float.
 
     Raises:
         CannotMakeError: nothing can be quantized, or nothing that was tried kept `max_drop`; the
@@ -75,8 +75,7 @@ class _Search:
         job, parts = self.job, self.parts
         # "minmax" is what nobody asked for, or what they asked for first
         tried_ways = ways(job.method, insisted=job.method != _USUAL)
-        space = Space(tried_ways, len(parts), job.max_drop)
-        space = replace(space, least_floats=_least_floats(job.after, space.most_floats))
+        space = Space(tried_ways, len(parts), job.max_drop, _least_floats(job.after))
         tried: list[Tried] = []
         trace: list[str] = []
         files: dict[Candidate, Path] = {}
@@ -167,7 +166,7 @@ class _Search:
         metric = job.bench.judge("calibration").metric
         least = nearest(tried)
         if least is None:
-            return "half of its parts are in float already"
+            return "twice as many parts in float would be most of them, and gain no speed"
         how = _loss(least, len(self.parts), metric)
         layers = [part for part in _by_error(self.parts) if part.is_layer][:_NAMED]
         named = ", ".join(f"{part.name} ({part.op}, {part.error:.1%})" for part in layers)
@@ -178,12 +177,9 @@ class _Search:
         )
 
 
-def _least_floats(after: Made | None, most: int) -> int:
-    """How many parts must stay float when a file was not good enough: more than it had."""
-    if after is None:
-        return 0
-    before = len(after.facts["float"])
-    return max(before + 1, min(2 * before, most))
+def _least_floats(after: Made | None) -> int:
+    """How many parts must stay float when a file was not good enough."""
+    return 0 if after is None else max(1, 2 * len(after.facts["float"]))
 
 
 def _by_error(parts: Sequence[Part]) -> list[Part]:
