@@ -49,6 +49,7 @@ def test_a_package_gets_an_int8_variant_a_version_and_certificates_for_all(float
     assert manifest.variant("ink-fp32").files == old.files
 
 
+@pytest.mark.full
 def test_without_an_output_the_package_itself_is_replaced(float_package, samples, tmp_path):
     import shutil
 
@@ -92,6 +93,7 @@ def test_an_int8_variant_is_no_start(samples):
         quantize(PACKAGES / "digits", samples=samples, variant="mlp-int8", output="out")
 
 
+@pytest.mark.full
 def test_the_command_tells_the_same_as_the_function(float_package, samples, tmp_path, capsys):
     from wherever.cli import main
 
