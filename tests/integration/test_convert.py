@@ -367,6 +367,7 @@ def test_a_model_on_rows_takes_arrays_even_when_they_look_like_images(digits):
         assert client.predict("grids", x[0].reshape(1, 8, 8)).value == str(y[0])
 
 
+@pytest.mark.full
 def test_tensors_of_images_are_measured_by_how_close_they_are(photos):
     report = convert(
         CNN, samples=photos, task="tensors", output="out", pixels=INK, targets=["int8"]
@@ -553,6 +554,7 @@ def street(test_data, tmp_path_factory):
     return path
 
 
+@pytest.mark.full
 def test_a_detector_in_float_alone_is_as_good_as_it_was(street, test_data):
     report = convert(
         test_data / "models" / "FastestDet.onnx",
