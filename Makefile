@@ -25,7 +25,7 @@ test: $(VENV)/test  ## the tests that need pip alone
 	$(BIN)/python -m pytest -m "not check and not full and not soak" $(ARGS)
 
 test-full: $(VENV)/test $(VENV)/train/.ready  ## the tests that need apt packages, other environments, namespaces, or long
-	WHEREVER_TRAIN_PYTHON=$(CURDIR)/$(VENV)/train/bin/python $(BIN)/python -m pytest -m full $(ARGS)
+	WHEREVER_TRAIN_PYTHON=$(CURDIR)/$(VENV)/train/bin/python $(BIN)/python -m pytest -m "full and not soak" $(ARGS)
 
 soak: $(VENV)/test  ## long random runs; SOAK_SECONDS sets how long each one takes
 	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(BIN)/python -m pytest -m soak --timeout 0

@@ -102,7 +102,14 @@ def steps(detector, folder):
     return path
 
 
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize(
+    # three minutes for the third of a kind
+    "name",
+    [
+        pytest.param(each, marks=pytest.mark.soak) if each == "picodet" else each
+        for each in DETECTORS
+    ],
+)
 def test_a_detector_is_within_a_point_as_int8_or_refused(name, coco, test_data, tmp_path):
     detector = DETECTORS[name]
     labels = (test_data / "models" / "coco80.names").read_text().splitlines()
