@@ -103,12 +103,9 @@ def steps(detector, folder):
 
 
 @pytest.mark.parametrize(
-    # three minutes for the third of a kind
     "name",
-    [
-        pytest.param(each, marks=pytest.mark.soak) if each == "picodet" else each
-        for each in DETECTORS
-    ],
+    # three minutes for the third of a kind
+    ["yolox-nano", "fastestdet", pytest.param("picodet", marks=pytest.mark.soak)],
 )
 def test_a_detector_is_within_a_point_as_int8_or_refused(name, coco, test_data, tmp_path):
     detector = DETECTORS[name]
