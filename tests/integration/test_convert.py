@@ -446,9 +446,7 @@ def test_samples_that_do_not_fit_the_model_are_refused(mlp, photos):
 
 def test_a_model_that_is_int8_already_is_refused(digits):
     quantized = PACKAGES / "digits" / "mlp-int8.onnx"
-    with pytest.raises(
-        ConversionError, match=r"mlp-int8\.onnx is int8 already: convert the"
-    ):
+    with pytest.raises(ConversionError, match=r"mlp-int8\.onnx is int8 already: convert the"):
         convert(quantized, samples=digits, task="classify", output="out")
 
 
