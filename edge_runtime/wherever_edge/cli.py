@@ -244,7 +244,7 @@ def stages(description: str) -> Generator[tuple[Advance, Callable[[str], None]],
             bar.update(task, steps=f"{done} answers")
 
         def tell(words: str) -> None:
-            bar.update(task, description=words)
+            bar.update(task, description=words, refresh=True)  # also what lasts but a moment
 
         yield advance, tell
 
