@@ -207,6 +207,22 @@ def test_golden_samples_are_there_whichever_variants_are():
     assert found[:2] == ("golden/1.frame", "golden.1.file")
 
 
+def test_certificates_and_pairs_are_there_whichever_variants_are():
+    pairs = {"file": file("calibration/small"), "against": "large", "dataset": "d", "n": 9}
+    small = {**variant("small", "small.onnx"), "calibration": pairs}
+    certificate = {"variant": "small", "engine": "onnxruntime", "file": file("certificates/small")}
+    whole = manifest(small, variant("large", "large.onnx"), certificates=[certificate])
+    beside = ("certificates/small", "calibration/small")
+    (present,) = checks.check_listing(whole, here("large.onnx", *beside))
+    assert present.id == "large"
+    for path, field in zip(
+        beside, ("certificates.0.file", "variants.small.calibration.file"), strict=True
+    ):
+        left = [each for each in beside if each != path]
+        found = refusal(MissingFileError, checks.check_listing, whole, here("large.onnx", *left))
+        assert found[:2] == (path, field)
+
+
 def test_an_unsafe_golden_sample_is_refused():
     bad = manifest(golden=[{"file": file("../golden.frame")}])
     assert refusal(UnsafePathError, checks.check_manifest, bad)[1] == "golden.0.file.path"
