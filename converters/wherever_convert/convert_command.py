@@ -9,6 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from wherever_contracts.errors import ConversionError
+from wherever_convert.making_flags import (
+    CalibrationOption,
+    MaxDropOption,
+    ReportOption,
+    SeedOption,
+    fraction,
+)
 from wherever_convert.sample_flags import (
     MOST,
     ColumnsOption,
@@ -58,9 +65,7 @@ def convert(
             "--output", "-o", help="A new directory, or NAME.wherever.", show_default=False
         ),
     ],
-    max_drop: Annotated[
-        str, typer.Option(help="Leave out what loses more points of the metric: 1% or 0.01.")
-    ] = "1%",
+    max_drop: MaxDropOption = "1%",
     name: Annotated[str | None, typer.Option(help="The model's name.")] = None,
     version: Annotated[str, typer.Option(help="The package's version.")] = "1.0.0",
     labels: Annotated[
@@ -77,10 +82,7 @@ def convert(
         str | None,
         typer.Option("--for", help="Make what these devices are offered: edge-pc,laptop, ..."),
     ] = None,
-    calibration: Annotated[
-        Literal["minmax", "entropy", "percentile"],
-        typer.Option(help="How int8 ranges are found."),
-    ] = "minmax",
+    calibration: CalibrationOption = "minmax",
     input_size: Annotated[
         str | None, typer.Option(help="HEIGHTxWIDTH of images, where the file takes any.")
     ] = None,
@@ -114,16 +116,14 @@ def convert(
     metric: Annotated[
         str | None, typer.Option(help="top-1, f1, mAP, ...; by default what suits the task.")
     ] = None,
-    report: Annotated[
-        Path | None, typer.Option(help="Write a page that shows everything: out.html.")
-    ] = None,
+    report: ReportOption = None,
     python: Annotated[
         Path | None, typer.Option(help="The Python that runs FILE.py; by default one that fits.")
     ] = None,
     allow_code: Annotated[
         bool, typer.Option("--allow-code", help="Read a .pt2 archive: that may run its code.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
+    seed: SeedOption = 0,
     json: JsonFlag = False,
 ) -> None:
     """Convert a model to a package of variants that are measured, proven and fast enough.
@@ -171,20 +171,6 @@ def convert(
             tell=tell,
         )
     Output(json=json).emit(made.to_dict(), made.text)
-
-
-def fraction(text: str) -> float:
-    """The number that "1%" or "0.01" stands for.
-
-    Raises:
-        ConversionError: it is neither.
-    """
-    try:
-        if text.strip().endswith("%"):
-            return float(text.strip()[:-1]) / 100
-        return float(text)
-    except ValueError:
-        raise ConversionError(f"--max-drop takes 1% or 0.01, not {text!r}") from None
 
 
 def _lines(path: Path) -> list[str]:

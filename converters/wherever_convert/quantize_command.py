@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from wherever_convert.convert_command import fraction
+from wherever_convert.making_flags import (
+    CalibrationOption,
+    MaxDropOption,
+    ReportOption,
+    SeedOption,
+    fraction,
+)
 from wherever_convert.sample_flags import (
     MOST,
     ColumnsOption,
@@ -36,13 +42,8 @@ def quantize(
         list[str] | None,
         typer.Option(help="int8 (the default), int8-dynamic, fp16, ir-int8, ...; repeatable."),
     ] = None,
-    max_drop: Annotated[
-        str, typer.Option(help="Leave out what loses more points of the metric: 1% or 0.01.")
-    ] = "1%",
-    calibration: Annotated[
-        Literal["minmax", "entropy", "percentile"],
-        typer.Option(help="How int8 ranges are found."),
-    ] = "minmax",
+    max_drop: MaxDropOption = "1%",
+    calibration: CalibrationOption = "minmax",
     metric: Annotated[
         str | None, typer.Option(help="top-1, f1, mAP, ...; by default what suits the model.")
     ] = None,
@@ -61,10 +62,8 @@ def quantize(
         Path | None,
         typer.Option("--output", "-o", help="A new directory or archive; PACKAGE by default."),
     ] = None,
-    report: Annotated[
-        Path | None, typer.Option(help="Write a page that shows everything: out.html.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
+    report: ReportOption = None,
+    seed: SeedOption = 0,
     json: JsonFlag = False,
 ) -> None:
     """Add int8 (or other) variants to a package, made of its float one and measured beside it.

@@ -75,34 +75,30 @@ def certificates(
         ConversionError: a variant cannot answer for a sample.
     """
     data = Dataset(name=dataset, sha256=data_digest(bench.samples("test")), n=_count(bench))
+    wanted = _answers(bench, bench.reference, "", bench.samples("test")[:_COMPARED])
     made: list[Certificate] = []
     for variant in bench.draft.variants:
         for engine in engines_here(variant):
             tell(f"proving {variant.id} in {engine}")
             already = (known or {}).get((variant.id, engine), Known())
-            one = certify(bench, variant.id, engine, data, already, seed=seed)
+            one = _certified(bench, variant.id, engine, data, wanted, already, seed)
             if one is not None:
                 made.append(one.model_copy(update={"golden": golden}))
     return made
 
 
-def certify(
+def _certified(
     bench: Workbench,
     variant_id: str,
     engine: str,
     data: Dataset,
-    known: Known = Known(),  # noqa: B008 (it cannot be changed)
-    *,
-    seed: int = 0,
+    wanted: Sequence[_Stages],
+    known: Known,
+    seed: int,
 ) -> Certificate | None:
-    """Measure one variant in one engine; None when that engine cannot open it here.
-
-    Raises:
-        ConversionError: it cannot answer for a sample.
-    """
+    """Measure one variant in one engine; None when that engine cannot open it here."""
     reference = bench.reference_measured().kept
     judge, samples = bench.judge("test"), bench.samples("test")
-    wanted = _answers(bench, bench.reference, "", samples[:_COMPARED])
     try:
         with bench.draft.opened(variant_id, engine) as loaded:
             measured = known.measured or bench.measure(loaded)

@@ -7,7 +7,6 @@ import pytest
 
 from wherever_contracts.errors import ConversionError
 from wherever_contracts.manifest import Signature
-from wherever_convert.convert_command import fraction
 from wherever_convert.judges import (
     check_numbering,
     class_numbers,
@@ -15,6 +14,7 @@ from wherever_convert.judges import (
     judge_for,
     measuring_options,
 )
+from wherever_convert.making_flags import fraction
 from wherever_convert.samples.sample import Boxes, Sample
 
 
