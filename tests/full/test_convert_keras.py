@@ -113,7 +113,7 @@ def test_the_model_that_a_file_makes_becomes_a_package(digits, tmp_path):
 
     assert report.source["kind"] == "keras"
     assert report.source["tools"]["keras"]
-    assert report.rows[-1].value > 0.9
+    assert all(row.value > 0.9 for row in report.rows)
 
 
 @pytest.mark.parametrize(

@@ -211,10 +211,10 @@ def test_a_module_becomes_a_package_on_the_shell(torch_python, folder):
     arguments = ["network.py:model", "--samples", "digits.npz", "--task", "classify"]
     code, report = run(torch_python, folder, *arguments, "-o", "out", "--max-drop", "2%")
     assert code == 0, report
-    float32 = report["rows"][-1]
-    assert float32["value"] > 0.9
-    # a network this small may be slower in int8, and is then left out
-    assert {"int8"} == {*report["left_out"], *(row["target"] for row in report["rows"][:-1])}
+    values = {row["target"]: row["value"] for row in report["rows"]}
+    assert values["fp32"] > 0.9
+    # a network this small may be slower in int8, and is then left out or offered last
+    assert {"fp32", "int8"} == {*values, *report["left_out"]}
     assert report["source"]["module"] == "Sequential"
     package = open_package(folder / "out")
     package.verify()
@@ -242,7 +242,7 @@ def test_a_module_on_images_is_exported_for_the_size_that_is_said(torch_python, 
     arguments += ["--input-size", "8x8", "--channels", "grey", "--scale", str(1 / 15 / 16)]
     code, report = run(torch_python, folder, *arguments)
     assert code == 0, report
-    assert report["rows"][-1]["value"] > 0.9
+    assert all(row["value"] > 0.9 for row in report["rows"])
     assert report["pipeline"]["pre"][0]["order"] == "grey"
 
 
