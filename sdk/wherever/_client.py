@@ -17,7 +17,7 @@ from wherever._handle import Model
 from wherever._nearby import Nearby
 from wherever._remotes import Remote
 from wherever._route import DEVICE, NO_VIEWS, Route, Views
-from wherever._router import MODES, Candidate, check_words, make_plan
+from wherever._routing.plan import MODES, Candidate, check_words, make_plan
 from wherever._settings import Settings, load_settings
 from wherever._status import Status, make_status
 from wherever_contracts.errors import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from wherever._flow import Attempt, Flow, Outcome, Verdict
+from wherever._routing.flow import Attempt, Flow, Outcome, Verdict
 
 
 def drive(flow: Flow, perform: Callable[[Attempt], Outcome]) -> Verdict:

@@ -11,10 +11,10 @@ from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from wherever._drivers import drive, drive_async, drive_many
-from wherever._flow import predict_flow
 from wherever._prediction import Context, Prediction
 from wherever._route import DEVICE, Route
-from wherever._router import check_words
+from wherever._routing.flow import predict_flow
+from wherever._routing.plan import check_words
 from wherever_contracts.errors import EngineError, InputError, NoRouteError, WhereverError
 from wherever_contracts.places import PLACES
 from wherever_contracts.urgency import CALM, Urgency
@@ -32,9 +32,9 @@ RouteKey: TypeAlias = "tuple[Mode | None, Boundary | None, tuple[Place, ...] | N
 
 if TYPE_CHECKING:
     from wherever._client import Client
-    from wherever._flow import Verdict
     from wherever._kept import KeptAnswers
     from wherever._route import Call
+    from wherever._routing.flow import Verdict
     from wherever_contracts.manifest import Signature
     from wherever_contracts.places import Boundary, Mode, Place, Priority
     from wherever_edge.packages.store import Package

@@ -9,7 +9,7 @@ from wherever_contracts.receipts import Answer
 
 if TYPE_CHECKING:
     from wherever._cache import ResultCache
-    from wherever._flow import Attempt, Outcome
+    from wherever._routing.flow import Attempt, Outcome
     from wherever_edge.host import LoadedVariant
     from wherever_edge.packages.store import Package
 

@@ -17,9 +17,9 @@ from wherever_contracts.receipts import Answer, AttemptRecord, Receipt
 from wherever_contracts.values import Detection, Label, detections, is_detections, is_tensors
 
 if TYPE_CHECKING:
-    from wherever._flow import Tried, Verdict
     from wherever._route import Views
-    from wherever._router import Plan
+    from wherever._routing.flow import Tried, Verdict
+    from wherever._routing.plan import Plan
     from wherever_contracts.places import Place
     from wherever_contracts.tensors import Array
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
-from wherever._breaker import Breaker, State
+from wherever._routing.breaker import Breaker, State
 from wherever_contracts.errors import AttemptError, BadAnswerError, WhereverError
 from wherever_contracts.receipts import Answer, Ran
 from wherever_contracts.tensors import Array, TensorSpec, describe
@@ -25,7 +25,7 @@ from wherever_contracts.wire.tensors import InferRequest, InferResponse, to_arra
 from wherever_edge.oip.client import RemoteHost
 
 if TYPE_CHECKING:
-    from wherever._flow import Outcome
+    from wherever._routing.flow import Outcome
     from wherever_contracts.places import Place
 
 Outputs: TypeAlias = Sequence[TensorSpec]

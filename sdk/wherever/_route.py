@@ -9,8 +9,8 @@ from functools import cache
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wherever._flow import Senses
 from wherever._prediction import Serial, next_serial
+from wherever._routing.flow import Senses
 from wherever_contracts.errors import SubstitutedError, WhereverError
 from wherever_contracts.receipts import Answer
 from wherever_contracts.urgency import CALM, Urgency
@@ -18,10 +18,10 @@ from wherever_contracts.wire.tensors import InferRequest
 from wherever_edge.wire_inputs import WireInputs
 
 if TYPE_CHECKING:
-    from wherever._flow import Attempt, Outcome
     from wherever._kept import KeptAnswers
     from wherever._remotes import Remote
-    from wherever._router import Candidate, Plan
+    from wherever._routing.flow import Attempt, Outcome
+    from wherever._routing.plan import Candidate, Plan
     from wherever_contracts.manifest import Signature
     from wherever_contracts.tensors import TensorSpec
     from wherever_devices.choice import Row

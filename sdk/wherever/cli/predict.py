@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from wherever._router import MODES
+from wherever._routing.plan import MODES
 from wherever.cli._file import FileOptions, Labels, Pixels, Task, is_file
 from wherever.cli._options import Gateways, Packages
 from wherever_contracts.errors import SettingsError

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wherever._breaker import (
+from wherever._routing.breaker import (
     FAILURES_IN_A_ROW,
     FIRST_PAUSE_S,
     LONGEST_PAUSE_S,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wherever._flow import MARGIN_S, Attempt, Senses, predict_flow
-from wherever._router import MODES, Candidate, make_plan
+from wherever._routing.flow import MARGIN_S, Attempt, Senses, predict_flow
+from wherever._routing.plan import MODES, Candidate, make_plan
 from wherever_contracts.errors import (
     BadAnswerError,
     DeadlineError,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wherever._router import MODES, Candidate, Plan, check_words, make_plan
+from wherever._routing.plan import MODES, Candidate, Plan, check_words, make_plan
 from wherever_contracts.errors import SettingsError
 from wherever_contracts.places import BOUNDARIES, PLACES, WITHIN
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import NamedTuple, TypeAlias
 
-from wherever._router import Candidate, Plan
+from wherever._routing.plan import Candidate, Plan
 from wherever_contracts.errors import (
     InputError,
     NoRouteError,
