@@ -105,7 +105,8 @@ def _served(store: Store, *, batching: bool) -> Iterator[RemoteHost]:
 
 
 def _ask_remote(remote: RemoteHost, sample: Array) -> object:
-    request = InferRequest("mlp", "", "", {"variant": "float32"}, (from_array("features", sample),))
+    given = (from_array("features", sample),)
+    request = InferRequest("mlp", "", "", {"variant": "float32"}, given, boundary="anywhere")
     return remote.infer(request, 10)
 
 

@@ -20,6 +20,8 @@ STATUS: dict[type[Exception], int] = {
     errors.UpdateError: 500,
     errors.PairingError: 403,
     errors.ConversionError: 500,
+    errors.BoundaryError: 500,
+    errors.BlockedError: 500,
     errors.AttemptError: 502,
     errors.UnreachableError: 503,
     errors.DeadlineError: 504,

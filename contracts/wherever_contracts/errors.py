@@ -21,7 +21,11 @@
     ├── DownloadError                     a file could not be fetched
     ├── UpdateError                       a signed update was refused, or cannot be had now
     ├── PairingError                      a box could not be paired
+    ├── OutboxFullError                   the outbox has no room for a call now
+    ├── UpgradeError                      the answer that was to come later does not come
     ├── ConversionError                   a model could not be converted, or lost too much by it
+    ├── BoundaryError                     a plan would have let a call's data travel too far
+    ├── BlockedError                      a call was about to travel too far, and was not sent
     ├── AttemptError                      one place could not answer
     │   ├── UnreachableError
     │   │   └── UntrustedPeerError        the host is not the one that is trusted there
@@ -216,17 +220,75 @@ class PairingError(WhereverError):
     code = "pairing"
 
 
+class OutboxFullError(WhereverError):
+    """The outbox, or the disk under it, has no room for a call now."""
+
+    code = "outbox_full"
+    retryable = True
+
+
+class UpgradeError(WhereverError):
+    """The answer that was to come later does not come.
+
+    Attributes:
+        kind: why, as a word for programs: "refused", "expired", "dropped", "kept" (the call was
+            not put into the outbox) or "unknown" (the outbox knows no such call).
+    """
+
+    code = "upgrade"
+
+    def __init__(self, message: str, kind: str = "unknown") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (str(self), self.kind)
+
+
 class ConversionError(WhereverError):
     """A model could not be converted, or lost more by it than it may."""
 
     code = "conversion"
 
 
+class BoundaryError(WhereverError):
+    """A plan would have let a call's data travel further than it may; there is no such plan.
+
+    Attributes:
+        host: whom the plan would have asked.
+        place: its distance.
+        boundary: how far the data may travel.
+    """
+
+    code = "boundary"
+
+    def __init__(self, host: str, place: str, boundary: str) -> None:
+        super().__init__(f"{host} ({place}) lies beyond the boundary {boundary!r} of a plan")
+        self.host = host
+        self.place = place
+        self.boundary = boundary
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
+        return type(self), (self.host, self.place, self.boundary)
+
+
+class BlockedError(WhereverError):
+    """A call was about to travel further than its boundary allows; no byte of it was sent."""
+
+    code = "blocked"
+
+
 class AttemptError(WhereverError):
-    """One place could not answer."""
+    """One place could not answer.
+
+    Attributes:
+        retry_after_s: when the host wants to be asked again, as it said; infinity: never with this
+            call; None: it said nothing.
+    """
 
     code = "attempt"
     retryable = True
+    retry_after_s: float | None = None
 
 
 class UnreachableError(AttemptError):

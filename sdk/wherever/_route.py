@@ -309,6 +309,7 @@ class Call:
             str(self.serial),
             parameters,
             route.wire_inputs.write(self._inputs),
+            boundary=route.plan.boundary,
         )
 
 

@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.full, pytest.mark.timeout(300)]
 
 IN_CI = os.environ.get("CI") == "true"
 VALUES = np.arange(150_000, dtype=np.float32)
-REQUEST = InferRequest("echo", "", "id", {}, (from_array("given", VALUES),))
+REQUEST = InferRequest("echo", "", "id", {}, (from_array("given", VALUES),), boundary="anywhere")
 
 
 def program(name: str, package: str) -> str:

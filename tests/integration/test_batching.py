@@ -190,11 +190,13 @@ def test_callers_of_a_server_share_runs_of_a_model_and_of_its_bare_tensors(remot
     remote = remote_of()
 
     def ask(row: np.ndarray) -> np.ndarray:
-        request = InferRequest("wide", "", "", {}, (from_array("given", row),))
+        given = (from_array("given", row),)
+        request = InferRequest("wide", "", "", {}, given, boundary="anywhere")
         return to_array(remote.infer(request, 30).outputs[0])
 
     def ask_raw(row: np.ndarray) -> np.ndarray:
-        request = InferRequest("wide--only", "", "", {}, (from_array("h0", row[None]),))
+        given = (from_array("h0", row[None]),)
+        request = InferRequest("wide--only", "", "", {}, given, boundary="anywhere")
         return to_array(remote.infer(request, 30).outputs[0])[0]
 
     assert ask_all(ask, rounds=10) < 1e-4
@@ -204,9 +206,8 @@ def test_callers_of_a_server_share_runs_of_a_model_and_of_its_bare_tensors(remot
 def test_an_answer_tells_how_long_it_waited_and_a_foreign_priority_changes_nothing(remote_of):
     remote = remote_of()
     for priority in ("background", 7, "whatever"):
-        request = InferRequest(
-            "wide", "", "", {"priority": priority}, (from_array("given", samples(1)[0]),)
-        )
+        given = (from_array("given", samples(1)[0]),)
+        request = InferRequest("wide", "", "", {"priority": priority}, given, boundary="anywhere")
         response = remote.infer(request, 30)
         assert response.parameters["wherever_queue_s"] == 0.0
         assert response.parameters["wherever_engine_s"] > 0.0

@@ -115,7 +115,8 @@ def remote() -> Iterator:
 
 
 def slowly(rounds: int) -> InferRequest:
-    return InferRequest("slow", "", "", {}, (from_array("rounds", np.array(rounds, np.int64)),))
+    given = (from_array("rounds", np.array(rounds, np.int64)),)
+    return InferRequest("slow", "", "", {}, given, boundary="anywhere")
 
 
 def eventually_refused(host: RemoteHost) -> bool:

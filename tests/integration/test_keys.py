@@ -28,7 +28,8 @@ from wherever_edge.oip.endpoints import Endpoint
 from wherever_edge.oip.keys import KeyStore
 from wherever_edge.oip.security import ClientSecurity, fingerprint
 
-REQUEST = InferRequest("scales", "", "", {}, (from_array("numbers", np.ones(3, np.float32)),))
+NUMBERS = (from_array("numbers", np.ones(3, np.float32)),)
+REQUEST = InferRequest("scales", "", "", {}, NUMBERS, boundary="anywhere")
 BODY = {"inputs": [{"name": "numbers", "datatype": "FP32", "shape": [3], "data": [1, 3, 2]}]}
 ANYWHERE = ("--host", "0.0.0.0")
 NOTICED_S = 5.0
@@ -187,7 +188,7 @@ def test_watching_its_health_needs_a_key(gateway):
 def test_a_large_call_without_a_key_is_refused_and_the_next_one_is_answered(gateway):
     big = from_array("numbers", np.zeros(4_000_000, np.float32))
     with closing(gateway.remote(None)) as host, pytest.raises(NotAllowedError):
-        host.infer(InferRequest("scales", "", "", {}, (big,)), 10)
+        host.infer(InferRequest("scales", "", "", {}, (big,), boundary="anywhere"), 10)
     refused = gateway.http.post("/v2/models/scales/infer", content=b"x" * 16_000_000)
     assert refused.status_code == 401
     assert gateway.lets_in(gateway.ready["first_key"])

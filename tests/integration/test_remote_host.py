@@ -34,7 +34,8 @@ from wherever_contracts.wire.tensors import InferRequest, InferResponse, from_ar
 from wherever_edge.oip.client import RemoteHost
 from wherever_edge.oip.endpoints import Endpoint
 
-REQUEST = InferRequest("m", "", "id", {}, (from_array("x", np.arange(4, dtype=np.float32)),))
+FOUR = (from_array("x", np.arange(4, dtype=np.float32)),)
+REQUEST = InferRequest("m", "", "id", {}, FOUR, boundary="anywhere")
 INFERENCE = "inference.GRPCInferenceService"
 HEALTH = "grpc.health.v1.Health"
 
@@ -433,7 +434,8 @@ def test_a_probe_without_an_answer_makes_later_calls_connect_anew(remote, silent
 def test_calls_go_on_when_a_server_comes_back_at_its_address(start_gateway, echo_package, remote):
     gateway = start_gateway(echo_package.root)
     host = remote(gateway.address)
-    request = InferRequest("echo", "", "", {}, (from_array("given", np.ones(2, np.float32)),))
+    given = (from_array("given", np.ones(2, np.float32)),)
+    request = InferRequest("echo", "", "", {}, given, boundary="anywhere")
     assert host.infer(request, 5).outputs
     gateway.kill()
     with pytest.raises(UnreachableError):
@@ -513,7 +515,7 @@ def test_a_process_that_asked_ends_also_while_it_goes_over_to_a_link_with_pings(
         "from wherever_edge.oip.client import RemoteHost\n"
         "from wherever_edge.oip.endpoints import Endpoint\n"
         "host = RemoteHost(Endpoint.parse(sys.argv[1]))\n"
-        "host.infer(InferRequest('m', '', 'id', {}, ()), 5)\n"
+        "host.infer(InferRequest('m', '', 'id', {}, (), boundary='anywhere'), 5)\n"
     )
     command = [sys.executable, "-c", program, serve(ModelInfer=infer)]
     for _ in range(5):
@@ -546,7 +548,8 @@ from wherever_edge.oip.client import RemoteHost
 from wherever_edge.oip.endpoints import Endpoint
 warnings.simplefilter("ignore", DeprecationWarning)
 endpoint = Endpoint.parse(sys.argv[1])
-request = InferRequest("m", "", "id", {}, (from_array("x", np.zeros(4, np.float32)),))
+zeros = (from_array("x", np.zeros(4, np.float32)),)
+request = InferRequest("m", "", "id", {}, zeros, boundary="anywhere")
 host = RemoteHost(endpoint)
 
 def in_child(function, end_normally=False):

@@ -37,7 +37,8 @@ Http = tuple[int, dict[str, str], bytes]
 
 
 def request(values: Any = (0, 1, 2, 3)) -> InferRequest:
-    return InferRequest("echo", "", "id", {}, (from_array("given", np.float32(values)),))
+    given = (from_array("given", np.float32(values)),)
+    return InferRequest("echo", "", "id", {}, given, boundary="anywhere")
 
 
 @pytest.fixture(scope="module")

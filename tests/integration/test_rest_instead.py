@@ -38,7 +38,8 @@ UNSURE = np.float32([1, 1.2, 1])
 
 
 def request(values: Any = (0, 1, 2, 3)) -> InferRequest:
-    return InferRequest("echo", "", "id", {}, (from_array("given", np.float32(values)),))
+    given = (from_array("given", np.float32(values)),)
+    return InferRequest("echo", "", "id", {}, given, boundary="anywhere")
 
 
 @pytest.fixture(scope="module")
@@ -360,7 +361,8 @@ from wherever_contracts.wire.tensors import InferRequest, from_array
 from wherever_edge.oip.client import RemoteHost
 from wherever_edge.oip.endpoints import Endpoint
 host = RemoteHost(Endpoint.parse(sys.argv[1]))
-request = InferRequest("echo", "", "id", {}, (from_array("given", np.ones(4, np.float32)),))
+given = (from_array("given", np.ones(4, np.float32)),)
+request = InferRequest("echo", "", "id", {}, given, boundary="anywhere")
 
 def ask():
     return host.infer(request, 10).protocol

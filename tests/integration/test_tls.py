@@ -31,9 +31,12 @@ from wherever_edge.oip.server import InferenceServer
 from wherever_edge.packages.store import Store
 
 NUMBERS = np.array([1, 3, 2], np.float32)
-REQUEST = InferRequest("scales", "", "", {}, (from_array("numbers", NUMBERS),))
+GIVEN = (from_array("numbers", NUMBERS),)
+REQUEST = InferRequest("scales", "", "", {}, GIVEN, boundary="anywhere")
 SECRET = b"not-for-strangers" * 100
-SENSITIVE = InferRequest("scales", "", SECRET.decode(), {"secret": SECRET.decode()}, ())
+SENSITIVE = InferRequest(
+    "scales", "", SECRET.decode(), {"secret": SECRET.decode()}, (), boundary="anywhere"
+)
 KEY = "whv_aaaaaaaa_" + "s" * 52
 
 

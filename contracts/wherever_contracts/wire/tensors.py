@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from wherever_contracts.places import Boundary
 from wherever_contracts.tensors import DTYPE_OF_WIRE, WIRE_TYPES, Array
 
 Buffer: TypeAlias = bytes | memoryview
@@ -42,7 +43,11 @@ class WireTensor(NamedTuple):
 
 
 class InferRequest(NamedTuple):
-    """`ModelInferRequest`, with every input's contents in raw form."""
+    """`ModelInferRequest`, with every input's contents in raw form.
+
+    `boundary` says how far its contents may travel, and by default nowhere; what sends it holds to
+    that (`wherever_edge.egress.guard`). It does not travel itself.
+    """
 
     model: str
     version: str
@@ -50,6 +55,7 @@ class InferRequest(NamedTuple):
     parameters: Parameters
     inputs: tuple[WireTensor, ...]
     outputs: tuple[str, ...] = ()
+    boundary: Boundary = "device"
 
 
 class InferResponse(NamedTuple):

@@ -34,6 +34,7 @@ from wherever_edge.oip.transport import (
 )
 
 if TYPE_CHECKING:
+    from wherever_contracts.places import Place
     from wherever_contracts.wire.tensors import InferRequest
     from wherever_edge.oip.connection import Connection
     from wherever_edge.oip.deferred import DeferredCall
@@ -56,16 +57,18 @@ class Approach:
         endpoint: where the server listens.
         max_bytes: the largest message in either direction.
         way: whom to trust, the key to bring, and the proxy.
+        place: the server's distance.
 
     Attributes:
         chosen: what the next call goes over; None when `find` has to find out.
     """
 
-    def __init__(self, endpoint: Endpoint, *, max_bytes: int, way: Way) -> None:
+    def __init__(self, endpoint: Endpoint, *, max_bytes: int, way: Way, place: Place) -> None:
         self.chosen: Chosen | None = None
         self._endpoint = endpoint
         self._max_bytes = max_bytes
         self._way = way
+        self._place: Place = place
         self._forked = endpoint.grpc and forks.in_child()
         self._transport = Transport(
             grpc=endpoint.grpc and not self._forked, rest=bool(endpoint.rest_ports)
@@ -259,7 +262,9 @@ class Approach:
         with self._lock:
             if self._grpc is None:
                 self._refuse_closed()
-                self._grpc = Connection(self._endpoint, max_bytes=self._max_bytes, way=self._way)
+                self._grpc = Connection(
+                    self._endpoint, max_bytes=self._max_bytes, way=self._way, place=self._place
+                )
             return self._grpc
 
     def _over_rest(self) -> RestConnection:
@@ -272,6 +277,7 @@ class Approach:
                     self._endpoint,
                     max_bytes=self._max_bytes,
                     way=self._way,
+                    place=self._place,
                     executor=self._threads(),
                     threads=_THREADS,
                     heard=self._heard,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from wherever_contracts.errors import RefusedError
+from wherever_edge.egress import guard
 from wherever_edge.oip import forks
 from wherever_edge.oip.allotted import Allotted
 from wherever_edge.oip.approach import Approach
@@ -35,8 +36,8 @@ class RemoteHost:
     Args:
         endpoint: where the server listens.
         max_bytes: the largest message in either direction.
-        place: its distance. Only what is as far as the cloud is reached through a proxy that the
-            environment names.
+        place: its distance. A call that may not travel so far is not sent; only what is as far as
+            the cloud is reached through a proxy that the environment names.
         security: whom to trust, the key to bring, and the proxy.
 
     Raises:
@@ -76,6 +77,7 @@ class RemoteHost:
             timeout_s: how long it may take, None for no limit.
 
         Raises:
+            BlockedError: the call's boundary does not reach as far as this host.
             AttemptError: the server could not be reached, refused, failed, or was too slow.
             ClosedError: this host was closed.
             ForkedError: a parent of this process had used gRPC, and the server has no REST.
@@ -83,7 +85,7 @@ class RemoteHost:
         time = Allotted.from_now(timeout_s)
         chosen = self._approach.chosen
         if chosen is None:
-            self._refuse_too_large(request)
+            self._refuse_unsent(request)
             chosen = self._approach.find(time)
         return chosen.infer(request, time)
 
@@ -95,6 +97,7 @@ class RemoteHost:
             timeout_s: how long it may take, None for no limit.
 
         Raises:
+            BlockedError: the call's boundary does not reach as far as this host.
             RefusedError: the request is too large, or cannot be put into a message.
             DeadlineError: no time is left.
             ClosedError: this host was closed.
@@ -103,7 +106,7 @@ class RemoteHost:
         time = Allotted.from_now(timeout_s)
         chosen = self._approach.chosen
         if chosen is None:
-            self._refuse_too_large(request)
+            self._refuse_unsent(request)
             return self._approach.start(request, time)
         return chosen.start(request, time)
 
@@ -145,14 +148,15 @@ class RemoteHost:
         return inherited
 
     def _new_approach(self) -> Approach:
-        return Approach(self.endpoint, max_bytes=self.max_bytes, way=self._way)
+        return Approach(self.endpoint, max_bytes=self.max_bytes, way=self._way, place=self.place)
 
     def _within(self, timeout_s: float | None, ask: Callable[[Chosen, Allotted], T]) -> T:
         time = Allotted.from_now(timeout_s)
         return ask(self._approach.chosen or self._approach.find(time), time)
 
-    def _refuse_too_large(self, request: InferRequest) -> None:
-        """Before anything is connected; the connection counts again, to the byte."""
+    def _refuse_unsent(self, request: InferRequest) -> None:
+        """Before anything is connected; the connection looks again, and counts to the byte."""
+        guard.check(request.boundary, self.place, self.name)
         size = sum(len(tensor.data) for tensor in request.inputs)
         if size > self.max_bytes:
             raise RefusedError(

@@ -18,6 +18,7 @@ from wherever_contracts.errors import (
 from wherever_contracts.wire import metadata
 from wherever_contracts.wire.messages import WireError, decode_response, encode_request
 from wherever_contracts.wire.tensors import InferRequest, InferResponse
+from wherever_edge.egress import guard
 from wherever_edge.oip.allotted import Allotted
 from wherever_edge.oip.endpoints import Endpoint
 from wherever_edge.oip.link import (
@@ -30,9 +31,10 @@ from wherever_edge.oip.link import (
 )
 from wherever_edge.oip.links import Links
 from wherever_edge.oip.security import Way
-from wherever_edge.oip.status import CODE_KEY, PING_KEY, attempt_error
+from wherever_edge.oip.status import CODE_KEY, PING_KEY, PUSHBACK_KEY, attempt_error
 
 if TYPE_CHECKING:
+    from wherever_contracts.places import Place
     from wherever_edge.oip.calls import RemoteCall
 
 T = TypeVar("T")
@@ -48,10 +50,12 @@ class Connection:
         endpoint: where the server listens.
         max_bytes: the largest message in either direction.
         way: whom to trust, the key to bring, and the proxy.
+        place: the server's distance; a call that may not travel so far is not sent.
     """
 
-    def __init__(self, endpoint: Endpoint, *, max_bytes: int, way: Way) -> None:
+    def __init__(self, endpoint: Endpoint, *, max_bytes: int, way: Way, place: Place) -> None:
         self.name = endpoint.name
+        self._place: Place = place
         self.links = Links(endpoint, max_bytes=max_bytes, way=way)
         self._max_bytes = max_bytes
 
@@ -149,8 +153,10 @@ class Connection:
         """The bytes of a request.
 
         Raises:
+            BlockedError: the call may not travel to this server.
             RefusedError: they are too many, or a name or parameter cannot be sent.
         """
+        guard.check(request.boundary, self._place, self.name)
         try:
             data = encode_request(request)
         except WireError as error:
@@ -188,6 +194,7 @@ class Connection:
             # gRPC would look the name up again only after a pause that grows to two minutes
             self.links.renew(link)
         trailing = dict(error.trailing_metadata() or ())
+        pushback = trailing.get(PUSHBACK_KEY)
         return attempt_error(
             status,
             host=self.name,
@@ -195,6 +202,7 @@ class Connection:
             code=str(trailing.get(CODE_KEY, "")),
             elapsed_s=time.elapsed_s,
             timeout_s=time.timeout_s,
+            pushback=None if pushback is None else str(pushback),
         )
 
     def _is_well(self, time: Allotted) -> bool:

@@ -24,12 +24,14 @@ from wherever_contracts.wire.rest_client import (
     encode_request,
     model_path,
 )
+from wherever_edge.egress import guard
 from wherever_edge.oip.deferred import DeferredCall
 from wherever_edge.oip.rest_link import Asked, Reply, RestLink
 from wherever_edge.oip.rest_status import status_error
-from wherever_edge.oip.status import CODE_KEY
+from wherever_edge.oip.status import CODE_KEY, PUSHBACK_KEY
 
 if TYPE_CHECKING:
+    from wherever_contracts.places import Place
     from wherever_contracts.wire.metadata import ModelMetadata, ServerMetadata
     from wherever_contracts.wire.tensors import InferRequest, InferResponse
     from wherever_edge.oip.allotted import Allotted
@@ -46,6 +48,7 @@ class RestConnection:
         endpoint: where the server listens; `find` finds out at which port.
         max_bytes: the largest body in either direction.
         way: whom to trust, the key to bring, and the proxy.
+        place: the server's distance; a call that may not travel so far is not sent.
         executor: whose threads carry calls out, so that those who wait keep their time exactly.
         threads: how many it has.
         heard: told after every call whether the host was reached.
@@ -62,12 +65,14 @@ class RestConnection:
         *,
         max_bytes: int,
         way: Way,
+        place: Place,
         executor: Executor,
         threads: int,
         heard: Callable[[bool], None],
     ) -> None:
         self.url = endpoint.url(endpoint.rest_ports[0])
         self._endpoint = endpoint
+        self._place: Place = place
         self._max_bytes = max_bytes
         self._executor = executor
         self._heard = heard
@@ -133,6 +138,7 @@ class RestConnection:
         self._link.close()
 
     def _asked(self, request: InferRequest, time: Allotted) -> Asked:
+        guard.check(request.boundary, self._place, self.url)
         try:
             body = encode_request(request, time.left_s(self.url))
         except WireError as error:
@@ -199,6 +205,7 @@ class RestConnection:
             details=decode_error(reply.content),
             code=reply.headers.get(CODE_KEY, ""),
             retry_after=reply.headers.get("retry-after", ""),
+            pushback=reply.headers.get(PUSHBACK_KEY),
             elapsed_s=time.elapsed_s,
             timeout_s=time.timeout_s,
         )

@@ -5,6 +5,8 @@ Statuses go by their names (`grpc.StatusCode[name]`), so that nothing here needs
 
 from __future__ import annotations
 
+import math
+
 from wherever_contracts import errors
 from wherever_contracts.errors import AttemptError
 from wherever_contracts.wire.framing import WireError
@@ -14,6 +16,9 @@ CODE_KEY = "wherever-code"
 
 # parameter of a response: the server allows a ping this often, in milliseconds
 PING_KEY = "wherever_ping_ms"
+
+# gRPC's own name for when to try again: in trailing metadata, and of ours in HTTP's headers too
+PUSHBACK_KEY = "grpc-retry-pushback-ms"
 
 # in the details when something answered that is no server of gRPC: by HTTP/2, or not even that
 _NOT_GRPC = ("Received http2 header with status", "NO_APPLICATION_PROTOCOL", "ALPN")
@@ -33,6 +38,8 @@ STATUS: dict[type[Exception], str] = {
     errors.UpdateError: "INTERNAL",
     errors.PairingError: "PERMISSION_DENIED",
     errors.ConversionError: "INTERNAL",
+    errors.BoundaryError: "INTERNAL",
+    errors.BlockedError: "INTERNAL",
     errors.UnreachableError: "UNAVAILABLE",
     errors.DeadlineError: "DEADLINE_EXCEEDED",
     errors.RefusedError: "FAILED_PRECONDITION",
@@ -75,6 +82,9 @@ _UNTRUSTED = {
     "Ssl handshake failed": "the two sides could not agree on TLS",
 }
 
+# a pushback of more is no number of milliseconds
+_MAX_DIGITS = 12
+
 _ADVICE: dict[type[AttemptError], str] = {
     errors.UnreachableError: "is it running, and is its port open to this machine?",
     errors.DeadlineError: "give the call more time, or let the device answer",
@@ -101,8 +111,29 @@ def code_of(error: BaseException) -> str:
     return error.code if isinstance(error, errors.WhereverError) else errors.WhereverError.code
 
 
+def pushback_s(said: str | None) -> float | None:
+    """What a server says with `PUSHBACK_KEY`: seconds, infinity, or None when it says nothing.
+
+    A number below 0, and what is no whole number, mean that the call is not to come again (gRFC
+    A6, "Pushback").
+    """
+    if said is None:
+        return None
+    digits = said.strip()
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= _MAX_DIGITS):
+        return math.inf
+    return int(digits) / 1000
+
+
 def attempt_error(
-    status: str, *, host: str, details: str, code: str, elapsed_s: float, timeout_s: float | None
+    status: str,
+    *,
+    host: str,
+    details: str,
+    code: str,
+    elapsed_s: float,
+    timeout_s: float | None,
+    pushback: str | None = None,
 ) -> AttemptError:
     """What a call that ended with `status` means to the caller.
 
@@ -113,10 +144,11 @@ def attempt_error(
         code: our error code from the trailing metadata, or "".
         elapsed_s: how long the call took.
         timeout_s: how long it was given, None for no limit.
+        pushback: `PUSHBACK_KEY` of the trailing metadata, if it is there.
     """
     kind, advice = _meaning(status, details)
     label = f"{status}, {code}" if code else status
-    return worded(
+    error = worded(
         kind,
         f"{label}: {_essence(details)}",
         advice,
@@ -124,6 +156,8 @@ def attempt_error(
         elapsed_s=elapsed_s,
         timeout_s=timeout_s,
     )
+    error.retry_after_s = pushback_s(pushback)
+    return error
 
 
 def worded(

@@ -9,6 +9,7 @@ import pytest
 
 from wherever_contracts import errors
 from wherever_contracts.errors import (
+    BoundaryError,
     InputError,
     ModelNotFoundError,
     NoRouteError,
@@ -43,6 +44,8 @@ def sample(kind):
         return kind("model.onnx", "variants.small.files.0.sha256", "one digest", "another")
     if kind is InputError:
         return kind("image", "an image", "a list")
+    if kind is BoundaryError:
+        return kind("gw:8001", "cloud", "site")
     if kind is NoRouteError:
         return kind("digits", [UnreachableError("no connection")], {"cloud": "boundary"})
     return kind("what happened, with 3 values")
