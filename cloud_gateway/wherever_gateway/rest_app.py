@@ -28,7 +28,7 @@ from wherever_contracts.wire import rest_bodies
 from wherever_contracts.wire.framing import WireError
 from wherever_contracts.wire.rest_bodies import JSON_SIZE_HEADER
 from wherever_edge.oip.service import InferenceService, server_metadata
-from wherever_edge.oip.status import CODE_KEY, code_of
+from wherever_edge.oip.status import CODE_KEY, PUSHBACK_KEY, code_of
 from wherever_gateway.rest_entrance import Need, RestEntrance
 from wherever_gateway.rest_status import status_of
 
@@ -216,7 +216,9 @@ class RestApp:
             _LOG.error("a call failed", exc_info=error)
         headers = {CODE_KEY: code_of(error)}
         if isinstance(error, OverloadedError):
-            headers["retry-after"] = f"{math.ceil(self._service.queue.retry_after_s())}"
+            wait_s = self._service.queue.retry_after_s()
+            headers["retry-after"] = f"{math.ceil(wait_s)}"
+            headers[PUSHBACK_KEY] = f"{wait_s * 1000:.0f}"  # HTTP's own header has no fractions
         if isinstance(error, NotAllowedError):
             headers["www-authenticate"] = "Bearer"
         return _json({"error": words[:_MAX_WORDS]}, status, headers)

@@ -516,6 +516,7 @@ def test_more_calls_than_can_wait_are_refused_at_once_with_a_hint(serve, held, a
     answers = [peer.infer(SCALES) for _ in range(3)]
     assert {answer.status_code for answer in answers} == {429}
     assert int(answers[0].headers["retry-after"]) >= 1
+    assert int(answers[0].headers["grpc-retry-pushback-ms"]) > 0
     assert answers[0].headers["wherever-code"] == "overloaded"
     assert peer.get("/v2/models/scales").status_code == 200
     held.release.set()

@@ -201,6 +201,22 @@ def test_a_status_becomes_the_error_that_it_means(serve_http, remote, status, he
             assert words in str(caught.value)
     if status == 429:
         assert "7 s" in str(caught.value)
+        assert caught.value.retry_after_s == 7
+
+
+@pytest.mark.parametrize(
+    ("headers", "retry_after_s"),
+    [
+        ({}, None),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
+        ({"retry-after": "1", "grpc-retry-pushback-ms": "15"}, 0.015),
+    ],
+)
+def test_when_to_come_again_is_read_from_the_headers(serve_http, remote, headers, retry_after_s):
+    server = serve_http(lambda *_: (503, headers, b"{}"))
+    with pytest.raises(AttemptError) as caught:
+        remote(f"http://{server.address}").infer(request(), 5)
+    assert caught.value.retry_after_s == retry_after_s
 
 
 @pytest.mark.parametrize(

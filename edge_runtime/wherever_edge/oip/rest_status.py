@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from wherever_contracts import errors
 from wherever_contracts.errors import AttemptError
-from wherever_edge.oip.status import worded
+from wherever_edge.oip.status import pushback_s, worded
 
 _KINDS: dict[int, type[AttemptError]] = {
     401: errors.NotAllowedError,
@@ -35,6 +35,7 @@ def status_error(
     details: str,
     code: str = "",
     retry_after: str = "",
+    pushback: str | None = None,
     elapsed_s: float,
     timeout_s: float | None,
 ) -> AttemptError:
@@ -46,12 +47,13 @@ def status_error(
         details: the text that came with the status.
         code: our error code from the headers; "" when something else than our server answered.
         retry_after: the header of that name, or "".
+        pushback: what servers of ours say beside it, to the millisecond.
         elapsed_s: how long the call took.
         timeout_s: how long it was given, None for no limit.
     """
     label = f"HTTP {status}, {code}" if code else f"HTTP {status}"
     advice = f"try again after {retry_after} s" if retry_after.isdigit() else ""
-    return worded(
+    error = worded(
         _kind(status, code),
         f"{label}: {details or 'no details'}",
         _PROXY_ADVICE if status == 407 else advice,
@@ -59,6 +61,8 @@ def status_error(
         elapsed_s=elapsed_s,
         timeout_s=timeout_s,
     )
+    error.retry_after_s = _retry_after_s(retry_after) if pushback is None else pushback_s(pushback)
+    return error
 
 
 def failure_error(
@@ -82,6 +86,11 @@ def failure_error(
     words = " ".join(str(error).split())[:300] or ("nothing came" if timed_out else "no details")
     cause = f"{type(error).__name__}: {words}"
     return worded(kind, cause, advice, host, elapsed_s=elapsed_s, timeout_s=timeout_s)
+
+
+def _retry_after_s(said: str) -> float | None:
+    """The header in seconds; its other form, a date, would need both clocks to agree."""
+    return float(said) if said.isascii() and said.isdigit() else None
 
 
 def _kind(status: int, code: str) -> type[AttemptError]:

@@ -23,7 +23,7 @@ from wherever_edge.oip import forks
 from wherever_edge.oip.client import MAX_BYTES
 from wherever_edge.oip.health import Health, Send
 from wherever_edge.oip.service import InferenceService, server_metadata
-from wherever_edge.oip.status import CODE_KEY, PING_KEY, code_of, status_of
+from wherever_edge.oip.status import CODE_KEY, PING_KEY, PUSHBACK_KEY, code_of, status_of
 
 if TYPE_CHECKING:
     from wherever_edge.host import LocalHost
@@ -46,9 +46,6 @@ _KEYED = (f"/{INFERENCE_SERVICE}/", f"/{HEALTH_SERVICE}/Watch")
 _SLACK_BYTES = 64 * 1024
 _MAX_WORDS = 1000
 _UNEXPECTED = "an unexpected error; the server's log says more"
-
-# gRPC's own name for when to try again
-_PUSHBACK_KEY = "grpc-retry-pushback-ms"
 
 # threads for health and metadata, when every other one waits for its turn or for a slow sender
 _SPARE_THREADS = 8
@@ -220,7 +217,7 @@ class InferenceServer:
             _LOG.error("a call failed", exc_info=error)
         trailing = [(CODE_KEY, code_of(error))]
         if isinstance(error, OverloadedError):
-            trailing.append((_PUSHBACK_KEY, f"{self.queue.retry_after_s() * 1000:.0f}"))
+            trailing.append((PUSHBACK_KEY, f"{self.queue.retry_after_s() * 1000:.0f}"))
         context.set_trailing_metadata(tuple(trailing))
         context.abort(grpc.StatusCode[status], words[:_MAX_WORDS])
 

@@ -17,6 +17,7 @@ from wherever_contracts.wire.metadata import ModelMetadata, ServerMetadata, Tens
 from wherever_contracts.wire.said import (
     CONFIDENCE_KEY,
     ENGINE_KEY,
+    LOAD_KEY,
     QUEUE_KEY,
     RAN_KEY,
     SUBSTITUTED_KEY,
@@ -108,11 +109,13 @@ class InferenceService:
         urgency = _urgency(parameters, caller)
         with self.queue.admit(urgency):
             answer = loaded.answer(inputs, options, urgency)
+        said = _answer_parameters(known.parameters, answer, loaded.ran)
+        said[LOAD_KEY] = self.queue.crowding()
         return InferResponse(
             loaded.package.name,
             loaded.package.version,
             request.id,
-            _answer_parameters(known.parameters, answer, loaded.ran),
+            said,
             tuple([from_array(name, answer.outputs[name]) for name in names]),
         )
 
@@ -163,6 +166,7 @@ class InferenceService:
                 RAN_KEY: _ran_json(loaded.ran),
                 ENGINE_KEY: engine_s,
                 QUEUE_KEY: queue_s,
+                LOAD_KEY: self.queue.crowding(),
             },
             tuple(from_array(name, outputs[name]) for name in names),
         )

@@ -83,7 +83,11 @@ class RunQueue:
 
     def load(self) -> float:
         """0 when nothing is inside, 1 when as many calls are as can run at a time, or more."""
-        return min(1.0, self.inside / (self.runs or _UNBOUNDED))
+        return min(1.0, self.crowding())
+
+    def crowding(self) -> float:
+        """Calls inside over as many as can run at a time: above 1, some of them wait."""
+        return self.inside / (self.runs or _UNBOUNDED)
 
     def retry_after_s(self) -> float:
         """When a call that is refused now may find room."""

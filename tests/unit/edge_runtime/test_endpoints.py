@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import pickle
+
 import grpc
 import pytest
 
@@ -133,6 +136,25 @@ def test_an_attempts_error_names_host_time_cause_and_advice(status: str) -> None
     said = str(error)
     for words in ("gw:8001", "0.25 s", "1.5 s", status, "why", "no way", ";"):
         assert words in said
+
+
+@pytest.mark.parametrize(
+    ("said", "retry_after_s"),
+    [(None, None), ("0", 0.0), ("250", 0.25), (" 15 ", 0.015)]
+    + [(said, math.inf) for said in ("-1", "", "soon", "1.5", "9" * 13, "\u0662")],
+)
+def test_a_pushback_is_read_as_grpc_says(said: str | None, retry_after_s: float | None) -> None:
+    error = attempt_error(
+        "RESOURCE_EXHAUSTED",
+        host="gw",
+        details="",
+        code="",
+        elapsed_s=0.0,
+        timeout_s=None,
+        pushback=said,
+    )
+    assert error.retry_after_s == retry_after_s
+    assert pickle.loads(pickle.dumps(error)).retry_after_s == retry_after_s
 
 
 def test_a_message_that_is_too_large_is_refused_not_overload() -> None:
