@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from wherever_contracts.errors import SettingsError
+from wherever_contracts.errors import BoundaryError, SettingsError
 from wherever_contracts.places import (
     BOUNDARIES,
     PLACES,
@@ -46,18 +46,34 @@ MODES: Mapping[Mode, ModeRule] = {
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A host that could answer; `unfit` says why it cannot answer for this model, or is ""."""
+    """A host that could answer.
+
+    Attributes:
+        unfit: why it cannot answer for this model, or "".
+        release: the rule that what it is sent comes out of; "": it is sent the input as it is.
+    """
 
     host: str
     place: Place
     unfit: str = ""
+    release: str = ""
+
+
+class Release(NamedTuple):
+    """A rule of the package, and how far what comes out of it may travel in this call."""
+
+    rule: str
+    boundary: Boundary
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What was decided for one model under one set of options.
 
+    There is no plan that asks a host beyond the boundary: it cannot be made.
+
     Attributes:
+        boundary: how far the call's inputs may travel as they are.
         attempts: the hosts to ask, in order.
         escalates: whether an answer of low confidence is taken further.
         thresholds: variant -> the confidence under which its answer is taken further.
@@ -65,6 +81,10 @@ class Plan:
         degraded_from: an answer from any other place is a lesser one; None: none is.
         ruled_out: host -> why it will not be asked; "cloud" stands for the gateway that is
             needed where none is set.
+        releases: the rules that let what comes out of them travel further, in order.
+
+    Raises:
+        BoundaryError: one of the attempts lies beyond the boundary of what it would be sent.
     """
 
     model: str
@@ -76,6 +96,19 @@ class Plan:
     reference: str
     degraded_from: Place | None
     ruled_out: Mapping[str, str] = field(default_factory=dict[str, str])
+    releases: tuple[Release, ...] = ()
+
+    def __post_init__(self) -> None:
+        for candidate in self.attempts:
+            limit = self.limit(candidate)
+            if candidate.place not in WITHIN.get(limit, ()):
+                raise BoundaryError(candidate.host, candidate.place, limit)
+
+    def limit(self, candidate: Candidate) -> Boundary:
+        """How far that may travel which `candidate` is sent; nowhere by a rule that is unknown."""
+        if not candidate.release:
+            return self.boundary
+        return dict(self.releases).get(candidate.release, "device")
 
 
 def make_plan(
@@ -87,34 +120,37 @@ def make_plan(
     candidates: Sequence[Candidate],
     thresholds: Mapping[str, float],
     reference: str,
+    releases: Sequence[Release] = (),
 ) -> Plan:
     """Order the hosts that may answer, and say why the others may not.
 
-    A host outside the boundary is never in the plan, whatever mode and places say.
+    A host outside the boundary is never in the plan, whatever mode and places say; unless a release
+    rule reaches it, by which it is then asked.
 
     Args:
         model: the model's name.
         mode: which distances, in which order.
-        boundary: how far the data may travel.
+        boundary: how far the data may travel as it is.
         places: narrows the distances further; None allows all.
         candidates: every host there is, in the order of preference within one distance.
         thresholds: variant -> the confidence under which its answer is escalated.
         reference: the variant that an escalation asks for.
+        releases: the rules by which derived data may travel further; the first that reaches counts.
 
     Raises:
         SettingsError: a mode, boundary or place that does not exist.
     """
     check_words(mode, boundary, places)
     rule = MODES[mode]
-    within = WITHIN[boundary]
     ruled_out: dict[str, str] = {}
     allowed: list[Candidate] = []
     for candidate in candidates:
-        reason = _why_not(candidate, mode, rule, boundary, within, places)
+        release = _release_for(candidate.place, boundary, releases)
+        reason = _why_not(candidate, mode, rule, boundary, release, places)
         if reason:
             ruled_out[candidate.host] = reason
         else:
-            allowed.append(candidate)
+            allowed.append(replace(candidate, release=release or ""))
     if mode == "only_in_cloud" and all(each.place != "cloud" for each in candidates):
         ruled_out["cloud"] = NO_GATEWAY
     allowed.sort(key=lambda candidate: rule.order.index(candidate.place))
@@ -128,6 +164,7 @@ def make_plan(
         reference=reference,
         degraded_from=rule.order[0] if rule.preferred else None,
         ruled_out=ruled_out,
+        releases=tuple(releases),
     )
 
 
@@ -155,15 +192,22 @@ def check_words(
         raise SettingsError(f"priority {priority!r} does not exist (there are: {known})")
 
 
+def _release_for(place: Place, boundary: Boundary, releases: Sequence[Release]) -> str | None:
+    """The rule by which a place may be asked; "": it needs none; None: no rule reaches it."""
+    if place in WITHIN[boundary]:
+        return ""
+    return next((each.rule for each in releases if place in WITHIN[each.boundary]), None)
+
+
 def _why_not(
     candidate: Candidate,
     mode: Mode,
     rule: ModeRule,
     boundary: Boundary,
-    within: Collection[Place],
+    release: str | None,
     places: Collection[Place] | None,
 ) -> str:
-    if candidate.place not in within:
+    if release is None:
         return f"the boundary {boundary!r} keeps the data from going there"
     if candidate.place not in rule.order:
         return f"mode {mode!r} does not use it"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError, replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wherever._routing.plan import MODES, Candidate, Plan, check_words, make_plan
-from wherever_contracts.errors import SettingsError
+from wherever._routing.plan import MODES, Candidate, Plan, Release, check_words, make_plan
+from wherever_contracts.errors import BoundaryError, SettingsError
 from wherever_contracts.places import BOUNDARIES, PLACES, WITHIN
 
 DEVICE = Candidate("device", "device")
@@ -17,7 +19,7 @@ SECOND = Candidate("two:8001", "cloud")
 EVERY_HOST = (SECOND, DEVICE, FIRST, BOX)
 
 
-def plan(mode="auto", boundary="anywhere", places=None, candidates=EVERY_HOST) -> Plan:
+def plan(mode="auto", boundary="anywhere", places=None, candidates=EVERY_HOST, releases=()) -> Plan:
     return make_plan(
         model="digits",
         mode=mode,
@@ -26,6 +28,7 @@ def plan(mode="auto", boundary="anywhere", places=None, candidates=EVERY_HOST) -
         candidates=candidates,
         thresholds={"small": 0.8},
         reference="large",
+        releases=releases,
     )
 
 
@@ -132,3 +135,95 @@ def test_a_cloud_without_gateways_is_said_to_need_one():
     assert made.attempts == ()
     assert "WHEREVER_GATEWAYS" in made.ruled_out["cloud"]
     assert "cloud" not in plan("only_in_cloud").ruled_out
+
+
+CANDIDATES = st.builds(
+    Candidate,
+    host=st.sampled_from(["a", "b", "c"]),
+    place=st.sampled_from(PLACES),
+    release=st.sampled_from(["", "blurred", "small", "unknown"]),
+)
+RELEASES = st.lists(
+    st.builds(Release, st.sampled_from(["blurred", "small"]), st.sampled_from(BOUNDARIES)),
+    max_size=3,
+    unique_by=lambda release: release.rule,
+)
+
+
+@given(
+    boundary=st.sampled_from(BOUNDARIES),
+    attempts=st.lists(CANDIDATES, max_size=4),
+    releases=RELEASES,
+)
+def test_a_plan_with_a_host_beyond_its_boundary_cannot_be_made(boundary, attempts, releases):
+    def allowed(candidate):
+        limit = dict(releases).get(candidate.release, "device") if candidate.release else boundary
+        return PLACES.index(candidate.place) <= BOUNDARIES.index(limit)
+
+    def make():
+        return Plan(
+            model="m",
+            mode="auto",
+            boundary=boundary,
+            attempts=tuple(attempts),
+            escalates=True,
+            thresholds={},
+            reference="large",
+            degraded_from=None,
+            releases=tuple(releases),
+        )
+
+    if all(allowed(candidate) for candidate in attempts):
+        assert make().attempts == tuple(attempts)
+        return
+    first = next(candidate for candidate in attempts if not allowed(candidate))
+    with pytest.raises(BoundaryError) as caught:
+        make()
+    assert (caught.value.host, caught.value.place) == (first.host, first.place)
+    assert first.host in str(caught.value)
+    assert first.place in str(caught.value)
+    assert caught.value.boundary in str(caught.value)
+
+
+def test_a_plan_cannot_be_changed_into_one_that_leaves_its_boundary():
+    made = plan(boundary="site")
+    with pytest.raises(BoundaryError, match=r"one:8001 \(cloud\) .* 'site'"):
+        replace(made, attempts=(*made.attempts, FIRST))
+    with pytest.raises(BoundaryError, match=r"box:8011 \(nearby\) .* 'device'"):
+        replace(made, boundary="device")
+    with pytest.raises(BoundaryError):
+        replace(made, boundary="moon")
+    with pytest.raises(FrozenInstanceError):
+        made.boundary = "anywhere"
+
+
+@pytest.mark.parametrize(
+    ("boundary", "releases", "expected"),
+    [
+        ("anywhere", [Release("small", "anywhere")], {"box:8011": "", "one:8001": ""}),
+        ("site", [Release("small", "anywhere")], {"box:8011": "", "one:8001": "small"}),
+        ("device", [Release("small", "anywhere")], {"box:8011": "small", "one:8001": "small"}),
+        ("device", [Release("small", "site")], {"box:8011": "small"}),
+        (
+            "device",
+            [Release("small", "site"), Release("blurred", "anywhere"), Release("x", "anywhere")],
+            {"box:8011": "small", "one:8001": "blurred"},
+        ),
+        ("device", [Release("small", "device")], {}),
+        ("device", [], {}),
+    ],
+)
+def test_a_host_beyond_the_boundary_is_asked_by_the_first_rule_that_reaches_it(
+    boundary, releases, expected
+):
+    made = plan(boundary=boundary, releases=releases, candidates=(DEVICE, FIRST, BOX))
+    assert {each.host: each.release for each in made.attempts} == {"device": "", **expected}
+    for candidate in made.attempts:
+        assert candidate.place in WITHIN[made.limit(candidate)]
+    assert made.ruled_out.keys() == {"box:8011", "one:8001"} - expected.keys()
+
+
+def test_a_release_rule_widens_neither_mode_nor_places():
+    rules = [Release("small", "anywhere")]
+    assert hosts(plan("only_on_device", "device", releases=rules)) == ["device"]
+    assert hosts(plan(boundary="device", places=["device"], releases=rules)) == ["device"]
