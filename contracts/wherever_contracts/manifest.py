@@ -26,10 +26,11 @@ from pydantic import (
 from wherever_contracts.errors import ManifestError
 from wherever_contracts.manifest_refusals import check_schema, refusal_of
 from wherever_contracts.places import Boundary, Place
+from wherever_contracts.releases import ReleaseRule, check_releases
 from wherever_contracts.tensors import DTYPES, TensorSpec
 
 SCHEMA_MAJOR = 1
-SCHEMA_MINOR = 3
+SCHEMA_MINOR = 4
 MANIFEST_NAME = "model.json"
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 
@@ -308,7 +309,11 @@ class Variant(_Part):
 
 
 class Manifest(_Part):
-    """The whole of `model.json`."""
+    """The whole of `model.json`.
+
+    `boundary` is how far inputs may travel as they are, and `release` says what may be made of them
+    that travels further (see `wherever_contracts.releases`).
+    """
 
     schema_version: str = Field(alias="schema", pattern=r"^[0-9]+\.[0-9]+$")
     name: Name
@@ -316,6 +321,7 @@ class Manifest(_Part):
     summary: str = ""
     licence: str = ""
     boundary: Boundary
+    release: tuple[ReleaseRule, ...] = ()
     reference: str
     signature: Signature
     variants: tuple[Variant, ...] = Field(min_length=1)
@@ -336,7 +342,18 @@ class Manifest(_Part):
         if unknown:
             raise ValueError(f"no such variant: {', '.join(unknown)}")
         _refuse_clashes(self)
+        inputs = self.signature.inputs
+        images = {each.name for each in inputs if each.kind == "image" and each.numbers is None}
+        check_releases(self.release, self.boundary, [each.name for each in inputs], images)
         return self
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # packages without rules are written as before there were any
+        data: dict[str, Any] = write(self)
+        if not self.release:
+            data.pop("release", None)
+        return data
 
     def all_files(self) -> Iterator[FileEntry]:
         """Every file listed, each path once."""

@@ -53,7 +53,7 @@ def test_digits_keep_their_variants_and_gain_pairs(digits, images):
     package = open_package(Path("digits"))
     package.verify()
     assert (made.variant, made.against, made.n) == ("mlp-int8", "cnn", 1797)
-    assert (package.version, package.manifest.schema_version) == ("1.1.0", "1.3")
+    assert (package.version, package.manifest.schema_version) == ("1.1.0", "1.4")
     assert {
         each.id: package.variant_digest(each.id) for each in package.manifest.variants
     } == before

@@ -203,7 +203,7 @@ def test_numbers_that_no_float_holds_are_refused(number):
         parse_manifest(text.encode())
 
 
-@pytest.mark.parametrize("schema", ["1.4", "1.999"])
+@pytest.mark.parametrize("schema", ["1.5", "1.999"])
 def test_a_newer_minor_schema_is_read_and_its_fields_are_kept(schema):
     data = changed("schema", schema)
     data["future"] = [{"input": "a.npy", "tolerance": 1e-5}]
@@ -220,7 +220,7 @@ def test_a_newer_minor_schema_is_read_and_its_fields_are_kept(schema):
     assert written["variants"][0]["files"][0]["mirror"] == "é"
 
 
-@pytest.mark.parametrize(("schema", "newer"), [("1.0", False), ("1.3", False), ("1.4", True)])
+@pytest.mark.parametrize(("schema", "newer"), [("1.0", False), ("1.4", False), ("1.5", True)])
 def test_a_newer_kind_of_input_says_that_an_update_would_read_it(schema, newer):
     data = changed("schema", schema)
     data["signature"]["inputs"][0]["kind"] = "sound"
