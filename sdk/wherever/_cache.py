@@ -1,7 +1,7 @@
 """The result cache: an answer is kept under what decides it, and given again for the same input.
 
-Entries are frames, so nothing read from the disk can run; keys are HMACs under the device's key,
-so that the disk does not tell what was asked. No failure of the disk fails a call.
+Entries are frames and raw arrays, so nothing read from the disk can run; keys are HMACs under the
+device's key, so that the disk does not tell what was asked. No failure of the disk fails a call.
 """
 
 from __future__ import annotations
@@ -14,52 +14,50 @@ import secrets
 import stat
 import struct
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
+from wherever._cache_age import Stamp, is_fresh, present
+from wherever._cache_values import Found, pack, unpack
 from wherever._device_key import device_key
 from wherever_contracts.errors import SettingsError
-from wherever_contracts.frames import FrameError, pack_frame, unpack_frame
-from wherever_contracts.receipts import Answer, Ran
+from wherever_contracts.frames import FrameError
 from wherever_contracts.wire.tensors import from_array
 from wherever_edge.forking import loading
 from wherever_edge.images import Image
 
 if TYPE_CHECKING:
     from wherever._cache_database import Entries
+    from wherever_contracts.receipts import Answer
     from wherever_contracts.wire.tensors import Buffer
 
 _LOG = logging.getLogger(__name__)
 
 MIN_BYTES = 4 * 1024 * 1024
 _REST_S = 1.0  # how long a disk that failed is left alone
-_DOMAIN = b"wherever result 1"
+_CALL, _RESULT = b"wherever call 1", b"wherever result 2"
 _LENGTH = struct.Struct("<Q")
 
 _Result = TypeVar("_Result")
 
 
-def result_key(
+def call_digest(
     device_key: bytes,
-    variant_digest: str,
-    precision: str,
     inputs: Mapping[str, Any],
     options: Mapping[str, float],
     signature_digest: str,
 ) -> bytes:
-    """The name of an answer: an HMAC-SHA256 of everything that decides it.
+    """What a call asks, whoever answers it: an HMAC-SHA256 of inputs, options and signature.
 
-    The same checked input always has the same key, whatever its strides and the order of names; an
-    image is its file's bytes when it came encoded, else its pixels.
+    The same checked input always has the same digest, whatever its strides and the order of names;
+    an image is its file's bytes when it came encoded, else its pixels.
 
     Args:
         device_key: the secret of this device.
-        variant_digest: of the variant that answers.
-        precision: in which it computes.
         inputs: the checked inputs by name: arrays, `Image`s, text, bytes.
         options: the call's options, defaults included.
         signature_digest: of the model's signature.
@@ -67,21 +65,35 @@ def result_key(
     Raises:
         InputError: an image turned out to be damaged.
     """
-    digest = hmac.new(device_key, _DOMAIN, hashlib.sha256)
+    parts: list[Buffer] = [signature_digest.encode(), str(len(options)).encode()]
+    for name in sorted(options):
+        parts += (name.encode(), float(options[name]).hex().encode())
+    for name in sorted(inputs):
+        parts += (name.encode(), *_canonical(inputs[name]))
+    return _mac(device_key, _CALL, parts)
 
-    def add(part: Buffer) -> None:
+
+def result_key(
+    device_key: bytes, call: bytes, variant_digest: str, precision: str, release: str = ""
+) -> bytes:
+    """The name of an answer: an HMAC-SHA256 of everything that decides it.
+
+    Args:
+        device_key: the secret of this device.
+        call: its `call_digest`.
+        variant_digest: of the variant that answers.
+        precision: in which it computes.
+        release: the release rule that changed the inputs before they were answered; "": none did.
+    """
+    words = (variant_digest, precision, release)
+    return _mac(device_key, _RESULT, [call, *(word.encode() for word in words)])
+
+
+def _mac(secret: bytes, domain: bytes, parts: Iterable[Buffer]) -> bytes:
+    digest = hmac.new(secret, domain, hashlib.sha256)
+    for part in parts:
         digest.update(_LENGTH.pack(len(part)))
         digest.update(part)
-
-    for text in (variant_digest, precision, signature_digest, str(len(options))):
-        add(text.encode())
-    for name in sorted(options):
-        add(name.encode())
-        add(float(options[name]).hex().encode())
-    for name in sorted(inputs):
-        add(name.encode())
-        for part in _canonical(inputs[name]):
-            add(part)
     return digest.digest()
 
 
@@ -110,7 +122,9 @@ class ResultCache:
         max_bytes: how much it may hold, 4 MiB or more; an answer of more than an eighth of it is
             not kept.
         device_key: the secret of this device.
+        ttl_s: how many seconds old an answer may be when it is given; None: whatever its age.
         clock: seconds that only grow.
+        now: the present moment, by which ages are told.
 
     Raises:
         SettingsError: the directory belongs to another user or cannot be one, or `max_bytes` is
@@ -123,14 +137,18 @@ class ResultCache:
         *,
         max_bytes: int,
         device_key: bytes,
+        ttl_s: float | None = None,
         clock: Callable[[], float] = monotonic,
+        now: Callable[[], Stamp] = present,
     ) -> None:
         if max_bytes < MIN_BYTES:
             raise SettingsError(f"the result cache needs {MIN_BYTES} bytes, not {max_bytes}")
         self._directory = directory.absolute()
         self._max_bytes = max_bytes
         self._device_key = device_key
+        self._ttl_s = ttl_s
         self._clock = clock
+        self._now = now
         self._lock = threading.RLock()
         self._entries: Entries | None = None
         self._rests_until = 0.0
@@ -142,7 +160,7 @@ class ResultCache:
         _caches.add(self)
 
     @classmethod
-    def in_home(cls, home: Path, *, max_bytes: int) -> ResultCache:
+    def in_home(cls, home: Path, *, max_bytes: int, ttl_s: float | None = None) -> ResultCache:
         """The cache of a state directory, under the device's own key.
 
         Where that cannot be read or written for now, the names of answers are made with a key that
@@ -157,37 +175,39 @@ class ResultCache:
             if not isinstance(error.__cause__, OSError):
                 raise
             secret = secrets.token_bytes(32)
-        return cls(home / "cache", max_bytes=max_bytes, device_key=secret)
+        return cls(home / "cache", max_bytes=max_bytes, device_key=secret, ttl_s=ttl_s)
 
-    def key(
-        self,
-        variant_digest: str,
-        precision: str,
-        inputs: Mapping[str, Any],
-        options: Mapping[str, float],
-        signature_digest: str,
+    def call_digest(
+        self, inputs: Mapping[str, Any], options: Mapping[str, float], signature_digest: str
     ) -> bytes:
-        """The name of an answer on this device; see `result_key`."""
-        return result_key(
-            self._device_key, variant_digest, precision, inputs, options, signature_digest
-        )
+        """What a call asks, as only this device can tell; see `call_digest` of this module."""
+        return call_digest(self._device_key, inputs, options, signature_digest)
 
-    def get(self, key: bytes) -> Answer | None:
-        """The answer kept under `key`, its arrays the caller's own, or None."""
+    def key(self, call: bytes, variant_digest: str, precision: str, release: str = "") -> bytes:
+        """The name of an answer on this device; see `result_key`."""
+        return result_key(self._device_key, call, variant_digest, precision, release)
+
+    def find(self, key: bytes) -> Found | None:
+        """What was kept under `key` and is not too old, its arrays the caller's own, or None."""
         data = self._guarded(lambda entries: self._read(entries, key), None)
-        answer = None
+        found = None
         if data is not None:
             try:
-                answer = _unpacked(key, data)
+                found = self._fresh(key, unpack(key, data))
             except FrameError:
                 self._guarded(lambda entries: self._drop(entries, key), None)
-        self._count("misses" if answer is None else "hits")
-        return answer
+        self._count("misses" if found is None else "hits")
+        return found
 
-    def put(self, key: bytes, answer: Answer) -> None:
-        """Keep an answer; one that no frame can hold, or that is too large, is not kept."""
+    def get(self, key: bytes) -> Answer | None:
+        """The answer of `find`."""
+        found = self.find(key)
+        return None if found is None else found.answer
+
+    def put(self, key: bytes, answer: Answer, host: str = "") -> None:
+        """Keep an answer of `host`; one that no frame can hold, or too large, is not kept."""
         try:
-            data = _packed(key, answer)
+            data = pack(key, Found(answer, self._now(), host))
         except FrameError:
             return
         if self._clock() >= self._rests_until and len(data) <= self._max_bytes // 8:
@@ -238,7 +258,7 @@ class ResultCache:
                 self._entries = Entries(self._directory, max_bytes=self._max_bytes)
         return self._entries
 
-    def _read(self, entries: Entries, key: bytes) -> bytes | None:
+    def _read(self, entries: Entries, key: bytes) -> bytes | bytearray | None:
         from wherever._cache_disk import DamagedEntryError  # noqa: PLC0415 (loaded by now)
 
         try:
@@ -246,6 +266,13 @@ class ResultCache:
         except DamagedEntryError:
             self._drop(entries, key)
             return None
+
+    def _fresh(self, key: bytes, found: Found) -> Found | None:
+        """What was found, unless it is too old; then it makes room."""
+        if self._ttl_s is None or is_fresh(found.kept, self._now(), self._ttl_s):
+            return found
+        self._guarded(lambda entries: entries.drop(key), None)
+        return None
 
     def _keep(self, entries: Entries, key: bytes, data: bytes) -> None:
         from wherever._cache_database import NotKeptError  # noqa: PLC0415 (loaded by now)
@@ -276,35 +303,6 @@ class ResultCache:
     def _count(self, what: str) -> None:
         with self._lock:
             self._counts[what] += 1
-
-
-def _packed(key: bytes, answer: Answer) -> bytes:
-    confidence = answer.confidence
-    facts = {
-        "key": key.hex(),
-        "confidence": None if confidence is None else float(confidence),
-        "ran": answer.ran._asdict(),
-    }
-    return pack_frame(answer.outputs, facts)
-
-
-def _unpacked(key: bytes, data: bytes) -> Answer:
-    arrays, facts = unpack_frame(data)
-    confidence, ran = facts.get("confidence"), facts.get("ran")
-    # a whole frame under another's key would be the answer to another question
-    if facts.get("key") != key.hex() or not isinstance(confidence, float | None):
-        raise FrameError("not the answer that was asked for")
-    outputs = {name: array.copy() for name, array in arrays.items()}
-    return Answer(outputs, confidence, _ran(ran), 0.0, cached=True)
-
-
-def _ran(facts: object) -> Ran:
-    """What ran, out of JSON: text, and a number of threads."""
-    given = cast("dict[str, Any]", facts) if isinstance(facts, dict) else {}
-    kinds: dict[str, type] = {name: type(fact) for name, fact in given.items()}
-    if kinds != {**dict.fromkeys(Ran._fields, str), "threads": int}:
-        raise FrameError(f"expected {', '.join(Ran._fields)}, found {facts!r:.100}")
-    return Ran(**given)
 
 
 def _make_private(directory: Path) -> None:

@@ -87,8 +87,8 @@ class SafeDisk(Disk):
         self._write_value(name, value)
         return len(value), MODE_BINARY, name, None
 
-    def fetch(self, mode: Any, filename: Any, value: Any, read: Any) -> bytes:
-        """The value of a row.
+    def fetch(self, mode: Any, filename: Any, value: Any, read: Any) -> bytes | bytearray:
+        """The value of a row; one that lay in a file is the caller's to write into.
 
         Raises:
             DamagedEntryError: a row that this cache does not write: a pickle, text, a file
@@ -99,10 +99,13 @@ class SafeDisk(Disk):
             return value
         if mode != MODE_BINARY or read:
             raise DamagedEntryError(f"a row of mode {mode!r}")
-        with os.fdopen(self._open_value(filename, os.O_RDONLY), "rb") as file:
-            data = file.read(self.max_value_bytes + 1)
-        if len(data) > self.max_value_bytes:
-            raise DamagedEntryError(f"a file of more than {self.max_value_bytes} bytes")
+        with os.fdopen(self._open_value(filename, os.O_RDONLY), "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > self.max_value_bytes:
+                raise DamagedEntryError(f"a file of more than {self.max_value_bytes} bytes")
+            data = bytearray(size)
+            if file.readinto(data) != size:
+                raise DamagedEntryError(f"a file that is no longer of {size} bytes")
         return data
 
     def remove(self, file_path: Any) -> None:

@@ -114,6 +114,9 @@ class Settings(BaseSettings):
     cache_max_bytes: Annotated[int, Field(ge=4 * 1024 * 1024)] = 256 * 1024 * 1024
     """The most that kept answers may take on the disk, in bytes; 4 MiB or more."""
 
+    cache_ttl_s: Annotated[float | None, Field(gt=0)] = None
+    """How many seconds old a kept answer may be when it is given; by default any age will do."""
+
     nearby: bool = True
     """Whether the boxes that this device was paired with are asked."""
 

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 
 from wherever._cache import MIN_BYTES, ResultCache
+from wherever._cache_age import Stamp
 from wherever_contracts.errors import SettingsError
 from wherever_contracts.receipts import Answer, Ran
 
@@ -224,6 +225,27 @@ def test_files_that_a_crash_left_behind_are_swept_away_once_a_day(directory, cac
     edit(directory, "PRAGMA user_version=1")
     assert cache.get(name()) is not None
     assert (old.exists(), fresh.exists()) == (False, True)
+
+
+@pytest.mark.parametrize("jump_s", [0.0, 1e9, -1e9])
+def test_an_answer_that_is_too_old_is_a_miss_and_makes_room(directory, clock, jump_s):
+    now = [Stamp("boot", 0.0, 1e9)]
+    with closing(opened(directory, clock=clock, ttl_s=60.0, now=lambda: now[0])) as cache:
+        cache.put(name(), answer(LARGE))
+        now[0] = Stamp("boot", 60.0, 1e9 + jump_s)
+        assert cache.get(name()) is not None
+        now[0] = Stamp("boot", 61.0, 1e9 + jump_s)
+        assert cache.get(name()) is None
+        assert (cache.stats()["entries"], cache.stats()["damaged"]) == (0, 0)
+        assert list(directory.rglob("*.val")) == []
+
+
+def test_who_sets_no_age_is_given_answers_of_any(directory, cache):
+    with closing(opened(directory, ttl_s=60.0, now=lambda: Stamp("old boot", 0.0, 0.0))) as old:
+        old.put(name(), answer(), "gateway:8001")
+    assert cache.find(name()).host == "gateway:8001"
+    with closing(opened(directory, ttl_s=60.0)) as strict:
+        assert strict.get(name()) is None
 
 
 def taken(directory):
@@ -559,9 +581,9 @@ def test_a_disk_that_cannot_be_had_is_a_miss(tmp_path, clock, caplog):
 def test_the_cache_of_a_home_is_named_with_the_devices_key(tmp_path):
     with closing(ResultCache.in_home(tmp_path, max_bytes=MIN_BYTES)) as cache:
         cache.put(name(), answer())
-        key = cache.key("v", "int8", {}, {}, "s")
+        key = cache.key(cache.call_digest({}, {}, "s"), "v", "int8")
     with closing(ResultCache.in_home(tmp_path, max_bytes=MIN_BYTES)) as again:
-        assert again.key("v", "int8", {}, {}, "s") == key
+        assert again.key(again.call_digest({}, {}, "s"), "v", "int8") == key
         assert again.get(name()) is not None
     (tmp_path / "device.key").write_bytes(b"short")
     with pytest.raises(SettingsError, match="remove it"):
@@ -571,7 +593,7 @@ def test_the_cache_of_a_home_is_named_with_the_devices_key(tmp_path):
 def test_a_home_that_cannot_be_had_fails_no_call(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with closing(ResultCache.in_home(tmp_path / "file" / "home", max_bytes=MIN_BYTES)) as cache:
-        key = cache.key("v", "int8", {}, {}, "s")
+        key = cache.key(cache.call_digest({}, {}, "s"), "v", "int8")
         cache.put(key, answer())
         assert cache.get(key) is None
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image as Pillow
 
-from wherever._cache import result_key
+from wherever._cache import call_digest, result_key
 from wherever_edge.images import Image
 
 SECRET = bytes(range(32))
@@ -28,7 +28,11 @@ NUMBERS = st.sampled_from(["uint8", "int16", "float32", "float64"]).flatmap(
 
 
 def key(secret=SECRET, **changes):
-    return result_key(secret, **{**PLAIN, **changes})
+    given = {**PLAIN, **changes}
+    call = call_digest(secret, given["inputs"], given["options"], given["signature_digest"])
+    return result_key(
+        secret, call, given["variant_digest"], given["precision"], given.get("release", "")
+    )
 
 
 def png(pixels):
@@ -47,6 +51,7 @@ def test_a_key_is_32_bytes_that_nobody_can_guess_without_the_secret():
     [
         {"variant_digest": "a" * 63 + "b"},
         {"precision": "float32"},
+        {"release": "crop"},
         {"signature_digest": "b" * 63 + "a"},
         {"options": {}},
         {"options": {"min_score": np.nextafter(0.3, 1)}},
