@@ -27,7 +27,7 @@ State = Literal["closed", "open", "trial"]
 
 FAILURES_IN_A_ROW = 3
 FIRST_PAUSE_S = 0.2
-LONGEST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 0.5
 # A timeout shorter than this many usual round trips says little about the host.
 TELLING_ROUND_TRIPS = 3.0
 TELLING_S = 0.03
@@ -105,14 +105,32 @@ class Breaker:
         """True when the host is shut out and it is time to see whether it is back."""
         return self.state == "open" and now >= self.probe_at
 
-    def probed(self, *, healthy: bool, now: float) -> None:
-        """A probe ended."""
+    def probed(
+        self, *, healthy: bool, now: float, elapsed_s: float = 0.0, sparing: bool = False
+    ) -> None:
+        """A probe ended.
+
+        Args:
+            healthy: whether the host said that it is well.
+            now: the time.
+            elapsed_s: how long the probe took; pauses count from the beginning of one to the
+                beginning of the next, or the silence of a cut link would add to each.
+            sparing: extra attempts are scarce: wait for as long as one ever does, and no longer,
+                or a host that is back would never be found.
+        """
         if self.state != "open":
             return
         if healthy:
             self.state = "trial"
-        else:
-            self._wait_longer(now)
+            return
+        if sparing:
+            self.pause_s = LONGEST_PAUSE_S
+        self._wait_longer(now - elapsed_s)
+
+    def doubted(self, why: str, now: float) -> None:
+        """Neither a call nor a probe was answered in time: the host is shut out."""
+        if self.state != "open":
+            self._open(why, now)
 
     def _open(self, why: str, now: float) -> None:
         reopened = self.state == "trial"
