@@ -24,6 +24,8 @@ Checked: TypeAlias = Image | str | bytes | Array
 Inputs: TypeAlias = dict[str, Checked]
 # From here on one pass over the numbers costs more than a call of numpy.
 _MANY = 4096
+# A longer text is not quoted as the path that it was taken for.
+_PATH_QUOTED = 100
 
 _BYTES_WORDS = "bytes, or the path of a file (a str is a path)"
 _ARRAYS: tuple[type, ...] = (list, tuple, int, float, bool, np.generic)
@@ -178,6 +180,8 @@ def image_check(entry: InputEntry) -> Check:
             raise InputError(entry.name, _image_words(entry), f"{_kind(value)} {describe(array)}")
         if hasattr(value, "convert") and hasattr(value, "getbbox"):
             return Image.from_pil(value, entry.name)
+        if isinstance(value, Image):  # checked before, as the crops of a chain are
+            return value
         raise InputError(entry.name, _image_words(entry), _kind(value))
 
     return check
@@ -274,7 +278,8 @@ def _ends(
 def _read_file(entry: InputEntry, path: str | os.PathLike[str], expected: str) -> bytes:
     text = os.fspath(path)
     if "://" in text:
-        raise InputError(entry.name, f"{expected} (download it first)", f"the address {text!r}")
+        scheme = _shortened(text.partition("://")[0])
+        raise InputError(entry.name, f"{expected} (download it first)", f"an address ({scheme})")
     try:
         with open(text, "rb", opener=_open_without_waiting) as file:
             size = _regular_size(file.fileno())
@@ -285,7 +290,7 @@ def _read_file(entry: InputEntry, path: str | os.PathLike[str], expected: str) -
             return file.read(entry.max_bytes + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise InputError(entry.name, expected, f"{_shortened(text)}: {reason}") from error
+        raise InputError(entry.name, expected, f"{_path_words(text)}: {reason}") from error
 
 
 def _regular_size(descriptor: int) -> int:
@@ -321,6 +326,13 @@ def _kind(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"an array {describe(cast('Array', value))}"
     return "None" if value is None else f"a {type(value).__name__}"
+
+
+def _path_words(text: str | bytes) -> str:
+    """A path in quotes; what is too long for one, or has several lines, may be content."""
+    if isinstance(text, str) and len(text) <= _PATH_QUOTED and text.isprintable():
+        return repr(text)
+    return f"{len(text)} characters that name no file"
 
 
 def _shortened(text: str) -> str:
