@@ -129,8 +129,7 @@ class Breaker:
 
     def doubted(self, why: str, now: float) -> None:
         """Neither a call nor a probe was answered in time: the host is shut out."""
-        if self.state != "open":
-            self._open(why, now)
+        self._open(why, now)
 
     def _open(self, why: str, now: float) -> None:
         reopened = self.state == "trial"
