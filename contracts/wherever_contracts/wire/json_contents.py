@@ -118,8 +118,9 @@ def _floats(field: Field, values: list[Any], dtype: np.dtype[Any]) -> Array:
 
 
 def _stranger(values: Sequence[Any], kind: str) -> str:
-    """What the first value is that may not become one of this kind."""
-    return describe(next(value for value in values if type(value) not in _TYPES[kind]))
+    """What the first value is that may not become one of this kind; no text is quoted."""
+    value = next(value for value in values if type(value) not in _TYPES[kind])
+    return f"a string of {len(value)}" if type(value) is str else describe(value)
 
 
 def _byte_strings(field: Field, values: Sequence[Any], content_type: str) -> list[bytes]:

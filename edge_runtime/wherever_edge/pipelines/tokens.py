@@ -81,7 +81,8 @@ def token_ids(
             encoding = encode(state[name][:max_characters], second)
         except BaseException as error:
             _raise_unless_failed(error)
-            raise EngineError(f"{tokenizer} fails on this text: {error}") from error
+            # what went wrong is told with the text by some of the library's errors
+            raise EngineError(f"{tokenizer} fails on this text: {type(error).__name__}") from error
         for attribute, output in wanted:
             state[output] = np.array([getattr(encoding, attribute)], dtype)
 

@@ -75,7 +75,7 @@ def _only(entry: InputEntry, given: Sequence[str]) -> str:
     """The one input: several arguments are numbers that the shell has taken apart."""
     text = given[0] if len(given) == 1 else " ".join(given)
     if len(given) > 1 and (entry.kind in _WHOLE or parse_numbers(text) is None):
-        raise InputError(entry.name, f"one input ({_words(entry)})", f"{len(given)}: {text!r}")
+        raise InputError(entry.name, f"one input ({_words(entry)})", f"{len(given)}")
     return text.removeprefix(f"{entry.name}=")
 
 
@@ -116,7 +116,7 @@ def _from_bytes(entry: InputEntry, data: bytes) -> Any:
         return data if numbers is None else _shaped(numbers, entry.numbers).tolist()
     if text is None:
         expected = "text in UTF-8" if entry.kind == "text" else _NUMBERS
-        raise InputError(entry.name, expected, f"bytes that begin with {data[:12]!r}")
+        raise InputError(entry.name, expected, f"{len(data)} bytes that are none")
     return text if entry.kind == "text" else _from_text(entry, text)
 
 

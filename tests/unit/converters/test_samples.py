@@ -55,7 +55,7 @@ def test_damaged_images_are_named_and_left_out(folders):
     (folders / "dog" / "1.png").write_bytes(whole[: len(whole) // 2])
     samples = read(folders)
     assert [each.name for each in samples.damaged] == ["cat/0.png", "dog/1.png"]
-    assert "begin with" in samples.damaged[0].reason
+    assert "begin like none" in samples.damaged[0].reason
     assert len(samples.items) == 4
 
 

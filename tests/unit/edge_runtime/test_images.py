@@ -307,10 +307,10 @@ def test_an_image_too_wide_for_jpeg_travels_as_png():
     ("data", "found"),
     [
         (b"", "no bytes"),
-        (b"%PDF-1.7 and so on", "%PDF-1.7"),
-        (b"hello", "hello"),
-        (b"II*\0" + bytes(40), "II*"),
-        (b"\0\0\0\x18ftypheic", "ftypheic"),
+        (b"%PDF-1.7 and so on", "18 bytes that begin like PDF"),
+        (b"hello", "5 bytes that begin like none of them"),
+        (b"II*\0" + bytes(40), "TIFF"),
+        (b"\0\0\0\x18ftypheic", "HEIC"),
     ],
 )
 def test_bytes_of_no_known_format_are_refused(data, found):

@@ -152,7 +152,7 @@ def test_standard_input_is_an_image_numbers_or_text(stdin):
 @pytest.mark.parametrize("entry", [TEXT, tensor()])
 def test_bytes_that_are_no_text_are_refused_where_text_is_wanted(stdin, entry):
     stdin(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="bytes that begin with"):
+    with pytest.raises(InputError, match="3 bytes that are none"):
         read_inputs(signature(entry), ["-"])
 
 
