@@ -87,6 +87,28 @@ def unpack_frame(
     return dict(_arrays(cast("list[object]", entries), view, start)), meta
 
 
+def peek_meta(start: bytes) -> dict[str, Any]:
+    """The `meta` of a frame of which only the beginning is at hand; nothing of it is checked.
+
+    Args:
+        start: the frame's first bytes, its header whole.
+
+    Raises:
+        FrameError: not a frame, or the header goes on beyond `start`.
+    """
+    magic, length = _PREFIX.unpack_from(start) if len(start) >= _PREFIX.size else (b"", 0)
+    if magic != _MAGIC or length > len(start) - _PREFIX.size:
+        raise FrameError(f"expected a frame with its header in {len(start)} bytes")
+    try:
+        fields = json.loads(start[_PREFIX.size : _PREFIX.size + length])
+    except (ValueError, RecursionError) as error:
+        raise FrameError(f"the header is no JSON: {error}") from None
+    meta = fields.get("meta") if _is_object(fields) else None
+    if not _is_object(meta):
+        raise FrameError("the header's 'meta' is no object")
+    return meta
+
+
 def _tensor(name: str, array: Array) -> WireTensor:
     known = array.dtype.name in DTYPES
     if not known and not (array.dtype == object and all(type(e) is bytes for e in array.flat)):

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from wherever_contracts.frames import FrameError, pack_frame, unpack_frame
+from wherever_contracts.frames import FrameError, pack_frame, peek_meta, unpack_frame
 from wherever_contracts.tensors import DTYPES
 
 NUMBERS = [np.dtype(name) for name in DTYPES if name != "bytes"]
@@ -195,3 +195,19 @@ def test_a_header_of_another_form_is_refused(header):
 def test_what_a_frame_cannot_hold_is_refused(arrays, meta):
     with pytest.raises(FrameError):
         pack_frame(arrays, meta)
+
+
+def test_the_meta_of_a_frame_is_known_from_its_beginning():
+    for length in range(len(FRAME)):
+        try:
+            assert peek_meta(FRAME[:length]) == {"n": 1}
+        except FrameError:
+            assert length < len(FRAME) - 3 * 16  # the header's end is not there yet
+
+
+@pytest.mark.parametrize("header", [b"{", b"[" * 9000, b"[]", b"{}", b'{"meta":[]}'])
+def test_a_beginning_of_something_else_is_refused(header):
+    with pytest.raises(FrameError):
+        peek_meta(struct.pack("<4sI", b"WVF\x01", len(header)) + header)
+    with pytest.raises(FrameError):
+        peek_meta(header)
