@@ -4,7 +4,8 @@ The expected time is a sum: round trip + bytes up and down over their rates + qu
 run of this model. `belief` learns the parts. How far the truth lay from the sum is kept as a
 distribution of ratios for each kind of part, so a quantile is what this very host showed: a link
 that stalls has a far tail, a wired box hardly any. A payload's quantile is the sum of its parts'
-quantiles, so it never falls when the payload grows.
+quantiles, so it never falls when the payload grows. While a host is idle its parts return to what
+is usual for it, and a worse tail than a new host's to that of a new one.
 
 The constants were fitted to half of each recorded link (LTE and UMTS on the road, Wi-Fi and LTE
 to an edge and a cloud) and judged on the other half. Both models are pure and hold bounded
@@ -142,7 +143,7 @@ class CostModel:
         self._ratios.add(expected, elapsed_s, now, ended=False)
         engine = self._engine(work)
         parts = self._network(work, engine.answer_bytes) + engine.parts(work)
-        learn(parts, elapsed_s * _BEYOND, _NOISE, now)
+        learn(parts, max(elapsed_s * _BEYOND, sum(expected)), _NOISE, now)
 
     def pinged(self, elapsed_s: float, now: float) -> None:
         """Learn from a probe that was answered after `elapsed_s`."""
@@ -275,21 +276,25 @@ class _Queue:
         self._at = math.inf
 
     def saw(self, wait_s: float, now: float) -> None:
-        known_s = self.expected(now)
-        self._wait_s = known_s + (wait_s - known_s) * _NEWEST_QUEUE
+        newest = max(_NEWEST_QUEUE, 1.0 - self._left(now))
+        self._wait_s += (wait_s - self._wait_s) * newest
         self._at = now
 
     def expected(self, now: float) -> float:
-        return self._wait_s * 0.5 ** (max(0.0, now - self._at) / _QUEUE_HALF_LIFE_S)
+        return self._wait_s * self._left(now)
+
+    def _left(self, now: float) -> float:
+        return 0.5 ** (max(0.0, now - self._at) / _QUEUE_HALF_LIFE_S)
 
 
 class _Ratios:
     """How seen times relate to expected ones, for each kind of part."""
 
-    __slots__ = ("_of",)
+    __slots__ = ("_guess", "_of")
 
     def __init__(self, spread: float) -> None:
         prior = _guessed(spread)
+        self._guess = Quantiles(_HALF_LIFE_S, prior=prior)
         self._of = tuple(Quantiles(_HALF_LIFE_S, prior=prior) for _ in _Expected._fields)
 
     def add(self, expected: _Expected, seen_s: float, now: float, *, ended: bool = True) -> None:
@@ -304,7 +309,12 @@ class _Ratios:
     def forecast(self, expected: _Expected, quantile: float, now: float) -> Forecast:
         latency_s = samples = 0.0
         for ratios, part_s in zip(self._of, expected, strict=True):
-            latency_s += part_s * ratios.quantile(quantile)
+            ratio = ratios.quantile(quantile)
+            guess = self._guess.quantile(quantile)
+            if ratio > guess:
+                # Else a host that nobody asks any more would never again look worth asking.
+                ratio = guess * (ratio / guess) ** (0.5 ** (ratios.idle_s(now) / _HALF_LIFE_S))
+            latency_s += part_s * ratio
             samples += part_s * ratios.samples(now)
         return Forecast(min(LONGEST_S, latency_s), samples / sum(expected))
 

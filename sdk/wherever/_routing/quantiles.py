@@ -46,7 +46,7 @@ class Quantiles:
         self,
         half_life_s: float,
         *,
-        least: float = 8.0,
+        least: float = 16.0,
         most: float = 48.0,
         prior: Iterable[float] = (),
     ) -> None:
@@ -107,8 +107,11 @@ class Quantiles:
 
     def samples(self, now: float) -> float:
         """How many values stand behind a quantile, each counting less as it ages."""
-        idle_s = max(0.0, now - self._at)
-        return self._seen / self._unit * math.exp(-idle_s * self._ageing)
+        return self._seen / self._unit * math.exp(-self.idle_s(now) * self._ageing)
+
+    def idle_s(self, now: float) -> float:
+        """How long ago the last value was added; infinite when none was."""
+        return max(0.0, now - self._at)
 
     def _count(self, value: float, weight: float) -> None:
         key = _key(value)
