@@ -78,19 +78,21 @@ class Flights(Generic[Result]):
         if not leads:
             shared = await flight.wait_async(timeout_s)
             return (await run(), False) if shared is None else (shared, True)
-        result: Result | None = None
         try:
             result = await run()
-        finally:
-            self._land(key, flight, result)
+        except BaseException:
+            self._land(key, flight, None)
+            raise
+        self._land(key, flight, result)
         return result, False
 
     def _led(self, key: Hashable, flight: Flight[Result], run: Callable[[], Result]) -> Result:
-        result: Result | None = None
         try:
             result = run()
-        finally:
-            self._land(key, flight, result)
+        except BaseException:
+            self._land(key, flight, None)
+            raise
+        self._land(key, flight, result)
         return result
 
     def _boarded(self, key: Hashable) -> tuple[Flight[Result], bool]:

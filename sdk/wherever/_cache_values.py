@@ -18,7 +18,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeGuard, cast
 
 import numpy as np
 
@@ -53,7 +53,7 @@ def pack(key: bytes, found: Found) -> bytes:
     large = {name: array for name, array in answer.outputs.items() if _is_large(array)}
     raw = {name: _little_endian(array) for name, array in large.items()}
     confidence = answer.confidence
-    facts = {
+    facts: dict[str, Any] = {
         "key": key.hex(),
         "confidence": None if confidence is None else float(confidence),
         "ran": answer.ran._asdict(),
@@ -147,13 +147,15 @@ def _checked(entry: object) -> tuple[str, np.dtype[Any], list[int], int]:
         raise FrameError(f"expected {', '.join(sorted(_ENTRY))}, found {entry!r:.100}")
     name, dtype, shape, crc32 = (fields[each] for each in ("name", "dtype", "shape", "crc32"))
     named = type(name) is str and dtype in DTYPES and dtype != "bytes" and type(crc32) is int
-    if not named or not isinstance(shape, list) or not all(_is_length(n) for n in shape):
+    if not named or not _are_lengths(shape):
         raise FrameError(f"expected a large array, found {entry!r:.100}")
     return name, np.dtype(dtype).newbyteorder("<"), shape, crc32
 
 
-def _is_length(value: object) -> bool:
-    return type(value) is int and value >= 0
+def _are_lengths(value: object) -> TypeGuard[list[int]]:
+    if not isinstance(value, list):
+        return False
+    return all(type(item) is int and item >= 0 for item in cast("list[object]", value))
 
 
 def _order(names: object, arrays: Mapping[str, Array]) -> list[str]:
