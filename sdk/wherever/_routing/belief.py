@@ -69,7 +69,7 @@ class Belief:
 
     def _log_at(self, now: float) -> float:
         idle_s = max(0.0, now - self._at)
-        return self._usual + (self._log - self._usual) * 0.5 ** (idle_s / self._drift.back_s)
+        return self._usual + (self._log - self._usual) * math.exp2(-idle_s / self._drift.back_s)
 
 
 Part = tuple[Belief, float]

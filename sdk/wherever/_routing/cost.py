@@ -284,7 +284,7 @@ class _Queue:
         return self._wait_s * self._left(now)
 
     def _left(self, now: float) -> float:
-        return 0.5 ** (max(0.0, now - self._at) / _QUEUE_HALF_LIFE_S)
+        return math.exp2(-max(0.0, now - self._at) / _QUEUE_HALF_LIFE_S)
 
 
 class _Ratios:
@@ -313,7 +313,7 @@ class _Ratios:
             guess = self._guess.quantile(quantile)
             if ratio > guess:
                 # Else a host that nobody asks any more would never again look worth asking.
-                ratio = guess * (ratio / guess) ** (0.5 ** (ratios.idle_s(now) / _HALF_LIFE_S))
+                ratio = guess * (ratio / guess) ** math.exp2(-ratios.idle_s(now) / _HALF_LIFE_S)
             latency_s += part_s * ratio
             samples += part_s * ratios.samples(now)
         return Forecast(min(LONGEST_S, latency_s), samples / sum(expected))
