@@ -51,7 +51,11 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """One try: where, how long it took, and how it ended ("answered" or an error's code)."""
+    """One try: where, how long it took, and how it ended.
+
+    `outcome` is "answered", "given_up" (it was cancelled: another answer was taken), or an error's
+    code.
+    """
 
     place: Place
     host: str

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wherever_contracts.errors import InputError, MissingExtraError, missing_extra
+from wherever_contracts.errors import (
+    InputError,
+    MissingExtraError,
+    WhereverError,
+    missing_extra,
+)
 from wherever_contracts.tensors import Array, describe
 
 if TYPE_CHECKING:
@@ -28,8 +33,11 @@ _CONTENT_TYPES = {
 }
 _LOSSLESS_UP_TO = 64 * 64
 _JPEG_MAX_SIDE = 65_500
+# pixels as JPEG of quality 95 take about this share of their bytes: 1 / 6
+_JPEG_SHARE = 6
 _ENCODED = "an image encoded as JPEG, PNG, WebP, BMP or GIF"
 _PIXELS = "uint8 pixels [height, width, 3] in RGB order, or [height, width] in grey"
+_OTHERS = {b"%PDF": "PDF", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"\0\0\1\0": "an icon"}
 _ORIENTATION = 0x0112
 # EXIF orientation -> the name of the PIL.Image.Transpose that turns the image upright.
 _UPRIGHT = {
@@ -78,7 +86,7 @@ class Image:
         """
         name = _format_of(data)
         if name is None:
-            found = f"bytes that begin with {data[:12]!r}" if data else "no bytes"
+            found = f"{len(data)} bytes that begin like {_guess(data)}" if data else "no bytes"
             raise InputError(field, _ENCODED, found)
         with suppress(MissingExtraError):
             _open(data, name, field)
@@ -150,6 +158,17 @@ class Image:
         """The file's bytes when it came as such, else None."""
         return self._file
 
+    @property
+    def wire_bytes(self) -> int:
+        """About how many bytes `encoded` has; pixels are not encoded to find out."""
+        if self._encoded is not None:
+            return len(self._encoded[0])
+        try:
+            pixels = self._source().nbytes
+        except WhereverError:
+            return 0  # damaged, which whoever needs the pixels says
+        return pixels if pixels <= _LOSSLESS_UP_TO else pixels // _JPEG_SHARE
+
     def _source(self) -> Array:
         if self._pixels is None:
             self._pixels = self._load()
@@ -167,6 +186,13 @@ def _format_of(data: bytes) -> str | None:
     if data.startswith((b"GIF87a", b"GIF89a")):
         return "GIF"
     return "BMP" if data.startswith(b"BM") else None
+
+
+def _guess(data: bytes) -> str:
+    """What bytes of no known format may be; none of them is quoted."""
+    if data[4:8] == b"ftyp":
+        return "HEIC, AVIF or a film"
+    return next((name for mark, name in _OTHERS.items() if data.startswith(mark)), "none of them")
 
 
 def _is_picture(shape: tuple[int, ...]) -> bool:

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-# What the longest recent answer counts for, one answer later.
-_FADING = 0.95
 # How often a call is tried again where its engine's process dies, and for how long it waits for a
 # new one. Whoever ends worker after worker from outside may hit the same call twice.
 _TRIES = 8
@@ -71,7 +69,6 @@ class LoadedVariant:
         "ran",
         "resident",
         "substituted",
-        "usual_s",
         "variant",
         "wire_inputs",
     )
@@ -104,7 +101,6 @@ class LoadedVariant:
             (spec.name, spec.admits, spec) for spec in (e.spec() for e in self.signature.outputs)
         )
         self.batches: bool = shares_runs(variant, session)
-        self.usual_s: float = 0.0
         self.ran: Ran = _ran(package, variant, session)
         self.wire_inputs: WireInputs = WireInputs(self.signature)
 
@@ -192,11 +188,6 @@ class LoadedVariant:
             EngineError: the engine failed where every length that is open is 1.
         """
         self.resident.warm()
-
-    def took(self, elapsed_s: float) -> None:
-        """Remember how long an answer takes: the longest recent one, slowly forgotten."""
-        faded_s = self.usual_s * _FADING
-        self.usual_s = elapsed_s if elapsed_s > faded_s else faded_s  # noqa: FURB136 (hot path)
 
     def answer_many(
         self,

@@ -59,6 +59,18 @@ class WireInputs:
         return inputs
 
 
+def wire_bytes(inputs: Mapping[str, Any]) -> int:
+    """About how many bytes checked inputs are on the wire; an image is not encoded to find out."""
+    return sum(map(_wire_bytes, inputs.values()))
+
+
+def _wire_bytes(value: Any) -> int:
+    if isinstance(value, Image):
+        return value.wire_bytes
+    size = getattr(value, "nbytes", None)
+    return len(value) if size is None else int(size)
+
+
 def _write(name: str, value: Any) -> WireTensor:
     if isinstance(value, Image):
         data, content_type = value.encoded()
@@ -89,7 +101,8 @@ def _text_reader(entry: InputEntry) -> Read:
         try:
             return check(_only_element(entry, array).decode())
         except UnicodeDecodeError as error:
-            raise InputError(entry.name, "text in UTF-8", f"bytes that are not ({error})") from None
+            found = f"bytes that are not, at position {error.start}"
+            raise InputError(entry.name, "text in UTF-8", found) from None
 
     return read
 

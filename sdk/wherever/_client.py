@@ -18,8 +18,10 @@ from wherever._nearby import Nearby
 from wherever._remotes import Remote
 from wherever._route import DEVICE, NO_VIEWS, Route, Views
 from wherever._routing.plan import MODES, Candidate, check_words, make_plan
+from wherever._routing.tokens import RetryTokens
 from wherever._settings import Settings, load_settings
 from wherever._status import Status, make_status
+from wherever._watch import Watch
 from wherever_contracts.errors import (
     ClosedError,
     InputError,
@@ -47,6 +49,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
+
+# calls whose device answers while another host is still asked; more wait for each other
+_RACERS = 32
 
 
 class Client:
@@ -105,6 +110,9 @@ class Client:
         self._host: LocalHost | None = None
         self._store: Store | None = None
         self._pool: ThreadPoolExecutor | None = None
+        self._racers: ThreadPoolExecutor | None = None
+        self._tokens = RetryTokens()
+        self._beside_calls = Watch(self._tokens)
         self._watcher: Watcher | None = None
         self._cache: ResultCache | None = None
         self.standing: int = 0
@@ -114,6 +122,7 @@ class Client:
             interface=settings.interface,
             max_bytes=settings.max_message_bytes,
             probe_timeout_s=settings.probe_timeout_s,
+            watch=self._beside_calls,
         )
         self._remotes = {**self._nearby.remotes, **self._gateways()}
 
@@ -126,7 +135,8 @@ class Client:
             for name, endpoint in self._endpoints.items()
         }
         timeout_s = settings.probe_timeout_s
-        return {name: Remote(host, "cloud", timeout_s) for name, host in hosts.items()}
+        watch = self._beside_calls
+        return {name: Remote(host, "cloud", timeout_s, watch=watch) for name, host in hosts.items()}
 
     def model(self, name: str) -> Model:
         """The handle of a model: "people", or with a version "people@2.1".
@@ -248,11 +258,13 @@ class Client:
             watcher.close()
         for model in handles.values():
             model.forget()
+        self._beside_calls.close()
         self._nearby.close()
         for remote in self._remotes.values():
             remote.close()
-        if self._pool is not None:
-            self._pool.shutdown(wait=False)
+        for pool in (self._pool, self._racers):
+            if pool is not None:
+                pool.shutdown(wait=False)
         if self._cache is not None:
             self._cache.close()
         if self._host is not None:
@@ -309,7 +321,9 @@ class Client:
             views=self._views(package) if device is not None else NO_VIEWS,
             remotes=self._remotes,
             remote_timeout_s=self.settings.remote_timeout_s,
+            tokens=self._tokens,
             in_thread=self.in_thread,
+            spare=self._spare,
             kept=lambda: self._kept(package, device),
         )
 
@@ -330,6 +344,14 @@ class Client:
         with self._lock:
             if not self._closed:
                 self._threads().submit(function, *arguments)
+
+    def _spare(self, function: Callable[[], None]) -> None:
+        """Run this device's part of a race, at once: it begins as late as it may."""
+        with self._lock:
+            self._refuse_closed()
+            if self._racers is None:
+                self._racers = ThreadPoolExecutor(_RACERS, thread_name_prefix="wherever-race")
+            self._racers.submit(function)
 
     def look_again(self) -> int:
         """Look whether this machine is to be used otherwise now.

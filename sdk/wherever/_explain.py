@@ -89,7 +89,8 @@ def _times(receipt: Receipt) -> str:
 
 
 def _attempt(record: AttemptRecord) -> str:
-    end = "answered" if record.outcome == "answered" else f"failed: {record.error}"
+    ends = {"answered": "answered", "given_up": "given up"}
+    end = ends.get(record.outcome) or f"failed: {record.error}"
     return f"{record.place} ({record.host}): {end} after {duration(record.elapsed_s)}"
 
 

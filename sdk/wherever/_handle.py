@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from wherever._client import Client
     from wherever._kept import KeptAnswers
     from wherever._route import Call
-    from wherever._routing.flow import Verdict
+    from wherever._routing.steps import Verdict
     from wherever_contracts.manifest import Signature
     from wherever_contracts.places import Boundary, Mode, Place, Priority
     from wherever_edge.packages.store import Package
@@ -102,6 +102,16 @@ class Model:
         return self._edition.package.digest
 
     @property
+    def edition(self) -> Edition:
+        """The package in use, with what its calls share."""
+        return self._edition
+
+    @property
+    def client(self) -> Client:
+        """Whose handle it is."""
+        return self._client
+
+    @property
     def signature(self) -> Signature:
         """What the model takes and gives; printing it shows the schema."""
         return self._edition.package.manifest.signature
@@ -161,8 +171,8 @@ class Model:
             urgency=_urgency(priority, deadline_s, started),
             strict=self._strict if strict is None else strict,
         )
-        flow = predict_flow(route.plan, route.senses, deadline_s, started)
-        verdict = drive(flow, call.perform)
+        flow = predict_flow(route.plan, route.senses, call.work, deadline_s, started)
+        verdict = drive(flow, call)
         return _prediction(route, verdict, deadline_s, chosen, inputs, started, call)
 
     async def aio(
@@ -198,7 +208,7 @@ class Model:
             urgency=_urgency(priority, deadline_s, started),
             strict=self._strict if strict is None else strict,
         )
-        flow = predict_flow(route.plan, route.senses, deadline_s, started)
+        flow = predict_flow(route.plan, route.senses, call.work, deadline_s, started)
         verdict = await drive_async(flow, call.perform_async)
         return _prediction(route, verdict, deadline_s, chosen, inputs, started, call)
 
@@ -240,12 +250,7 @@ class Model:
             InputError: an input does not fit; the answers before it have been given.
             NoRouteError: see a call.
         """
-        wish = Wish(
-            self._deadline(deadline_s),
-            self._cached if cache is None else cache,
-            self._strict if strict is None else strict,
-            priority,
-        )
+        wish = self.wish(deadline_s, cache, strict, priority)
         ends = self._ends(values, batch, (mode, boundary, places), options, wish)
         total = len(values) if isinstance(values, Sized) else None
         return _shown(ends, total, self.name, wanted=progress)
@@ -266,18 +271,38 @@ class Model:
         **options: float,
     ) -> AsyncIterator[Prediction]:
         """The same as `map`, for `async for`; the inputs are taken in a thread."""
-        wish = Wish(
-            self._deadline(deadline_s),
-            self._cached if cache is None else cache,
-            self._strict if strict is None else strict,
-            priority,
-        )
+        wish = self.wish(deadline_s, cache, strict, priority)
         ends = self._ends(values, batch, (mode, boundary, places), options, wish)
         while batches := await self._client.in_thread(lambda: list(islice(ends, 1))):
             for end in batches[0]:
                 if isinstance(end, Exception):
                     raise end
                 yield end
+
+    def wish(
+        self,
+        deadline_s: float | None,
+        cache: bool | None,  # noqa: FBT001 (as calls are given it)
+        strict: bool | None,  # noqa: FBT001 (likewise)
+        priority: Priority,
+    ) -> Wish:
+        """What a call asked for, the client's settings where it did not say."""
+        return Wish(
+            self._deadline(deadline_s),
+            self._cached if cache is None else cache,
+            self._strict if strict is None else strict,
+            priority,
+        )
+
+    def answers(
+        self,
+        values: list[Any],
+        key: tuple[Mode | None, Boundary | None, Collection[Place] | None],
+        options: dict[str, float],
+        wish: Wish,
+    ) -> list[Prediction | Exception]:
+        """What came of each of a batch's inputs; nothing follows an error of an input."""
+        return next(self._ends(values, max(1, len(values)), key, options, wish), [])
 
     def _ends(
         self,
@@ -439,8 +464,11 @@ def _answer_batch(
         urgency=_urgency(wish.priority, deadline_s, started),
         strict=wish.strict,
     )
-    flows = [predict_flow(route.plan, call.senses, deadline_s, started) for _ in inputs]
-    ends = drive_many(flows, call.perform)
+    flows = [
+        predict_flow(route.plan, call.senses, single.work, deadline_s, started)
+        for single in call.calls
+    ]
+    ends = drive_many(flows, call)
     for end, row, single in zip(ends, inputs, call.calls, strict=True):
         if isinstance(end, Exception):
             yield end

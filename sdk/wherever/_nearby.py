@@ -25,6 +25,7 @@ from wherever_edge.oip.client import RemoteHost
 from wherever_edge.oip.security import ClientSecurity
 
 if TYPE_CHECKING:
+    from wherever._watch import Watch
     from wherever_edge.box.adverts import Advert
     from wherever_edge.box.pins import PinnedBox
     from wherever_edge.oip.endpoints import Endpoint
@@ -55,6 +56,7 @@ class Nearby:
         interface: look for boxes on this network interface alone; None for all.
         max_bytes: the largest message.
         probe_timeout_s: how long a probe of a box's health may take.
+        watch: what the boxes share with the client's other hosts.
 
     Attributes:
         remotes: box's name -> box. It never changes; a box that moves is the same `Remote`.
@@ -69,6 +71,7 @@ class Nearby:
         interface: str | None,
         max_bytes: int,
         probe_timeout_s: float,
+        watch: Watch,
     ) -> None:
         self.remotes: dict[str, Remote] = {}
         self.problems: tuple[str, ...] = ()
@@ -79,7 +82,7 @@ class Nearby:
         self._thread: threading.Thread | None = None
         self._boxes: dict[str, _Box] = {}
         for pinned in self._pinned() if enabled else ():
-            box = _Box(pinned, max_bytes, probe_timeout_s)
+            box = _Box(pinned, max_bytes, probe_timeout_s, watch)
             self._boxes[pinned.id] = box
             self.remotes[pinned.name] = box.remote
 
@@ -139,14 +142,17 @@ class Nearby:
 class _Box:
     """One paired box, and where it may be."""
 
-    def __init__(self, pinned: PinnedBox, max_bytes: int, probe_timeout_s: float) -> None:
+    def __init__(
+        self, pinned: PinnedBox, max_bytes: int, probe_timeout_s: float, watch: Watch
+    ) -> None:
         self.pinned = pinned
         self.endpoint: Endpoint = pinned.endpoint
         self._max_bytes = max_bytes
         self._checked = False
         self._rumours: dict[Endpoint, None] = {}
         self._left: list[tuple[float, RemoteHost]] = []
-        self.remote = Remote(self._way(self.endpoint), "nearby", probe_timeout_s, pinned.name)
+        way = self._way(self.endpoint)
+        self.remote = Remote(way, "nearby", probe_timeout_s, pinned.name, watch)
 
     @property
     def away(self) -> bool:

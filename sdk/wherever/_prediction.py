@@ -18,7 +18,7 @@ from wherever_contracts.values import Detection, Label, detections, is_detection
 
 if TYPE_CHECKING:
     from wherever._route import Views
-    from wherever._routing.flow import Tried, Verdict
+    from wherever._routing.steps import Tried, Verdict
     from wherever._routing.plan import Plan
     from wherever_contracts.places import Place
     from wherever_contracts.tensors import Array
@@ -215,8 +215,8 @@ def _cache_word(answer: Answer, *, caches: bool) -> Literal["hit", "miss", "off"
 
 
 def _record(tried: Tried) -> AttemptRecord:
-    candidate, elapsed_s, error = tried
-    outcome = "answered" if error is None else error.code
+    candidate, elapsed_s, error, given_up = tried
+    outcome = "given_up" if given_up else "answered" if error is None else error.code
     return AttemptRecord(candidate.place, candidate.host, outcome, elapsed_s, str(error or ""))
 
 

@@ -1,44 +1,36 @@
-"""The boxes and gateways of a client: each with its breaker, probed beside the calls."""
+"""One box or gateway of a client: calls go out, what they show is kept, and it is probed."""
 
 from __future__ import annotations
 
-import json
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable
+from concurrent.futures import CancelledError
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wherever._routing.breaker import Breaker, State
-from wherever_contracts.errors import AttemptError, BadAnswerError, WhereverError
-from wherever_contracts.receipts import Answer, Ran
-from wherever_contracts.tensors import Array, TensorSpec, describe
-from wherever_contracts.wire.said import (
-    CONFIDENCE_KEY,
-    ENGINE_KEY,
-    QUEUE_KEY,
-    RAN_KEY,
-    SUBSTITUTED_KEY,
-)
-from wherever_contracts.wire.tensors import InferRequest, InferResponse, to_array
-from wherever_edge.oip.client import RemoteHost
+from wherever._answers import Outputs, answer_of, load_of
+from wherever._routing.forecast import Forecast, Traffic, Work
+from wherever._routing.host_health import HealthFacts, HostHealth
+from wherever._watch import Watch
+from wherever_contracts.errors import AttemptError, UnreachableError, WhereverError
 
 if TYPE_CHECKING:
-    from wherever._routing.flow import Outcome
+    from wherever._routing.ejection import Standing
+    from wherever._routing.steps import Outcome
     from wherever_contracts.places import Place
+    from wherever_contracts.receipts import Answer
+    from wherever_contracts.wire.tensors import InferRequest, InferResponse
+    from wherever_edge.oip.client import RemoteHost
 
-Outputs: TypeAlias = Sequence[TensorSpec]
 
-UNKNOWN = "not said"
+class _Sent(NamedTuple):
+    """A call that is on its way."""
 
-
-class Health(NamedTuple):
-    """What is known of a remote host without asking it."""
-
-    state: State
-    why: str
-    usual_s: float
+    ticket: int
+    work: Work
+    timeout_s: float
+    at: float
 
 
 class Remote:
@@ -49,52 +41,75 @@ class Remote:
         place: its distance.
         probe_timeout_s: how long a probe of its health may take.
         name: what receipts call it; by default its address.
+        watch: what it shares with the other hosts of its client.
 
     Attributes:
         asked_at: when it was last sent a call, as `time.monotonic` says; 0: never.
     """
 
     def __init__(
-        self, host: RemoteHost, place: Place, probe_timeout_s: float, name: str = ""
+        self,
+        host: RemoteHost,
+        place: Place,
+        probe_timeout_s: float,
+        name: str = "",
+        watch: Watch | None = None,
     ) -> None:
         self.host = host
         self.name = name or host.name
         self.place: Place = place
         self.asked_at = 0.0
-        self._breaker = Breaker()
+        self._health = HostHealth(place)
         self._lock = threading.Lock()
         self._probe_timeout_s = probe_timeout_s
         self._prober: threading.Thread | None = None
         self._closing = threading.Event()
+        self._watch = watch or Watch()
+        self._watch.join(self)
 
     @property
-    def health(self) -> Health:
+    def health(self) -> HealthFacts:
         """What the calls and probes so far have shown."""
-        breaker = self._breaker
-        return Health(
-            breaker.state, breaker.why if breaker.state != "closed" else "", breaker.usual_s
-        )
+        with self._lock:
+            return self._health.facts(monotonic())
 
     def admit(self, *, last_hope: bool) -> str:
         """Why a call must not be sent now; "" is leave to send one, and it must be sent."""
         if self._closing.is_set():
             return "the client was closed"
+        now = monotonic()
         with self._lock:
-            return self._breaker.admit(last_hope=last_hope)
+            why = self._health.admit(now, last_hope=last_hope)
+            if why:
+                self._probe_beside(now)
+        return why
 
     def release(self) -> None:
         """Hand the leave back: no call was sent."""
         with self._lock:
-            self._breaker.released()
+            self._health.released()
 
-    def infer(self, request: InferRequest, outputs: Outputs, timeout_s: float) -> Outcome:
+    def forecast(self, work: Work, quantile: float) -> Forecast:
+        """How long a call is expected to take."""
+        with self._lock:
+            return self._health.forecast(work, quantile, monotonic())
+
+    def burden(self, work: Work) -> float:
+        """How long one more call is expected to take, with those that are on the way already."""
+        with self._lock:
+            return self._health.burden(work, monotonic())
+
+    def infer(
+        self, request: InferRequest, outputs: Outputs, timeout_s: float, work: Work
+    ) -> Outcome:
         """Send the call and wait for what comes of it."""
-        started = self.asked_at = monotonic()
+        sent = self._send(work, timeout_s)
         try:
-            answer = answer_of(self.host.infer(request, timeout_s), outputs)
+            response = self.host.infer(request, timeout_s)
+            answer = answer_of(response, outputs)
         except BaseException as error:  # noqa: BLE001 (raised again when it is not ours)
-            return self._failed(error, timeout_s, started)
-        self._answered(monotonic() - started)
+            return self._failed(error, sent)
+        self._answered(sent, response, answer)
         return answer
 
     def start(
@@ -102,27 +117,30 @@ class Remote:
         request: InferRequest,
         outputs: Outputs,
         timeout_s: float,
+        work: Work,
         done: Callable[[Outcome], None],
     ) -> Callable[[], None]:
         """Send the call; `done` is called once, from another thread, with what comes of it.
 
         Returns:
-            A function that gives the call up; `done` is called then too.
+            A function that gives the call up, and tells the host so where gRPC is spoken; `done`
+            is called then too. It counts as no failure of the host's.
         """
-        started = self.asked_at = monotonic()
+        sent = self._send(work, timeout_s)
         try:
             call = self.host.start(request, timeout_s)
         except BaseException as error:  # noqa: BLE001 (raised again when it is not ours)
-            done(self._failed(error, timeout_s, started))
+            done(self._failed(error, sent))
             return lambda: None
 
         def finish(_: Any) -> None:
             try:
-                answer = answer_of(call.result(), outputs)
+                response = call.result()
+                answer = answer_of(response, outputs)
             except BaseException as error:  # noqa: BLE001 (passed on as the outcome)
-                done(self._failed(error, timeout_s, started, keep=True))
+                done(self._failed(error, sent, keep=True))
                 return
-            self._answered(monotonic() - started)
+            self._answered(sent, response, answer)
             done(answer)
 
         call.add_done_callback(finish)
@@ -142,15 +160,27 @@ class Remote:
 
     def check(self) -> None:
         """Probe a host that is thought well; when it is not, calls need not find that out."""
-        started = monotonic()
-        try:
-            self.host.probe(self._probe_timeout_s)
-        except AttemptError as error:
-            now = monotonic()
-            with self._lock:
-                if self._breaker.state == "closed":
-                    self._breaker.failed(error, now, self._probe_timeout_s, now - started)
-                    self._watch()
+        self._probe()
+        with self._lock:
+            self._probe_beside(monotonic())
+
+    def quiet_s(self) -> float:
+        """For how long nothing was heard of it; 0 while that is known to be so, or not to matter.
+
+        That is while calls are on the way, and while a thread of its own probes it.
+        """
+        with self._lock:
+            return 0.0 if self._prober is not None else self._health.quiet_s(monotonic())
+
+    def standing(self, work: Work) -> Standing:
+        """How it does, for a comparison of hosts by the same work."""
+        with self._lock:
+            return self._health.standing(work, monotonic())
+
+    def eject(self, why: str, chance: float) -> None:
+        """Leave it out for a while; `chance` is in [0, 1)."""
+        with self._lock:
+            self._health.conduct.eject(why, monotonic(), chance)
 
     def close(self) -> None:
         """Stop probing and close the connection."""
@@ -160,32 +190,65 @@ class Remote:
             prober.join(self._probe_timeout_s + 1)
         self.host.close()
 
-    def _answered(self, elapsed_s: float) -> None:
+    def probe_in_s(self) -> float | None:
+        """Seconds until the next probe is due; None ends the thread that asks."""
         with self._lock:
-            self._breaker.answered(elapsed_s)
+            in_s = self._health.probe_in_s(monotonic())
+            if in_s is None:
+                self._prober = None
+            return in_s
 
-    def _failed(
-        self, error: BaseException, timeout_s: float, started: float, *, keep: bool = False
-    ) -> WhereverError:
-        """Note the failure; what is not ours to handle is raised again unless `keep`."""
+    def probe(self) -> None:
+        """Ask the host whether it is well, and remember."""
+        self._probe()
+
+    def _send(self, work: Work, timeout_s: float) -> _Sent:
+        now = self.asked_at = monotonic()
+        with self._lock:
+            ticket = self._health.began(work, now)
+        self._watch.in_use()
+        return _Sent(ticket, work, timeout_s, now)
+
+    def _answered(self, sent: _Sent, response: InferResponse, answer: Answer) -> None:
+        now = monotonic()
+        down_bytes = sum([len(tensor.data) for tensor in response.outputs])
+        with self._lock:
+            traffic = Traffic(
+                sent.work,
+                down_bytes,
+                now - sent.at,
+                answer.queue_s,
+                answer.engine_s,
+                not self._health.connected,
+            )
+            self._health.answered(sent.ticket, traffic, now, load_of(response))
+        self._watch.answered(self, sent.work)
+
+    def _failed(self, error: BaseException, sent: _Sent, *, keep: bool = False) -> WhereverError:
+        """Note how the call ended; what is not ours to handle is raised again unless `keep`."""
         now = monotonic()
         with self._lock:
-            if isinstance(error, AttemptError):
-                self._breaker.failed(error, now, timeout_s, now - started)
-                self._watch()
+            if isinstance(error, WhereverError):
+                self._health.failed(sent.ticket, error, now, sent.timeout_s)
             else:
-                self._breaker.released()
+                self._health.given_up(sent.ticket, now)
+            self._probe_beside(now)
         if isinstance(error, WhereverError):
+            self._watch.failed(self, sent.work, error)
             # it stays on the receipt; the frames behind it would keep the whole message alive
             error.__cause__ = error.__context__ = None
             return error.with_traceback(None)
+        if isinstance(error, CancelledError):
+            return AttemptError(f"{self.name}: the call was given up")
         if keep:
             return AttemptError(f"{self.name}: the call ended with {type(error).__name__}: {error}")
         raise error
 
-    def _watch(self) -> None:
-        """Probe beside the calls for as long as the breaker is open. Called with the lock held."""
-        if self._breaker.state == "open" and self._prober is None and not self._closing.is_set():
+    def _probe_beside(self, now: float) -> None:
+        """Probe beside the calls for as long as they are kept away. Called with the lock held."""
+        if self._prober is not None or self._closing.is_set():
+            return
+        if self._health.probe_in_s(now) is not None:
             self._prober = threading.Thread(
                 target=_probe_until_back,
                 args=(weakref.ref(self), self._closing),
@@ -194,26 +257,30 @@ class Remote:
             )
             self._prober.start()
 
-    def probe_in_s(self) -> float:
-        """Seconds until the next probe is due."""
-        return max(0.0, self._breaker.probe_at - monotonic())
-
-    def probe(self) -> bool:
-        """Ask the host whether it is well; True when no more probes are needed."""
-        healthy = self._is_healthy()
+    def _probe(self) -> None:
+        started = monotonic()
+        error = self._ailment()
+        now = monotonic()
+        sparing = not self._watch.tokens.allows
         with self._lock:
-            self._breaker.probed(healthy=healthy, now=monotonic())
-            if self._breaker.state == "open":
-                return False
-            self._prober = None
-            return True
+            self._health.probed(
+                error is None,
+                now - started,
+                now,
+                error=error,
+                timeout_s=self._probe_timeout_s,
+                sparing=sparing,
+            )
 
-    def _is_healthy(self) -> bool:
+    def _ailment(self) -> AttemptError | None:
+        """Why the host is not well, asked of itself; None when it is."""
         try:
             self.host.probe(self._probe_timeout_s)
-        except Exception:  # noqa: BLE001 (whatever is wrong, the host is not well)
-            return False
-        return True
+        except AttemptError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 (whatever is wrong, the host is not well)
+            return UnreachableError(str(error))
+        return None
 
 
 def _probe_until_back(remote: weakref.ref[Remote], closing: threading.Event) -> None:
@@ -221,70 +288,8 @@ def _probe_until_back(remote: weakref.ref[Remote], closing: threading.Event) -> 
     while (target := remote()) is not None:
         pause_s = target.probe_in_s()
         del target
-        if closing.wait(pause_s):
+        if pause_s is None or closing.wait(pause_s):
             return
         target = remote()
-        if target is None or target.probe():
-            return
-
-
-def answer_of(response: InferResponse, outputs: Outputs) -> Answer:
-    """The answer that a response carries, checked against the signature's outputs.
-
-    Raises:
-        BadAnswerError: an output is missing, or of another dtype or shape than the signature's.
-    """
-    given = {tensor.name: tensor for tensor in response.outputs}
-    arrays: dict[str, Array] = {}
-    for spec in outputs:
-        tensor = given.get(spec.name)
-        if tensor is None:
-            has = ", ".join(given) or "none"
-            raise BadAnswerError(f"the answer has no output {spec.name!r} (it has: {has})")
-        try:
-            array = to_array(tensor)
-        except ValueError as error:
-            raise BadAnswerError(f"output {spec.name!r}: expected {error}") from error
-        if not spec.admits(array):
-            raise BadAnswerError(f"output {spec.name!r}: expected {spec}, found {describe(array)}")
-        arrays[spec.name] = array
-    parameters = response.parameters
-    confidence = parameters.get(CONFIDENCE_KEY)
-    return Answer(
-        arrays,
-        float(confidence) if isinstance(confidence, int | float) else None,
-        _ran(str(parameters.get(RAN_KEY, "")), response.model, response.version),
-        _seconds(parameters, ENGINE_KEY),
-        protocol=response.protocol,
-        queue_s=_seconds(parameters, QUEUE_KEY),
-        substituted=_events(parameters.get(SUBSTITUTED_KEY)),
-    )
-
-
-def _seconds(parameters: Mapping[str, object], name: str) -> float:
-    seconds = parameters.get(name)
-    return float(seconds) if isinstance(seconds, int | float) else 0.0
-
-
-def _events(text: object) -> tuple[str, ...]:
-    """What did not go as planned, as a peer of our kind says it."""
-    if not isinstance(text, str):
-        return ()
-    try:
-        said: object = json.loads(text)
-    except (ValueError, RecursionError):
-        return ()
-    events = cast("list[object]", said) if isinstance(said, list) else []
-    return tuple(str(event) for event in events)
-
-
-@lru_cache(maxsize=256)
-def _ran(text: str, model: str, version: str) -> Ran:
-    """What ran, as a peer of our kind says it; peers of other kinds do not say."""
-    try:
-        said: dict[str, Any] = json.loads(text) if text else {}
-        threads = int(said.get("threads", 0))
-    except (ValueError, TypeError, AttributeError):
-        said, threads = {}, 0
-    words = {name: str(said.get(name, UNKNOWN)) for name in Ran._fields if name != "threads"}
-    return Ran(**{**words, "model": model, "version": version}, threads=threads)
+        if target is not None:
+            target.probe()

@@ -4,31 +4,42 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import Future
 from functools import cache
+from random import random
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wherever._prediction import Serial, next_serial
-from wherever._routing.flow import Senses
+from wherever._routing.balance import arrange
+from wherever._routing.cost import DeviceCost
+from wherever._routing.forecast import Forecast, Work
+from wherever._routing.plan import Candidate
+from wherever._routing.steps import Senses
+from wherever._routing.timing import LATE
 from wherever_contracts.errors import SubstitutedError, WhereverError
 from wherever_contracts.receipts import Answer
 from wherever_contracts.urgency import CALM, Urgency
 from wherever_contracts.wire.tensors import InferRequest
-from wherever_edge.wire_inputs import WireInputs
+from wherever_edge.wire_inputs import WireInputs, wire_bytes
 
 if TYPE_CHECKING:
     from wherever._kept import KeptAnswers
     from wherever._remotes import Remote
-    from wherever._routing.flow import Attempt, Outcome
-    from wherever._routing.plan import Candidate, Plan
+    from wherever._drivers import Done, GiveUp
+    from wherever._routing.plan import Plan
+    from wherever._routing.steps import Attempt, Outcome
+    from wherever._routing.tokens import RetryTokens
     from wherever_contracts.manifest import Signature
     from wherever_contracts.tensors import TensorSpec
+    from wherever_contracts.wire.tensors import WireTensor
     from wherever_devices.choice import Row
     from wherever_edge.host import LoadedVariant
 
 
 DEVICE = "device"
+
+# A device that is done sooner answers in the caller's own thread, also while others are asked.
+_AT_ONCE_S = 0.002
 
 
 class Views(NamedTuple):
@@ -55,6 +66,7 @@ class Route:
 
     __slots__ = (
         "device",
+        "device_cost",
         "device_failed",
         "in_thread",
         "kept",
@@ -64,6 +76,8 @@ class Route:
         "senses",
         "signature",
         "signature_digest",
+        "spare",
+        "tokens",
         "views",
         "wire_inputs",
         "wire_name",
@@ -83,7 +97,9 @@ class Route:
         views: Views,
         remotes: Mapping[str, Remote],
         remote_timeout_s: float,
+        tokens: RetryTokens,
         in_thread: Callable[..., Awaitable[Any]],
+        spare: Callable[[Callable[[], None]], None],
         kept: Callable[[], KeptAnswers],
     ) -> None:
         self.plan: Plan = plan
@@ -97,9 +113,22 @@ class Route:
         self.device_failed: bool = device_failed
         self.views: Views = views
         self.remotes: Mapping[str, Remote] = remotes
+        self.tokens: RetryTokens = tokens
         self.in_thread: Callable[..., Awaitable[Any]] = in_thread
+        self.spare: Callable[[Callable[[], None]], None] = spare
         self.kept: Callable[[], KeptAnswers] = cache(kept)
-        self.senses: Senses = Senses(perf_counter, self._admit, self._expected_s, remote_timeout_s)
+        # who answers alone is not compared with anybody
+        raced = device is not None and len(plan.attempts) > 1
+        self.device_cost: DeviceCost | None = DeviceCost(_measured_s(views)) if raced else None
+        self.senses: Senses = Senses(
+            perf_counter,
+            self._admit,
+            self._forecast,
+            self.tokens.spend,
+            self._arrange,
+            random,
+            remote_timeout_s,
+        )
 
     def call(
         self,
@@ -144,21 +173,54 @@ class Route:
             outcome: Outcome = device.answer(inputs, options, urgency)
         except WhereverError as error:
             outcome = error
-        device.took(perf_counter() - started)
+        if self.device_cost is not None:
+            now = perf_counter()
+            self.device_cost.answered(_ONE_ROW, now - started, now)
         return outcome
+
+    def answers_at_once(self) -> bool:
+        """Whether this device is sure to be done before a thread would have begun."""
+        return self._forecast(_HERE, _ONE_ROW, LATE).latency_s < _AT_ONCE_S
 
     def _admit(self, candidate: Candidate, last_hope: bool) -> str:  # noqa: FBT001 (hot path)
         return self.remotes[candidate.host].admit(last_hope=last_hope)
 
-    def _expected_s(self, candidate: Candidate) -> float:
-        device = self.device
-        return device.usual_s if device is not None and candidate.place == "device" else 0.0
+    def _forecast(self, candidate: Candidate, work: Work, quantile: float) -> Forecast:
+        if candidate.place != "device":
+            return self.remotes[candidate.host].forecast(work, quantile)
+        if self.device_cost is None:
+            return Forecast(0.0, 0.0)
+        return self.device_cost.forecast(_ONE_ROW, quantile, perf_counter())
+
+    def _arrange(self, group: Sequence[Candidate], work: Work) -> Sequence[Candidate]:
+        remotes = self.remotes
+        return arrange(group, lambda each: remotes[each.host].burden(work), random)
+
+
+_HERE = Candidate(DEVICE, "device")
+_ONE_ROW = Work("")
+
+
+def _measured_s(views: Views) -> float:
+    """How long this device takes for a call, as was measured before; 0: not known."""
+    chosen = (row.found for row in views.plans if row.chosen and row.found is not None)
+    return next((found.latency_s for found in chosen if found.usable), 0.0)
 
 
 class Call:
     """One call: its inputs, and how each host is asked with them."""
 
-    __slots__ = ("_inputs", "_kept", "_options", "_route", "_strict", "_urgency", "serial")
+    __slots__ = (
+        "_inputs",
+        "_kept",
+        "_options",
+        "_route",
+        "_strict",
+        "_tensors",
+        "_up_bytes",
+        "_urgency",
+        "serial",
+    )
 
     def __init__(
         self,
@@ -177,7 +239,15 @@ class Call:
         self._kept = kept
         self._urgency = urgency
         self._strict = strict
+        self._tensors: tuple[WireTensor, ...] | None = None
+        self._up_bytes = -1
         self.serial: Serial = serial
+
+    def work(self, variant: str) -> Work:
+        """What the call asks of a host for a variant."""
+        if self._up_bytes < 0:
+            self._up_bytes = wire_bytes(self._inputs)
+        return Work(self._route.wire_name, variant, self._up_bytes)
 
     def perform(self, attempt: Attempt) -> Outcome:
         """Carry out one attempt in this thread."""
@@ -200,6 +270,25 @@ class Call:
             outcome = await self._ask_async(attempt)
             await in_thread(self.keep, attempt, outcome)
         return self.judged(outcome)
+
+    def begin(self, attempt: Attempt, done: Done) -> GiveUp:
+        """Begin an attempt beside this thread; `done` is called once with what comes of it."""
+        found = self.find(attempt)
+        if found is not None:
+            done(self.judged(found))
+            return _nothing
+
+        def ended(outcome: Outcome) -> None:
+            self.keep(attempt, outcome)
+            done(self.judged(outcome))
+
+        if attempt.timeout_s is not None:
+            return self._send(attempt, ended)
+        if self._route.answers_at_once():
+            ended(self._ask(attempt))
+        else:
+            self._route.spare(lambda: ended(self._ask(attempt)))
+        return _nothing
 
     def judged(self, outcome: Outcome) -> Outcome:
         """The outcome; of a strict call, an error in place of an answer that was not as planned."""
@@ -243,7 +332,7 @@ class Call:
         except BaseException:
             remote.release()
             raise
-        return remote.infer(request, route.outputs, attempt.timeout_s)
+        return remote.infer(request, route.outputs, attempt.timeout_s, self.work(attempt.variant))
 
     async def _ask_async(self, attempt: Attempt) -> Outcome:
         route = self._route
@@ -272,12 +361,6 @@ class Call:
             sending.add_done_callback(_give_up)
             raise
 
-    def start(self, attempt: Attempt) -> Future[Outcome]:
-        """Send a remote attempt without waiting for it."""
-        arrival: Future[Outcome] = Future()
-        self._send(attempt, arrival.set_result)
-        return arrival
-
     def _send(self, attempt: Attempt, done: Callable[[Outcome], None]) -> Callable[[], None]:
         """Send a remote attempt; returns what gives it up, and `done` is called in any case."""
         route = self._route
@@ -292,7 +375,8 @@ class Call:
         except BaseException:
             remote.release()
             raise
-        return remote.start(request, route.outputs, attempt.timeout_s, done)
+        work = self.work(attempt.variant)
+        return remote.start(request, route.outputs, attempt.timeout_s, work, done)
 
     def request(self, variant: str) -> InferRequest:
         """The call as a request to a remote host."""
@@ -340,43 +424,43 @@ class BatchCall:
         self.calls: list[Call] = [
             route.call(row, options, kept=kept, urgency=urgency, strict=strict) for row in rows
         ]
-        self.senses: Senses = route.senses._replace(expected_s=self._expected_s)
+        self.senses: Senses = route.senses._replace(forecast=self._forecast)
 
     def perform(self, steps: Sequence[tuple[int, Attempt]]) -> list[Outcome]:
-        """Carry out one round of attempts; those with a kept answer are not made."""
+        """Carry out attempts on this device; those with a kept answer are not made."""
         outcomes: dict[int, Outcome] = {}
         for position, attempt in steps:
             found = self.calls[position].find(attempt)
             if found is not None:
                 outcomes[position] = found
         made = [step for step in steps if step[0] not in outcomes]
-        outcomes.update(self._ask(made))
+        positions = [position for position, _ in made]
+        outcomes.update(zip(positions, self._ask_device(positions), strict=True))
         for position, attempt in made:
             self.calls[position].keep(attempt, outcomes[position])
         return [self.calls[position].judged(outcomes[position]) for position, _ in steps]
 
-    def _ask(self, steps: Sequence[tuple[int, Attempt]]) -> dict[int, Outcome]:
-        waiting = {
-            position: self.calls[position].start(attempt)
-            for position, attempt in steps
-            if attempt.timeout_s is not None
-        }
-        here = [position for position, attempt in steps if attempt.timeout_s is None]
-        outcomes = dict(zip(here, self._ask_device(here), strict=True))
-        outcomes.update({position: arrival.result() for position, arrival in waiting.items()})
-        return outcomes
+    def begin(self, position: int, attempt: Attempt, done: Done) -> GiveUp:
+        """Begin a remote attempt of one row; see `Call.begin`."""
+        return self.calls[position].begin(attempt, done)
 
-    def _expected_s(self, candidate: Candidate) -> float:
+    def _forecast(self, candidate: Candidate, work: Work, quantile: float) -> Forecast:
         """The whole batch may have to fall back to the device together."""
-        return len(self.calls) * self._route.senses.expected_s(candidate)
+        forecast = self._route.senses.forecast(candidate, work, quantile)
+        if candidate.place != "device":
+            return forecast
+        return forecast._replace(latency_s=len(self.calls) * forecast.latency_s)
 
     def _ask_device(self, positions: Sequence[int]) -> Sequence[Outcome]:
-        device = self._route.device
+        route = self._route
+        device = route.device
         if not positions or device is None:
             return []
         started = perf_counter()
         answers = device.answer_many(
             [self._rows[i] for i in positions], self._options, self._urgency
         )
-        device.took((perf_counter() - started) / len(positions))
+        if route.device_cost is not None:
+            now = perf_counter()
+            route.device_cost.answered(_ONE_ROW, (now - started) / len(positions), now)
         return answers

@@ -7,19 +7,65 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from wherever_contracts.durations import duration
 from wherever_contracts.errors import WhereverError
 from wherever_edge.counters import COUNTERS
 from wherever_edge.updates.watching import UpdateState, update_state
 
 if TYPE_CHECKING:
     from wherever._remotes import Remote
+    from wherever._routing.host_health import HealthFacts
     from wherever._settings import Settings
     from wherever_edge.host import Loaded
     from wherever_edge.packages.store import Package, Store
 
 
-# What the states of a breaker mean to somebody who wants to call.
-_WORDS = {"closed": "ready", "open": "down", "trial": "returning"}
+# So many recent observations make what is known of a host more than a guess.
+_SURE = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class HostStatus:
+    """What the calls and probes of a box or gateway have shown.
+
+    Attributes:
+        round_trip_p50_s: an empty call there and back; half of them take no longer.
+        round_trip_p95_s: nearly all of them take no longer.
+        up_bytes_per_s: how fast data travels to it.
+        down_bytes_per_s: how fast answers travel back.
+        queue_s: how long a call waits for its engine.
+        load: calls inside it over as many as it runs at a time; None: it did not say lately.
+        in_flight: calls of this process that are on the way to it.
+        limit: how many it answers well at a time.
+        ejected_s: for so long it is left out, because others do better; 0: it is not.
+        pushed_back_s: for so long it asked to be left alone; 0: it did not.
+        samples: how much the times and rates were learned from, each observation counting less as
+            it ages; under 3 they are mostly a guess.
+    """
+
+    round_trip_p50_s: float
+    round_trip_p95_s: float
+    up_bytes_per_s: float
+    down_bytes_per_s: float
+    queue_s: float
+    load: float | None
+    in_flight: int
+    limit: int
+    ejected_s: float
+    pushed_back_s: float
+    samples: float
+
+    def __str__(self) -> str:
+        if self.samples < _SURE:
+            return f"little known yet; {self.in_flight} of {self.limit} calls on the way"
+        crowded = "" if self.load is None else f", load {self.load:.0%}"
+        return (
+            f"round trip {duration(self.round_trip_p50_s)} (95 %: "
+            f"{duration(self.round_trip_p95_s)}), up {_rate(self.up_bytes_per_s)}, "
+            f"down {_rate(self.down_bytes_per_s)}, queue {duration(self.queue_s)}{crowded}; "
+            f"{self.in_flight} of {self.limit} calls on the way; from {self.samples:.0f} "
+            "observations"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +83,11 @@ class ModelStatus:
 class PlaceStatus:
     """A place that may be asked.
 
-    `state` is "ready", "down" (it failed, is not asked, and is being probed) or "returning" (one
-    call is trying it); `why` says what failed; `usual_s` is the usual round trip, 0 when unknown.
+    `state` is "ready", "down" (it failed, is not asked, and is being probed), "returning" (one
+    call is trying it), "doubtful" (a call to it is overdue, and it is being probed), "ejected" (it
+    does much worse than the others) or "busy" (it asked to be left alone for a while); `why` says
+    what happened; `usual_s` is how long its calls usually take, 0 when unknown; `known` is the
+    rest, None for the device.
     """
 
     place: str
@@ -46,6 +95,7 @@ class PlaceStatus:
     state: str
     why: str
     usual_s: float
+    known: HostStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +137,7 @@ class Status:
 
     def __str__(self) -> str:
         models = [f"{m.name} {m.version} ({', '.join(m.variants)}; {m.trust})" for m in self.models]
-        places = [f"{p.host}: {p.state}{f' ({p.why})' if p.why else ''}" for p in self.places]
+        places = [f"{p.host}: {place_line(p)}" for p in self.places]
         rows = [
             *(("model", text) for text in models),
             *(("loaded", text) for text in map(loaded_line, self.loaded)),
@@ -139,6 +189,12 @@ def loaded_line(loaded: LoadedStatus) -> str:
     return f"{loaded.model} {loaded.version}, {loaded.variant} in {loaded.plan}{pids}: {where}"
 
 
+def place_line(place: PlaceStatus) -> str:
+    """How a place stands, in a line."""
+    state = f"{place.state} ({place.why})" if place.why else place.state
+    return state if place.known is None else f"{state}; {place.known}"
+
+
 def update_lines(updates: UpdateState) -> list[str]:
     """How the device stands with its registry; nothing when it never had one."""
     if not updates.registry and not updates.stale:
@@ -174,4 +230,34 @@ def _loaded_status(loaded: Loaded) -> LoadedStatus:
 
 def _remote_status(remote: Remote) -> PlaceStatus:
     health = remote.health
-    return PlaceStatus(remote.place, remote.name, _WORDS[health.state], health.why, health.usual_s)
+    cost = health.cost
+    known = HostStatus(
+        cost.round_trip_p50_s,
+        cost.round_trip_p95_s,
+        cost.up_bytes_per_s,
+        cost.down_bytes_per_s,
+        cost.queue_s,
+        health.load,
+        health.in_flight,
+        health.limit,
+        health.ejected_s,
+        health.pushed_back_s,
+        cost.samples,
+    )
+    return PlaceStatus(remote.place, remote.name, _state(health), health.why, health.usual_s, known)
+
+
+def _state(health: HealthFacts) -> str:
+    """What is known of a host, as a word for somebody who wants to call."""
+    if health.state != "closed":
+        return "down" if health.state == "open" else "returning"
+    if health.pushed_back_s > 0:
+        return "busy"
+    if health.doubtful:
+        return "doubtful"
+    return "ejected" if health.ejected_s > 0 else "ready"
+
+
+def _rate(bytes_per_s: float) -> str:
+    size, unit = (1e6, "MB/s") if bytes_per_s >= 1e6 else (1e3, "kB/s")
+    return f"{bytes_per_s / size:.3g} {unit}"

@@ -1,15 +1,31 @@
 """How a plan is carried out: one generator, driven by a sync and an async loop.
 
-It yields `Attempt`s and is sent what came of each (an `Answer` or a `WhereverError`). It does no
-I/O, and it learns the time and the state of the hosts through functions that are passed in.
+It yields `Attempt`s and `Race`s and is sent what came of them. It does no I/O, and it learns the
+time and the state of the hosts through functions that are passed in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable
+from typing import NamedTuple
 
+from wherever._routing.forecast import Forecast, Work
+from wherever._routing.order import in_turn, why_not_here
 from wherever._routing.plan import Candidate, Plan
+from wherever._routing.reasons import certainty, doubt, failures, is_unsure
+from wherever._routing.steps import Attempt, Flow, Outcome, Race, Senses, Tried, Verdict
+from wherever._routing.timing import (
+    EARLY,
+    LATE,
+    LATEST,
+    MARGIN_S,
+    SURE,
+    USUAL,
+    backup_at,
+    patience_s,
+    retry_in_s,
+)
+from wherever_contracts.durations import duration
 from wherever_contracts.errors import (
     InputError,
     NoRouteError,
@@ -18,217 +34,335 @@ from wherever_contracts.errors import (
 )
 from wherever_contracts.receipts import Answer
 
-# What is kept back from the deadline: gRPC's timers were seen to end a call up to 4 ms late.
-MARGIN_S = 0.01
-
-
-class Attempt(NamedTuple):
-    """Ask one host.
-
-    Attributes:
-        candidate: the host.
-        timeout_s: seconds it may take; None: the host is this process, which cannot be cut short.
-        variant: the variant to ask for; "": the host's own choice.
-    """
-
-    candidate: Candidate
-    timeout_s: float | None
-    variant: str
-
-
-class Tried(NamedTuple):
-    """One attempt and its end; `error` is None when it answered."""
-
-    candidate: Candidate
-    elapsed_s: float
-    error: WhereverError | None
-
-
-class Verdict(NamedTuple):
-    """The answer to give, and why.
-
-    Attributes:
-        answer: the answer.
-        candidate: the host that gave it.
-        degraded: whether it is a lesser answer than asked for.
-        reason: why this one, in a sentence; parts of it are put together when it is read.
-        tried: every attempt, in order.
-        skipped: (host, why it was not asked).
-    """
-
-    answer: Answer
-    candidate: Candidate
-    degraded: bool
-    reason: tuple[str, ...]
-    tried: tuple[Tried, ...]
-    skipped: tuple[tuple[str, str], ...]
-
-
-Outcome: TypeAlias = Answer | WhereverError
-Flow: TypeAlias = Generator[Attempt, Outcome, Verdict]
-
-
-class Senses(NamedTuple):
-    """What a flow can learn of the world.
-
-    Attributes:
-        now: seconds on a monotonic clock.
-        admit: why a host must not be asked now; "" is leave to ask it, and the attempt must follow.
-            The second argument is True when nobody else is left who could answer.
-        expected_s: how long a host usually takes for this model; 0 when that is not known.
-        timeout_s: the longest that a remote host may take when the call has no deadline.
-    """
-
-    now: Callable[[], float]
-    admit: Callable[[Candidate, bool], str]
-    expected_s: Callable[[Candidate], float]
-    timeout_s: float
+_NEVER = float("inf")
 
 
 def predict_flow(
-    plan: Plan, senses: Senses, deadline_s: float | None = None, began: float | None = None
+    plan: Plan,
+    senses: Senses,
+    work: Callable[[str], Work],
+    deadline_s: float | None = None,
+    began: float | None = None,
 ) -> Flow:
-    """Ask the hosts of `plan` in turn until an answer is good enough.
+    """Ask the hosts of `plan` until an answer is good enough, or the deadline is near.
+
+    A host at a distance is raced by the device, which begins just early enough to answer in time
+    by itself; the first good answer wins. An answer of low confidence is taken further where the
+    mode says so, and given when nothing better comes in time.
 
     Args:
         plan: the hosts, in order.
         senses: clock and hosts' state.
+        work: what the call asks of a host for a variant; called only when a forecast is needed.
         deadline_s: seconds from `began` in which the answer is wanted.
         began: when the call was made, on the clock of `senses`; by default now.
 
     Raises:
         InputError: a host found the input itself to be wrong; no other host is asked.
         SubstitutedError: the call is strict, and no answer was as planned.
-        NoRouteError: no host answered; `causes` are in the order tried.
+        NoRouteError: no host answered; `causes` are in the order in which they ended.
     """
-    now = senses.now
-    started = now()
+    started = senses.now()
     deadline = None if deadline_s is None else (began or started) + deadline_s
-    tried: tuple[Tried, ...] = ()
-    skipped: tuple[tuple[str, str], ...] = ()
-    best: tuple[Answer, Candidate] | None = None
-    for position, candidate in enumerate(plan.attempts):
-        timeout_s: float | None = None
-        if candidate.place != "device":
-            why_not, timeout_s = _chance(plan, senses, position, deadline, in_hand=best is not None)
-            if why_not:
-                skipped += ((candidate.host, why_not),)
-                continue
-        outcome = yield Attempt(candidate, timeout_s, plan.reference if best else "")
-        ended = now()
-        if isinstance(outcome, WhereverError):
-            if isinstance(outcome, InputError):
-                raise outcome
-            tried += (Tried(candidate, ended - started, outcome),)
-            started = ended
-            continue
-        tried += (Tried(candidate, ended - started, None),)
-        started = ended
-        if plan.escalates and is_unsure(plan, outcome):
-            best = outcome, candidate
-            continue
-        return _settled(plan, outcome, candidate, best, tried, skipped)
-    if best is not None:
-        return _unescalated(plan, *best, tried, skipped)
-    causes = [attempt.error for attempt in tried if attempt.error is not None]
-    nowhere = NoRouteError(plan.model, causes, {**plan.ruled_out, **dict(skipped)})
-    if causes and all(isinstance(cause, SubstitutedError) for cause in causes):
-        raise causes[0] from nowhere  # there were answers, which the call would not have
-    raise nowhere
+    attempts = plan.attempts
+    elsewhere = ""
+    if attempts and attempts[0].place == "device":
+        if len(attempts) > 1:
+            left_s = None if deadline is None else deadline - started
+            elsewhere = why_not_here(plan, senses, work, left_s)
+        if not elsewhere:
+            first = attempts[0]
+            outcome = yield Attempt(first, None, "")
+            elapsed_s = senses.now() - started
+            if isinstance(outcome, Answer) and not (plan.escalates and is_unsure(plan, outcome)):
+                reason = ("first choice of mode ", plan.mode, *certainty(plan, outcome))
+                tried = (Tried(first, elapsed_s, None),)
+                return Verdict(outcome, first, _is_lesser(plan, first), reason, tried, ())
+            course = _Course(plan, senses, work, deadline, device=None)
+            course.take(first, elapsed_s, outcome)  # type: ignore[arg-type]  # of an Attempt
+            return (yield from course.run())
+    device = next((each for each in attempts if each.place == "device"), None)
+    return (yield from _Course(plan, senses, work, deadline, device, elsewhere).run())
 
 
-def is_unsure(plan: Plan, answer: Answer) -> bool:
-    """True when the answer's confidence is under its variant's threshold.
+class _Running(NamedTuple):
+    attempt: Attempt
+    began: float
 
-    The reference is never unsure, nor is a variant without a threshold or without a confidence.
-    """
-    variant = answer.ran.variant
-    threshold = plan.thresholds.get(variant)
-    return (
-        threshold is not None
-        and answer.confidence is not None
-        and not answer.confidence >= threshold
-        and variant != plan.reference
+
+class _Course:
+    """One call under way: what runs, what has come, and what may still be tried."""
+
+    __slots__ = (
+        "_backup_at",
+        "_begun",
+        "_deadline",
+        "_device",
+        "_elsewhere",
+        "_hand",
+        "_hedge_at",
+        "_patient_until",
+        "_plan",
+        "_remotes",
+        "_retried",
+        "_retry_at",
+        "_running",
+        "_senses",
+        "_skipped",
+        "_tried",
+        "_work",
     )
 
+    def __init__(
+        self,
+        plan: Plan,
+        senses: Senses,
+        work: Callable[[str], Work],
+        deadline: float | None,
+        device: Candidate | None,
+        elsewhere: str = "",
+    ) -> None:
+        self._plan = plan
+        self._senses = senses
+        self._work = work
+        self._deadline = deadline
+        self._device = device
+        self._elsewhere = elsewhere
+        self._remotes = (
+            in_turn(plan, senses, work(""))
+            if len(plan.attempts) > 1
+            else [each for each in plan.attempts if each.place != "device"]
+        )
+        self._running: dict[int, _Running] = {}
+        self._begun = 0
+        self._hand: tuple[Answer, Candidate] | None = None
+        self._tried: list[Tried] = []
+        self._skipped: list[tuple[str, str]] = []
+        self._retried: set[str] = set()
+        self._backup_at = _NEVER
+        self._hedge_at = _NEVER
+        self._retry_at = 0.0
+        self._patient_until = _NEVER
 
-def _chance(
-    plan: Plan, senses: Senses, position: int, deadline: float | None, *, in_hand: bool
-) -> tuple[str, float]:
-    """Why a remote host is not asked now (or ""), and how long it may take.
+    def run(self) -> Flow:
+        """Try what there is until there is a verdict."""
+        while True:
+            now = self._senses.now()
+            attempt = self._due(now)
+            if attempt is None and not self._running and not self._waits(now):
+                return self._end()
+            if attempt is not None and self._is_alone(attempt):
+                outcome = yield attempt
+                elapsed_s = self._senses.now() - now
+                verdict = self.take(attempt.candidate, elapsed_s, outcome)  # type: ignore[arg-type]
+            else:
+                if attempt is not None:
+                    self._begin(attempt, now)
+                elif self._hand is not None and now >= self._patient_until:
+                    return self._end()
+                ended = yield Race(attempt, self._until())
+                verdict = self._heard(ended)  # type: ignore[arg-type]  # of a Race
+            if verdict is not None:
+                return verdict
 
-    Remote hosts that may still be asked share what is left of the deadline.
+    def take(self, candidate: Candidate, elapsed_s: float, outcome: Outcome) -> Verdict | None:
+        """Note the end of an attempt; the verdict, if that settles the call."""
+        if isinstance(outcome, InputError):
+            raise outcome
+        if isinstance(outcome, WhereverError):
+            self._tried.append(Tried(candidate, elapsed_s, outcome))
+            self._consider_retry(candidate, outcome)
+            return None
+        self._tried.append(Tried(candidate, elapsed_s, None))
+        if is_unsure(self._plan, outcome) and self._may_do_better():
+            self._hand = outcome, candidate
+            if self._deadline is not None:
+                self._patient_until = self._deadline - MARGIN_S
+            return None
+        return self._settled(outcome, candidate)
 
-    When no answer is in hand yet, the time that the device needs afterwards is kept back: what it
-    usually takes, or half of what is left when that is not known yet.
-    """
-    timeout_s = senses.timeout_s
-    if deadline is not None:
-        left_s = deadline - senses.now() - MARGIN_S
-        if not in_hand:
-            left_s -= _reserve_s(plan.attempts[position:], senses, left_s)
+    def _heard(self, ended: tuple[int, Outcome] | None) -> Verdict | None:
+        if ended is None:
+            return None
+        number, outcome = ended
+        attempt, began = self._running.pop(number)
+        return self.take(attempt.candidate, self._senses.now() - began, outcome)
+
+    def _may_do_better(self) -> bool:
+        """Whether an unsure answer is kept in hand while others are asked."""
+        return self._asks_remote() or self._plan.escalates
+
+    def _asks_remote(self) -> bool:
+        return any(each.attempt.timeout_s is not None for each in self._running.values())
+
+    def _due(self, now: float) -> Attempt | None:
+        """The attempt that is to begin now."""
+        if self._device is not None and now >= self._backup_at:
+            return self._here()
+        while self._remotes and self._wants_remote(now):
+            attempt = self._there(self._remotes.pop(0), now)
+            if attempt is not None:
+                return attempt
+        if self._device is not None and not self._running and not self._waits(now):
+            return self._here()
+        return None
+
+    def _wants_remote(self, now: float) -> bool:
+        if now < self._retry_at:
+            return False
+        if not self._asks_remote():
+            return True
+        if now < self._hedge_at:
+            return False
+        self._hedge_at = _NEVER
+        return self._senses.spend()
+
+    def _waits(self, now: float) -> bool:
+        """Whether a retry is only waited for."""
+        return bool(self._remotes) and now < self._retry_at
+
+    def _here(self) -> Attempt:
+        device = self._device
+        assert device is not None  # noqa: S101 (asked by the callers)
+        self._device = None
+        return Attempt(device, None, "")
+
+    def _there(self, candidate: Candidate, now: float) -> Attempt | None:
+        """An attempt of a remote host, if it has a chance and leave is given."""
+        last_hope = not (self._hand or self._device or self._remotes or self._running)
+        timeout_s, why_not = self._time_for(candidate, now, last_hope=last_hope)
+        why_not = why_not or self._senses.admit(candidate, last_hope)
+        if why_not:
+            self._skipped.append((candidate.host, why_not))
+            return None
+        return Attempt(candidate, timeout_s, self._variant)
+
+    @property
+    def _variant(self) -> str:
+        return self._plan.reference if self._hand else ""
+
+    def _time_for(self, candidate: Candidate, now: float, *, last_hope: bool) -> tuple[float, str]:
+        """How long a remote host may take, and why it is not worth asking, if it is not."""
+        timeout_s = self._senses.timeout_s
+        if self._deadline is None:
+            if self._hand:
+                late = self._forecast(candidate, LATE)
+                timeout_s = patience_s(late, timeout_s)
+            return timeout_s, ""
+        left_s = self._deadline - MARGIN_S - now
         if left_s <= 0:
-            return "the deadline leaves no time to ask it", 0.0
-        remotes = sum(candidate.place != "device" for candidate in plan.attempts[position:])
-        timeout_s = min(left_s / remotes, timeout_s)
-    last_hope = not in_hand and position == len(plan.attempts) - 1
-    return senses.admit(plan.attempts[position], last_hope), timeout_s
+            return 0.0, "the deadline leaves no time to ask it"
+        early = self._forecast(candidate, EARLY)
+        if not last_hope and early.samples >= SURE and early.latency_s > left_s:
+            expected, left = duration(early.latency_s), duration(left_s)
+            return 0.0, f"it is expected to take {expected} at best, and {left} is left"
+        if not (self._hand or self._device):  # nobody would answer for one that hangs
+            left_s /= 1 + len(self._remotes)
+        return min(left_s, timeout_s), ""
+
+    def _forecast(self, candidate: Candidate, quantile: float) -> Forecast:
+        return self._senses.forecast(candidate, self._work(self._variant), quantile)
+
+    def _is_alone(self, attempt: Attempt) -> bool:
+        """Whether nothing else runs, and nothing else could begin before it ends."""
+        if self._running:
+            return False
+        return attempt.timeout_s is None or not (self._device or self._remotes)
+
+    def _begin(self, attempt: Attempt, now: float) -> None:
+        self._running[self._begun] = _Running(attempt, now)
+        self._begun += 1
+        if attempt.timeout_s is None:
+            return
+        late = self._forecast(attempt.candidate, LATE)
+        if self._remotes:
+            self._hedge_at = now + late.latency_s
+        if self._device is not None:
+            here = self._forecast(self._device, LATEST)
+            at = backup_at(now, self._deadline, here, late, MARGIN_S)
+            self._backup_at = min(self._backup_at, at)
+        if self._hand and self._deadline is None:
+            self._patient_until = now + attempt.timeout_s
+
+    def _until(self) -> float | None:
+        """When something is due although no attempt has ended."""
+        due = _NEVER
+        if self._device is not None:
+            due = self._backup_at
+        if self._remotes:
+            due = min(due, self._hedge_at if self._asks_remote() else self._retry_at)
+        if self._hand:
+            due = min(due, self._patient_until)
+        return None if due == _NEVER else due
+
+    def _consider_retry(self, candidate: Candidate, error: WhereverError) -> None:
+        """Have the same host asked once more, when that may help and costs nobody the deadline."""
+        if candidate.place == "device" or self._remotes or candidate.host in self._retried:
+            return
+        pause_s = retry_in_s(error, self._senses.chance())
+        if pause_s is None or not self._has_time_for(candidate, pause_s):
+            return
+        if self._senses.spend():
+            self._retried.add(candidate.host)
+            self._retry_at = self._senses.now() + pause_s
+            self._remotes.append(candidate)
+            self._hedge_at = _NEVER
+
+    def _has_time_for(self, candidate: Candidate, pause_s: float) -> bool:
+        usual = self._forecast(candidate, USUAL)
+        needed_s = pause_s + usual.latency_s
+        now = self._senses.now()
+        if self._deadline is not None:
+            return now + needed_s <= self._deadline - MARGIN_S
+        if self._device is not None:
+            return now + needed_s <= self._backup_at
+        return needed_s <= self._senses.timeout_s
+
+    def _settled(self, answer: Answer, candidate: Candidate) -> Verdict:
+        plan = self._plan
+        tried = self._all_tried()
+        if self._hand is not None:
+            reason = ("escalated: ", *doubt(plan, self._hand[0]))
+        elif trouble := failures(tried, self._skipped):
+            reason = ("fell back: ", trouble)
+        elif self._elsewhere:
+            reason = ("first because ", self._elsewhere)
+        else:
+            reason = ("first choice of mode ", plan.mode, *certainty(plan, answer))
+        degraded = _is_lesser(plan, candidate)
+        return Verdict(answer, candidate, degraded, reason, tried, tuple(self._skipped))
+
+    def _end(self) -> Verdict:
+        """Give what is in hand, or say that nothing is."""
+        tried = self._all_tried()
+        if self._hand is not None:
+            return self._kept(*self._hand, tried)
+        plan, skipped = self._plan, self._skipped
+        causes = [each.error for each in tried if each.error is not None]
+        nowhere = NoRouteError(plan.model, causes, {**plan.ruled_out, **dict(skipped)})
+        if causes and all(isinstance(cause, SubstitutedError) for cause in causes):
+            raise causes[0] from nowhere  # there were answers, which the call would not have
+        raise nowhere
+
+    def _kept(self, answer: Answer, candidate: Candidate, tried: tuple[Tried, ...]) -> Verdict:
+        trouble = failures(tried, self._skipped)
+        reason = (
+            "kept although ",
+            *doubt(self._plan, answer),
+            "; ",
+            trouble or "no other host may be asked",
+        )
+        return Verdict(answer, candidate, bool(trouble), reason, tried, tuple(self._skipped))
+
+    def _all_tried(self) -> tuple[Tried, ...]:
+        """Every attempt; what still runs is given up."""
+        now = self._senses.now()
+        late = [
+            Tried(attempt.candidate, now - began, None, given_up=True)
+            for attempt, began in self._running.values()
+        ]
+        return (*self._tried, *late)
 
 
-def _reserve_s(later: tuple[Candidate, ...], senses: Senses, left_s: float) -> float:
-    for candidate in later:
-        if candidate.place == "device":
-            return senses.expected_s(candidate) or left_s / 2
-    return 0.0
-
-
-def _settled(
-    plan: Plan,
-    answer: Answer,
-    candidate: Candidate,
-    before: tuple[Answer, Candidate] | None,
-    tried: tuple[Tried, ...],
-    skipped: tuple[tuple[str, str], ...],
-) -> Verdict:
-    degraded = plan.degraded_from is not None and candidate.place != plan.degraded_from
-    if before is not None:
-        reason = ("escalated: ", *_doubt(plan, before[0]))
-    elif len(tried) > 1 or skipped:
-        reason = ("fell back: ", *_failures(tried, skipped))
-    else:
-        reason = ("first choice of mode ", plan.mode, *_certainty(plan, answer))
-    return Verdict(answer, candidate, degraded, reason, tried, skipped)
-
-
-def _unescalated(
-    plan: Plan,
-    answer: Answer,
-    candidate: Candidate,
-    tried: tuple[Tried, ...],
-    skipped: tuple[tuple[str, str], ...],
-) -> Verdict:
-    degraded = any(attempt.error is not None for attempt in tried) or bool(skipped)
-    trouble = _failures(tried, skipped) if degraded else ("no other host may be asked",)
-    reason = ("kept although ", *_doubt(plan, answer), "; ", *trouble)
-    return Verdict(answer, candidate, degraded, reason, tried, skipped)
-
-
-def _doubt(plan: Plan, answer: Answer) -> tuple[str, ...]:
-    threshold = plan.thresholds[answer.ran.variant]
-    return (f"confidence {answer.confidence:.3f} of {answer.ran.variant} is under {threshold:.3f}",)
-
-
-def _certainty(plan: Plan, answer: Answer) -> tuple[str, ...]:
-    variant = answer.ran.variant
-    if not plan.escalates or variant not in plan.thresholds or variant == plan.reference:
-        return ()
-    if answer.confidence is None:
-        return ()
-    return (", confident enough",)
-
-
-def _failures(tried: tuple[Tried, ...], skipped: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
-    failed = [(t.candidate.host, str(t.error)) for t in tried if t.error is not None]
-    # errors of the network begin with the host's name already
-    told = [why if why.startswith(host) else f"{host}: {why}" for host, why in (*failed, *skipped)]
-    return ("; ".join(told),)
+def _is_lesser(plan: Plan, candidate: Candidate) -> bool:
+    return plan.degraded_from is not None and candidate.place != plan.degraded_from

@@ -96,4 +96,6 @@ def _place(place: PlaceStatus, reaches: Mapping[str, Reach]) -> str:
     found = reaches.get(place.host)
     if found is not None:
         return f"ready, asked in {duration(found.elapsed_s)}" if found.ok else found.why
-    return f"{place.state} ({place.why})" if place.why else place.state
+    from wherever._status import place_line  # noqa: PLC0415 (pydantic; not for --help)
+
+    return place_line(place)

@@ -7,8 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wherever._routing.flow import MARGIN_S, Attempt, Senses, predict_flow
+from wherever._routing.flow import predict_flow
+from wherever._routing.forecast import Forecast, Work
 from wherever._routing.plan import MODES, Candidate, make_plan
+from wherever._routing.steps import Attempt, Senses
+from wherever._routing.timing import MARGIN_S
 from wherever_contracts.errors import (
     BadAnswerError,
     DeadlineError,
@@ -63,12 +66,17 @@ class World:
             **script,
         }
         self.takes = {"device": 0.01, "gw:8001": 0.05, "box:8011": 0.02}
+        # what each host is expected to take, and how many calls that rests on
+        self.expected = {host: Forecast(takes, 10.0) for host, takes in self.takes.items()}
         self.shut: dict[str, str] = {}
-        self.expected_device_s = 0.01
+        self.tokens = 10
         self.clock = 100.0
         self.asked: list[Attempt] = []
+        self.began_at: list[float] = []
         self.admitted: list[str] = []
         self.hopes: dict[str, bool] = {}
+        self._ends: list[tuple[float, int, object]] = []
+        self._begun = 0
 
     def admit(self, candidate: Candidate, last_hope: bool) -> str:
         self.hopes[candidate.host] = last_hope
@@ -77,21 +85,60 @@ class World:
             self.admitted.append(candidate.host)
         return reason
 
-    def perform(self, attempt: Attempt):
+    def forecast(self, candidate: Candidate, work: Work, quantile: float) -> Forecast:
+        return self.expected.get(candidate.host, Forecast(0.1, 0.0))
+
+    def spend(self) -> bool:
+        self.tokens -= 1
+        return self.tokens >= 0
+
+    def outcome(self, host):
+        """What is scripted; of a list, the next."""
+        scripted = self.script[host]
+        return scripted.pop(0) if isinstance(scripted, list) else scripted
+
+    def end_of(self, attempt: Attempt):
+        """When an attempt that begins now ends, and how."""
         self.asked.append(attempt)
+        self.began_at.append(self.clock - 100.0)
         host = attempt.candidate.host
         takes = self.takes[host]
         if attempt.timeout_s is not None and takes > attempt.timeout_s:
-            self.clock += attempt.timeout_s
-            return DeadlineError(f"no answer within {attempt.timeout_s:.3f} s")
-        self.clock += takes
-        return self.script[host]
+            late = DeadlineError(f"no answer within {attempt.timeout_s:.3f} s")
+            return self.clock + attempt.timeout_s, late
+        return self.clock + takes, self.outcome(host)
+
+    def perform(self, step):
+        if isinstance(step, Attempt):
+            assert not self._ends, "an attempt alone while others run"
+            self.clock, outcome = self.end_of(step)
+            return outcome
+        if step.begin is not None:
+            at, outcome = self.end_of(step.begin)
+            self._ends.append((at, self._begun, outcome))
+            self._begun += 1
+        at, number, outcome = min(self._ends, default=(float("inf"), -1, None))
+        if step.until is not None and step.until < at:
+            self.clock = max(self.clock, step.until)
+            return None
+        assert number >= 0, "nothing runs, and nothing is due"
+        self.clock = max(self.clock, at)
+        self._ends.remove((at, number, outcome))
+        return number, outcome
 
     def run(self, deadline_s=None, began=None):
         senses = Senses(
-            lambda: self.clock, self.admit, lambda c: self.expected_device_s, timeout_s=2.0
+            lambda: self.clock,
+            self.admit,
+            self.forecast,
+            self.spend,
+            lambda group, work: group,
+            lambda: 0.5,
+            timeout_s=2.0,
         )
-        flow = predict_flow(self.plan, senses, deadline_s, began)
+        flow = predict_flow(
+            self.plan, senses, lambda variant: Work("m", variant), deadline_s, began
+        )
         try:
             step = next(flow)
             while True:
@@ -117,24 +164,24 @@ def test_a_confident_answer_of_the_device_is_taken_and_nobody_else_is_asked():
 
 def test_an_answer_without_confidence_is_never_escalated():
     world = World(device=answer(confidence=None))
-    assert world.run().candidate is DEVICE
+    assert world.run().candidate == DEVICE
     assert why(world.run()) == "first choice of mode auto"
 
 
 def test_an_answer_of_a_variant_without_threshold_is_never_escalated():
     world = World(device=answer("other", confidence=0.01))
-    assert world.run().candidate is DEVICE
+    assert world.run().candidate == DEVICE
 
 
 def test_the_reference_is_never_escalated_even_under_its_own_threshold():
     world = World(device=answer("large", confidence=0.5))
-    assert world.run().candidate is DEVICE
+    assert world.run().candidate == DEVICE
 
 
 def test_an_unsure_answer_is_escalated_to_the_reference_variant():
     world = World(device=answer(confidence=0.5))
     verdict = world.run()
-    assert verdict.candidate is CLOUD
+    assert verdict.candidate == CLOUD
     assert not verdict.degraded
     assert world.asked[1].variant == "large"
     assert why(verdict) == "escalated: confidence 0.500 of small is under 0.800"
@@ -151,15 +198,16 @@ def test_an_unsure_box_is_escalated_further():
         candidates=(DEVICE, BOX, CLOUD),
         **{"device": answer(confidence=0.1), "box:8011": answer(confidence=0.2)},
     )
-    assert world.run().candidate is CLOUD
+    assert world.run().candidate == CLOUD
     assert world.hosts == ["device", "box:8011", "gw:8001"]
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda error: error.code)
 def test_when_the_escalation_fails_in_any_way_the_device_answers_degraded(failure):
     world = World(**{"device": answer(confidence=0.5), "gw:8001": failure})
+    world.tokens = 0
     verdict = world.run()
-    assert verdict.candidate is DEVICE
+    assert verdict.candidate == DEVICE
     assert verdict.degraded
     assert str(failure) in why(verdict)
     assert [tried.error for tried in verdict.tried] == [None, failure]
@@ -199,6 +247,7 @@ def test_answers_that_a_strict_call_would_not_have_are_told_as_that():
 
 def test_when_nobody_answers_the_error_lists_every_cause_in_order():
     world = World(**{"device": EngineError("broken"), "gw:8001": UnreachableError("gone")})
+    world.tokens = 0
     with pytest.raises(NoRouteError) as caught:
         world.run()
     assert [type(cause) for cause in caught.value.causes] == [EngineError, UnreachableError]
@@ -239,8 +288,9 @@ def test_a_shut_out_first_choice_is_a_fallback():
     assert why(verdict) == "fell back: gw:8001: it is down"
 
 
-def test_without_a_deadline_a_remote_host_has_the_usual_timeout_and_the_device_none():
+def test_without_a_deadline_an_unknown_host_has_the_usual_timeout_and_the_device_none():
     world = World(device=answer(confidence=0.5))
+    world.expected["gw:8001"] = Forecast(0.1, 0.0)
     world.run()
     assert [attempt.timeout_s for attempt in world.asked] == [None, 2.0]
 
@@ -255,26 +305,199 @@ def test_an_escalation_that_hangs_ends_before_the_deadline_with_the_devices_answ
     world = World(device=answer(confidence=0.5))
     world.takes["gw:8001"] = 60.0
     verdict = world.run(deadline_s=0.2)
-    assert verdict.candidate is DEVICE
+    assert verdict.candidate == DEVICE
     assert verdict.degraded
     assert world.clock - 100.0 <= 0.2
 
 
-def test_a_cloud_first_call_keeps_back_the_time_that_the_device_needs():
+def test_beside_a_gateway_that_hangs_the_device_begins_just_in_time_for_the_deadline():
     world = World(mode="prefer_in_cloud")
-    world.expected_device_s = 0.03
-    world.takes.update({"gw:8001": 60.0, "device": 0.03})
+    world.expected["device"] = Forecast(0.03, 10.0)
+    world.takes.update({"gw:8001": 60.0, "device": 0.029})
     verdict = world.run(deadline_s=0.2)
-    assert verdict.candidate is DEVICE
-    assert world.asked[0].timeout_s == pytest.approx(0.2 - 0.03 - MARGIN_S)
+    assert (verdict.candidate, verdict.degraded) == (DEVICE, True)
+    assert world.hosts == ["gw:8001", "device"]
+    assert world.began_at == [0.0, pytest.approx(0.2 - 0.03 - MARGIN_S)]
     assert world.clock - 100.0 <= 0.2
+    (gateway,) = [tried for tried in verdict.tried if tried.candidate == CLOUD]
+    assert gateway.given_up
+    assert gateway.elapsed_s == pytest.approx(0.2 - MARGIN_S - 0.001)
+    assert "gw:8001: no answer yet after" in why(verdict)
+
+
+def test_a_backup_costs_nothing_while_the_gateway_is_well():
+    world = World(mode="prefer_in_cloud")
+    verdict = world.run(deadline_s=0.2)
+    assert verdict.candidate == CLOUD
+    assert world.hosts == ["gw:8001"]
+
+
+def test_the_first_good_answer_wins_also_when_the_backup_has_begun():
+    world = World(mode="prefer_in_cloud")
+    world.expected["device"] = Forecast(0.1, 10.0)
+    world.takes.update({"gw:8001": 0.15, "device": 0.1})
+    verdict = world.run(deadline_s=0.2)
+    assert world.hosts == ["gw:8001", "device"]
+    assert verdict.candidate == CLOUD
+    assert not verdict.degraded
+    assert [tried.given_up for tried in verdict.tried] == [False, True]
+
+
+def test_without_a_deadline_the_device_answers_when_nearly_every_gateway_answer_has_come():
+    world = World(mode="prefer_in_cloud")
+    world.expected["gw:8001"] = Forecast(0.12, 10.0)
+    world.takes["gw:8001"] = 60.0
+    verdict = world.run()
+    assert verdict.candidate == DEVICE
+    assert world.began_at[1] == pytest.approx(0.12 - 0.01)
+    assert world.clock - 100.0 == pytest.approx(0.12)
+
+
+def test_an_unsure_backup_waits_for_the_gateway_as_long_as_the_deadline_allows():
+    world = World(mode="prefer_in_cloud", device=answer(confidence=0.1))
+    world.takes.update({"gw:8001": 0.185, "device": 0.008})
+    assert world.run(deadline_s=0.2).candidate == CLOUD
+    world = World(mode="prefer_in_cloud", device=answer(confidence=0.1))
+    world.takes.update({"gw:8001": 60.0, "device": 0.008})
+    verdict = world.run(deadline_s=0.2)
+    assert verdict.candidate == DEVICE
+    assert why(verdict).startswith("kept although confidence 0.100")
+    assert world.clock - 100.0 == pytest.approx(0.2 - MARGIN_S)
 
 
 def test_while_the_devices_time_is_not_known_half_of_the_deadline_is_kept_back():
     world = World(mode="prefer_in_cloud")
-    world.expected_device_s = 0.0
+    world.expected["device"] = Forecast(0.0, 0.0)
+    world.takes["gw:8001"] = 60.0
     world.run(deadline_s=0.2)
-    assert world.asked[0].timeout_s == pytest.approx((0.2 - MARGIN_S) / 2)
+    assert world.began_at[1] == pytest.approx((0.2 - MARGIN_S) / 2)
+
+
+def test_when_the_gateway_fails_the_device_begins_at_once():
+    world = World(mode="prefer_in_cloud", **{"gw:8001": RefusedError("unknown model")})
+    verdict = world.run(deadline_s=1.0)
+    assert verdict.candidate == DEVICE
+    assert world.began_at == [0.0, pytest.approx(0.05)]
+
+
+def test_a_gateway_that_is_known_to_be_too_slow_for_the_deadline_is_not_asked():
+    world = World(mode="prefer_in_cloud")
+    world.expected["gw:8001"] = Forecast(0.4, 10.0)
+    verdict = world.run(deadline_s=0.2)
+    assert world.hosts == ["device"]
+    assert "expected to take 400 ms at best, and 190 ms is left" in why(verdict)
+    world = World(mode="prefer_in_cloud")
+    world.expected["gw:8001"] = Forecast(0.4, 0.0)  # a guess is no reason
+    world.run(deadline_s=0.2)
+    assert world.hosts[0] == "gw:8001"
+
+
+def test_a_device_that_would_be_late_goes_second_and_begins_at_once():
+    world = World()
+    world.takes["device"] = 0.3
+    world.expected["device"] = Forecast(0.3, 10.0)
+    verdict = world.run(deadline_s=0.2)
+    assert verdict.candidate == CLOUD
+    assert world.began_at == [0.0, 0.0]
+    late = World(**{"gw:8001": answer("large")})
+    late.takes.update(device=0.3, **{"gw:8001": 5.0})
+    late.expected.update(device=Forecast(0.3, 10.0), **{"gw:8001": Forecast(0.5, 10.0)})
+    assert late.run(deadline_s=0.2).candidate == DEVICE  # nobody is in time: the first choice
+    assert late.hosts == ["device"]
+
+
+def test_a_slow_device_goes_second_where_another_is_known_to_be_much_faster():
+    world = World()
+    world.takes["device"] = 0.3
+    world.expected["device"] = Forecast(0.3, 10.0)
+    verdict = world.run()
+    assert verdict.candidate == CLOUD
+    assert why(verdict) == "first because the device is expected to take 300 ms, gw:8001 50 ms"
+    for there in (Forecast(0.05, 0.0), Forecast(0.2, 10.0)):  # a guess, and not much faster
+        world = World()
+        world.expected.update(device=Forecast(0.3, 10.0), **{"gw:8001": there})
+        assert world.run().candidate == DEVICE
+    asked = World(mode="prefer_on_device")
+    asked.expected["device"] = Forecast(0.3, 10.0)
+    assert asked.run().candidate == DEVICE
+
+
+def test_a_second_gateway_is_asked_when_the_first_is_late_and_a_token_is_left():
+    other = Candidate("other:8001", "cloud")
+    hosts = (CLOUD, other)
+    for tokens, asked in ((1, ["gw:8001", "other:8001"]), (0, ["gw:8001"])):
+        world = World(mode="only_in_cloud", candidates=hosts, **{"other:8001": answer("large")})
+        world.expected["other:8001"] = Forecast(0.05, 10.0)
+        world.takes.update({"gw:8001": 0.5, "other:8001": 0.05})
+        world.tokens = tokens
+        verdict = world.run()
+        assert world.hosts == asked
+        assert world.clock - 100.0 == pytest.approx(0.1 if tokens else 0.5)
+        assert verdict.candidate == (other if tokens else CLOUD)
+
+
+def test_a_failure_that_may_pass_is_retried_once_where_nobody_else_could_answer():
+    overloaded = OverloadedError("no room")
+    world = World(mode="only_in_cloud", **{"gw:8001": [overloaded, answer("large")]})
+    verdict = world.run()
+    assert verdict.candidate == CLOUD
+    assert world.began_at == [0.0, pytest.approx(0.05 + 0.05)]
+    twice = World(mode="only_in_cloud", **{"gw:8001": [overloaded, overloaded]})
+    with pytest.raises(NoRouteError):
+        twice.run()
+    assert len(twice.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "tokens", "deadline_s"),
+    [
+        (RefusedError("unknown model"), 10, None),
+        (DeadlineError("2 s passed"), 10, None),
+        (OverloadedError("no room"), 0, None),
+        (OverloadedError("no room"), 10, 0.1),
+    ],
+    ids=["final", "slow", "no token", "no time"],
+)
+def test_what_would_not_help_is_not_retried(error, tokens, deadline_s):
+    world = World(mode="only_in_cloud", **{"gw:8001": error})
+    world.tokens = tokens
+    with pytest.raises(NoRouteError):
+        world.run(deadline_s)
+    assert len(world.asked) == 1
+
+
+@pytest.mark.parametrize(("said_s", "again"), [(0.3, True), (float("inf"), False), (5.0, False)])
+def test_a_host_that_says_when_to_come_again_is_taken_at_its_word(said_s, again):
+    overloaded = OverloadedError("no room")
+    overloaded.retry_after_s = said_s
+    world = World(mode="only_in_cloud", **{"gw:8001": [overloaded, answer("large")]})
+    if again:
+        world.run()
+        assert world.began_at[1] == pytest.approx(0.05 + said_s)
+    else:
+        with pytest.raises(NoRouteError):
+            world.run()
+
+
+def test_a_retry_does_not_cost_the_backup_its_time():
+    overloaded = OverloadedError("no room")
+    world = World(mode="prefer_in_cloud", **{"gw:8001": [overloaded, answer("large")]})
+    assert world.run(deadline_s=0.5).candidate == CLOUD
+    world = World(mode="prefer_in_cloud", **{"gw:8001": [overloaded, answer("large")]})
+    assert world.run().candidate == DEVICE  # without a deadline nearly all would have come by now
+
+
+def test_an_escalation_without_deadline_is_waited_for_some_times_as_long_as_usual():
+    world = World(device=answer(confidence=0.5))
+    world.takes["gw:8001"] = 60.0
+    verdict = world.run()
+    assert verdict.candidate == DEVICE
+    assert verdict.degraded
+    assert world.asked[1].timeout_s == pytest.approx(0.2)
+    world = World(device=answer(confidence=0.5))
+    world.expected["gw:8001"] = Forecast(0.2, 10.0)
+    world.run()
+    assert world.asked[1].timeout_s == pytest.approx(0.8)
 
 
 def test_gateways_that_may_still_be_asked_share_what_is_left():
@@ -284,7 +507,7 @@ def test_gateways_that_may_still_be_asked_share_what_is_left():
     )
     world.takes.update({"gw:8001": 60.0, "other:8001": 0.05})
     verdict = world.run(deadline_s=0.5)
-    assert verdict.candidate is other
+    assert verdict.candidate == other
     assert world.asked[0].timeout_s == pytest.approx((0.5 - MARGIN_S) / 2)
 
 
@@ -313,7 +536,7 @@ def test_a_host_is_told_when_nobody_else_is_left_to_answer():
 
 
 def test_a_confidence_that_is_no_number_is_not_sure():
-    assert World(device=answer(confidence=float("nan"))).run().candidate is CLOUD
+    assert World(device=answer(confidence=float("nan"))).run().candidate == CLOUD
 
 
 def test_confidence_is_claimed_only_where_there_is_a_threshold():

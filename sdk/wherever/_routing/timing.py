@@ -1,0 +1,71 @@
+"""When things are due within a call: the device's backup, a hedge, a retry, the end of patience."""
+
+from __future__ import annotations
+
+from math import isinf
+
+from wherever._routing.forecast import Forecast
+from wherever_contracts.errors import DeadlineError, WhereverError
+
+# What is kept back from the deadline: gRPC's timers were seen to end a call up to 4 ms late.
+MARGIN_S = 0.01
+
+# A device whose usual answer takes less goes first whatever others promise.
+QUICK_S = 0.05
+# Another host has to be so many times as fast as the device to go first without need.
+MUCH_FASTER = 2.0
+# So many recent calls make a forecast worth acting on.
+SURE = 3.0
+# Without a deadline an escalation is waited for so many times as long as nearly all of them take.
+PATIENCE = 4.0
+LEAST_PATIENCE_S = 0.2
+
+USUAL, LATE, LATEST = 0.5, 0.95, 0.99
+EARLY = 0.1
+
+_RETRY_AFTER_S = 0.025
+# no answer comes sooner: who is expected to take less was not measured
+_UNKNOWN_S = 1e-5
+
+
+def backup_at(
+    now: float, deadline: float | None, device: Forecast, remote: Forecast, margin_s: float
+) -> float:
+    """When the device has to begin to answer in time, should the remote host not.
+
+    With a deadline that is just early enough for it; without one, early enough for an answer when
+    nearly every remote one has come ("hedge after the 95th percentile": Dean and Barroso, The Tail
+    at Scale, CACM 2013).
+
+    Args:
+        now: when the remote attempt begins.
+        deadline: when an answer is wanted; None: no deadline.
+        device: how long the device takes at worst.
+        remote: how long the remote host takes at worst.
+        margin_s: what to keep back from the deadline.
+    """
+    if deadline is None:
+        return now + max(0.0, remote.latency_s - device.latency_s)
+    left_s = deadline - margin_s - now
+    needed_s = device.latency_s if device.latency_s > _UNKNOWN_S else left_s / 2
+    return now + max(0.0, left_s - needed_s)
+
+
+def patience_s(late: Forecast, timeout_s: float) -> float:
+    """How long an escalation may take when the call has no deadline and an answer is in hand."""
+    if late.samples < SURE:
+        return timeout_s
+    return min(timeout_s, max(PATIENCE * late.latency_s, LEAST_PATIENCE_S))
+
+
+def retry_in_s(error: WhereverError, chance: float) -> float | None:
+    """After how long the same host is worth another try; None: not at all.
+
+    A host that says when to come again is taken at its word (gRFC A6, pushback).
+    """
+    if not error.retryable or isinstance(error, DeadlineError):
+        return None
+    said_s: float | None = getattr(error, "retry_after_s", None)
+    if said_s is None:
+        return _RETRY_AFTER_S * (1.0 + 2.0 * chance)
+    return None if isinf(said_s) else max(0.0, said_s)

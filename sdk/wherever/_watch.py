@@ -1,0 +1,140 @@
+"""What the remote hosts of a client share: a budget, a comparison, and probes while it is quiet."""
+
+from __future__ import annotations
+
+import math
+import threading
+import weakref
+from random import random
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from wherever._routing.ejection import outlier
+from wherever._routing.tokens import RetryTokens
+from wherever_contracts.errors import AttemptError
+from wherever_edge.counters import COUNTERS
+from wherever_edge.forking import loading
+
+if TYPE_CHECKING:
+    from wherever._remotes import Remote
+    from wherever._routing.forecast import Work
+    from wherever_contracts.errors import WhereverError
+
+# A host counts as used for so long after it was last sent a call.
+IN_USE_S = 30.0
+# One that is used is probed when nothing was heard of it for so long.
+QUIET_S = 3.0
+# The hosts of a place are compared so often at most.
+COMPARE_S = 1.0
+# Whether the network costs by the byte is looked up so often at most.
+METERED_S = 30.0
+_LEAST_PAUSE_S = 0.05
+
+
+class Watch:
+    """Watches over the hosts of one client. Safe to use from many threads.
+
+    While a host is used, a probe keeps what is known of it fresh whenever calls do not; one thread
+    sees to all hosts, and there is none before the first call, or when nothing is used. On a
+    network that is known to cost by the byte nothing is probed while it is quiet.
+
+    Args:
+        tokens: the budget for extra attempts.
+        quiet_s: a host that is used is probed when nothing was heard of it for so long.
+    """
+
+    def __init__(self, tokens: RetryTokens | None = None, *, quiet_s: float = QUIET_S) -> None:
+        self.tokens = tokens or RetryTokens()
+        self._quiet_s = quiet_s
+        self._remotes: list[weakref.ref[Remote]] = []
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._compare_at = 0.0
+        self._metered = False
+        self._metered_at = -math.inf
+
+    def join(self, remote: Remote) -> None:
+        """Watch over one more host."""
+        with self._lock:
+            self._remotes.append(weakref.ref(remote))
+
+    def in_use(self) -> None:
+        """A call is sent: keep the hosts that are used fresh from now on."""
+        if self._thread is None and not self._closing.is_set():
+            with self._lock:
+                if self._thread is None:
+                    self._thread = threading.Thread(
+                        target=_keep_fresh,
+                        args=(weakref.ref(self), self._closing),
+                        name="wherever-quiet",
+                        daemon=True,
+                    )
+                    self._thread.start()
+
+    def answered(self, remote: Remote, work: Work) -> None:
+        """A call to `remote` was answered."""
+        self.tokens.answered()
+        self._compare(remote, work)
+
+    def failed(self, remote: Remote, work: Work, error: WhereverError) -> None:
+        """A call to `remote` failed."""
+        if isinstance(error, AttemptError):
+            if error.retryable or error.retry_after_s == math.inf:
+                self.tokens.failed()
+            self._compare(remote, work)
+
+    def close(self) -> None:
+        """Stop; the hosts themselves are closed by those who have them."""
+        self._closing.set()
+
+    def tend(self) -> float | None:
+        """Probe the hosts that are used and were quiet; returns when to look again, in seconds.
+
+        None, when none is used any more: then the thread that asks ends.
+        """
+        with self._lock:
+            remotes = [remote for each in self._remotes if (remote := each()) is not None]
+            used = [each for each in remotes if monotonic() - each.asked_at < IN_USE_S]
+            if not used:
+                self._thread = None
+                return None
+        if self._is_metered():
+            return self._quiet_s
+        for remote in used:
+            if remote.quiet_s() >= self._quiet_s:
+                remote.check()
+        quietest_s = max(remote.quiet_s() for remote in used)
+        return min(self._quiet_s, max(_LEAST_PAUSE_S, self._quiet_s - quietest_s))
+
+    def _is_metered(self) -> bool:
+        if monotonic() - self._metered_at >= METERED_S:
+            with loading():
+                from wherever_devices.sensing import (  # noqa: PLC0415 (not before it is needed)
+                    conditions_now,
+                )
+            self._metered_at = monotonic()
+            self._metered = conditions_now().metered is True
+        return self._metered
+
+    def _compare(self, remote: Remote, work: Work) -> None:
+        """Leave a host out that does much worse at this work than the others of its place."""
+        if len(self._remotes) < 2 or monotonic() < self._compare_at:
+            return
+        self._compare_at = monotonic() + COMPARE_S
+        known = (each() for each in self._remotes)
+        peers = [each for each in known if each is not None and each.place == remote.place]
+        found = outlier([each.standing(work) for each in peers])
+        if found is not None:
+            position, why = found
+            peers[position].eject(why, random())  # noqa: S311 (no secret)
+            COUNTERS.add("wherever_ejections_total", host=peers[position].name)
+
+
+def _keep_fresh(watch: weakref.ref[Watch], closing: threading.Event) -> None:
+    """Probe quiet hosts until none is used, the client is closed, or nobody has it any more."""
+    while (target := watch()) is not None:
+        pause_s = target.tend()
+        del target
+        if pause_s is None or closing.wait(pause_s):
+            return
