@@ -227,7 +227,7 @@ class _Many:
             self._arrivals.put((position, number, outcome))
 
     def _wait(self) -> None:
-        """Take what has arrived; when nothing has, wait for it or for the first time that is due."""
+        """Take what has arrived; if nothing has, wait for it or for the first time that is due."""
         timers = [until for until in self._until.values() if until is not None]
         if not (timers or self._running) and self._arrivals.empty():
             return

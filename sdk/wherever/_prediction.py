@@ -18,8 +18,8 @@ from wherever_contracts.values import Detection, Label, detections, is_detection
 
 if TYPE_CHECKING:
     from wherever._route import Views
-    from wherever._routing.steps import Tried, Verdict
     from wherever._routing.plan import Plan
+    from wherever._routing.steps import Tried, Verdict
     from wherever_contracts.places import Place
     from wherever_contracts.tensors import Array
 

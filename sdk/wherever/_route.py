@@ -23,9 +23,9 @@ from wherever_contracts.wire.tensors import InferRequest
 from wherever_edge.wire_inputs import WireInputs, wire_bytes
 
 if TYPE_CHECKING:
+    from wherever._drivers import Done, GiveUp
     from wherever._kept import KeptAnswers
     from wherever._remotes import Remote
-    from wherever._drivers import Done, GiveUp
     from wherever._routing.plan import Plan
     from wherever._routing.steps import Attempt, Outcome
     from wherever._routing.tokens import RetryTokens
@@ -392,9 +392,19 @@ class Call:
             route.wire_version,
             str(self.serial),
             parameters,
-            route.wire_inputs.write(self._inputs),
+            self._written(),
             boundary=route.plan.boundary,
         )
+
+    def _written(self) -> tuple[WireTensor, ...]:
+        """The inputs as they travel; hosts that are raced are sent the same bytes."""
+        if self._tensors is None:
+            self._tensors = self._route.wire_inputs.write(self._inputs)
+        return self._tensors
+
+
+def _nothing() -> None:
+    """Give nothing up: what runs in this process runs to its end."""
 
 
 def _give_up(sending: asyncio.Future[Callable[[], None]]) -> None:
