@@ -185,7 +185,7 @@ class _Many:
         self._until.pop(position, None)
         flow = self._flows[position]
         try:
-            step = flow.send(sent)  # type: ignore[arg-type]  # None begins it, and ends a wait
+            step = flow.send(sent)  # None begins it, and ends a wait
         except StopIteration as stop:
             self._ended(position, stop.value)
         except Exception as error:  # noqa: BLE001 (whatever ended the flow is its result)
