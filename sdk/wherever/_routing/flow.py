@@ -24,6 +24,7 @@ from wherever._routing.timing import (
     backup_at,
     patience_s,
     retry_in_s,
+    rival_at,
 )
 from wherever_contracts.durations import duration
 from wherever_contracts.errors import (
@@ -279,8 +280,9 @@ class _Course:
             self._hedge_at = now + late.latency_s
         if self._device is not None:
             here = self._forecast(self._device, LATEST)
-            at = backup_at(now, self._deadline, here, late, MARGIN_S)
-            self._backup_at = min(self._backup_at, at)
+            rivals = self._elsewhere and self._deadline is None
+            due = rival_at(now, here) if rivals else backup_at(now, self._deadline, here, late)
+            self._backup_at = min(self._backup_at, due)
         if self._hand and self._deadline is None:
             self._patient_until = now + attempt.timeout_s
 

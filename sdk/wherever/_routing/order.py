@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
-from wherever._routing.forecast import Work
+from wherever._routing.forecast import Forecast, Work
 from wherever._routing.plan import Candidate, Plan
 from wherever._routing.steps import Senses
-from wherever._routing.timing import LATE, MUCH_FASTER, QUICK_S, SURE, USUAL
+from wherever._routing.timing import CLEARLY, EARLY, LATE, QUICK_S, SURE, USUAL
 from wherever_contracts.durations import duration
 
 
@@ -18,7 +18,9 @@ def why_not_here(
     """Why a call of mode "auto" should not begin on the device, its first choice; "": it should.
 
     Another host goes first where the device would miss the deadline and the other would not, or
-    where the other is known to be much faster and the device is slow.
+    where the device is slow and the other is expected to answer clearly sooner. A host of which
+    little is known yet is tried now and then, as the budget for extra attempts allows, when it
+    might be the faster one: nobody learns of a host that is never asked.
 
     Args:
         plan: the hosts, the device first.
@@ -30,21 +32,35 @@ def why_not_here(
         return ""
     device, *others = plan.attempts
     here = senses.forecast(device, work(""), USUAL)
-    if not here.samples or (here.latency_s < QUICK_S and not _late(here.latency_s, left_s)):
+    late = _late(here.latency_s, left_s)
+    if not here.samples or (here.latency_s < QUICK_S and not late):
         return ""
-    for other in others:
-        there = senses.forecast(other, work(""), LATE)
-        if _late(here.latency_s, left_s):
-            if not _late(there.latency_s, left_s):
-                return (
-                    f"the device is expected to take {duration(here.latency_s)}, "
-                    f"and {duration(left_s or 0.0)} is left"
-                )
-        elif there.samples >= SURE and here.latency_s > MUCH_FASTER * there.latency_s:
-            return (
-                f"the device is expected to take {duration(here.latency_s)}, "
-                f"{other.host} {duration(there.latency_s)}"
-            )
+    why = (
+        (_in_time if late else _sooner)(senses, other, work(""), here, left_s) for other in others
+    )
+    return next(filter(None, why), "")
+
+
+def _in_time(
+    senses: Senses, other: Candidate, work: Work, here: Forecast, left_s: float | None
+) -> str:
+    if left_s is None or _late(senses.forecast(other, work, LATE).latency_s, left_s):
+        return ""
+    expected, left = duration(here.latency_s), duration(left_s)
+    return f"the device is expected to take {expected}, and {left} is left"
+
+
+def _sooner(
+    senses: Senses, other: Candidate, work: Work, here: Forecast, left_s: float | None
+) -> str:
+    there = senses.forecast(other, work, USUAL)
+    expected = f"the device is expected to take {duration(here.latency_s)}"
+    if here.latency_s > CLEARLY * there.latency_s:
+        return f"{expected}, {other.host} {duration(there.latency_s)}"
+    early = senses.forecast(other, work, EARLY)
+    unknown = early.samples < SURE and early.latency_s < here.latency_s
+    if unknown and not _late(early.latency_s, left_s) and senses.spend():
+        return f"{expected}, and {other.host} may be faster; too little is known of it"
     return ""
 
 

@@ -13,7 +13,9 @@ MARGIN_S = 0.01
 # A device whose usual answer takes less goes first whatever others promise.
 QUICK_S = 0.05
 # Another host has to be so many times as fast as the device to go first without need.
-MUCH_FASTER = 2.0
+CLEARLY = 1.15
+# It has this share of the device's time as a head start; that bounds what is lost when it is slow.
+_HEAD_START = 0.1
 # So many recent calls make a forecast worth acting on.
 SURE = 3.0
 # Without a deadline an escalation is waited for so many times as long as nearly all of them take.
@@ -28,9 +30,7 @@ _RETRY_AFTER_S = 0.025
 _UNKNOWN_S = 1e-5
 
 
-def backup_at(
-    now: float, deadline: float | None, device: Forecast, remote: Forecast, margin_s: float
-) -> float:
+def backup_at(now: float, deadline: float | None, device: Forecast, remote: Forecast) -> float:
     """When the device has to begin to answer in time, should the remote host not.
 
     With a deadline that is just early enough for it; without one, early enough for an answer when
@@ -42,13 +42,17 @@ def backup_at(
         deadline: when an answer is wanted; None: no deadline.
         device: how long the device takes at worst.
         remote: how long the remote host takes at worst.
-        margin_s: what to keep back from the deadline.
     """
     if deadline is None:
         return now + max(0.0, remote.latency_s - device.latency_s)
-    left_s = deadline - margin_s - now
+    left_s = deadline - MARGIN_S - now
     needed_s = device.latency_s if device.latency_s > _UNKNOWN_S else left_s / 2
     return now + max(0.0, left_s - needed_s)
+
+
+def rival_at(now: float, device: Forecast) -> float:
+    """When a device that let a faster host go first begins all the same, without a deadline."""
+    return now + _HEAD_START * device.latency_s
 
 
 def patience_s(late: Forecast, timeout_s: float) -> float:

@@ -406,20 +406,43 @@ def test_a_device_that_would_be_late_goes_second_and_begins_at_once():
     assert late.hosts == ["device"]
 
 
-def test_a_slow_device_goes_second_where_another_is_known_to_be_much_faster():
-    world = World()
-    world.takes["device"] = 0.3
-    world.expected["device"] = Forecast(0.3, 10.0)
-    verdict = world.run()
-    assert verdict.candidate == CLOUD
-    assert why(verdict) == "first because the device is expected to take 300 ms, gw:8001 50 ms"
-    for there in (Forecast(0.05, 0.0), Forecast(0.2, 10.0)):  # a guess, and not much faster
+def test_a_slow_device_goes_second_where_another_is_expected_to_answer_clearly_sooner():
+    for samples in (10.0, 0.0):
         world = World()
-        world.expected.update(device=Forecast(0.3, 10.0), **{"gw:8001": there})
-        assert world.run().candidate == DEVICE
+        world.takes["device"] = 0.3
+        world.expected.update(device=Forecast(0.3, 10.0), **{"gw:8001": Forecast(0.05, samples)})
+        verdict = world.run()
+        assert verdict.candidate == CLOUD
+        assert why(verdict) == "first because the device is expected to take 300 ms, gw:8001 50 ms"
+    world = World()
+    world.expected.update(device=Forecast(0.3, 10.0), **{"gw:8001": Forecast(0.27, 10.0)})
+    assert world.run().candidate == DEVICE
     asked = World(mode="prefer_on_device")
     asked.expected["device"] = Forecast(0.3, 10.0)
     assert asked.run().candidate == DEVICE
+    quick = World()
+    quick.expected.update(device=Forecast(0.04, 10.0), **{"gw:8001": Forecast(0.01, 10.0)})
+    assert quick.run().candidate == DEVICE
+
+
+def test_a_slow_device_stands_by_with_a_tenth_of_its_time_as_a_head_start_for_the_other():
+    world = World()
+    world.takes.update({"device": 0.3, "gw:8001": 60.0})
+    world.expected["device"] = Forecast(0.3, 10.0)
+    assert world.run().candidate == DEVICE
+    assert world.began_at == [0.0, pytest.approx(0.03)]
+    assert world.clock - 100.0 == pytest.approx(0.33)
+
+
+def test_a_host_that_may_be_faster_is_tried_while_little_is_known_and_a_token_is_left():
+    for tokens, samples, first in ((1, 0.0, "gw:8001"), (0, 0.0, "device"), (1, 10.0, "device")):
+        world = World()
+        world.tokens = tokens
+        world.takes["device"] = 0.3
+        world.expected.update(device=Forecast(0.3, 10.0), **{"gw:8001": Forecast(0.28, samples)})
+        verdict = world.run()
+        assert world.hosts[0] == first
+        assert ("too little is known of it" in why(verdict)) == (first == "gw:8001")
 
 
 def test_a_second_gateway_is_asked_when_the_first_is_late_and_a_token_is_left():
