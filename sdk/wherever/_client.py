@@ -17,7 +17,7 @@ from wherever._handle import Model
 from wherever._nearby import Nearby
 from wherever._remotes import Remote
 from wherever._route import DEVICE, NO_VIEWS, Route, Views
-from wherever._routing.plan import MODES, Candidate, check_words, make_plan
+from wherever._routing.plan import MODES, Candidate, Release, check_words, make_plan
 from wherever._routing.tokens import RetryTokens
 from wherever._settings import Settings, load_settings
 from wherever._status import Status, make_status
@@ -288,10 +288,12 @@ class Client:
         self._refuse_closed()
         self._watch()
         manifest = package.manifest
-        limit = stricter(manifest.boundary, self.settings.boundary)
+        wished = self.settings.boundary
         if boundary is not None:
             check_words(boundary=boundary)
-            limit = stricter(limit, boundary)
+            wished = stricter(wished, boundary)
+        # what only a chain can make is for a chain to send
+        rules = {rule.name: rule for rule in manifest.release if not rule.needs_box}
         with loading():
             device, unfit, failed = self._load_device(package, mode or self.settings.mode, places)
             for remote in self._remotes.values():
@@ -299,7 +301,7 @@ class Client:
         plan = make_plan(
             model=manifest.name,
             mode=mode or self.settings.mode,
-            boundary=limit,
+            boundary=stricter(manifest.boundary, wished),
             places=places,
             candidates=[
                 Candidate(DEVICE, "device", unfit),
@@ -307,11 +309,15 @@ class Client:
             ],
             thresholds=_thresholds(package),
             reference=manifest.reference,
+            releases=[
+                Release(rule.name, stricter(rule.boundary, wished)) for rule in rules.values()
+            ],
         )
         if any(candidate.place == "nearby" for candidate in plan.attempts):
             self._nearby.start()
         return Route(
             plan=plan,
+            releases=rules,
             signature=manifest.signature,
             signature_digest=signature_digest(manifest.signature),
             wire_name=manifest.name,
@@ -449,7 +455,9 @@ class Client:
         with loading(), self._lock:
             if self._cache is None:
                 settings = self.settings
-                self._cache = ResultCache.in_home(settings.home, max_bytes=settings.cache_max_bytes)
+                self._cache = ResultCache.in_home(
+                    settings.home, max_bytes=settings.cache_max_bytes, ttl_s=settings.cache_ttl_s
+                )
         digest = signature_digest(package.manifest.signature)
         return KeptAnswers(self._cache, package, digest, device)
 

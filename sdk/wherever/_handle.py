@@ -15,6 +15,7 @@ from wherever._prediction import Context, Prediction
 from wherever._route import DEVICE, Route
 from wherever._routing.flow import predict_flow
 from wherever._routing.plan import check_words
+from wherever._sharing import drive_kept, drive_kept_async, drive_many_kept
 from wherever_contracts.errors import EngineError, InputError, NoRouteError, WhereverError
 from wherever_contracts.places import PLACES
 from wherever_contracts.urgency import CALM, Urgency
@@ -171,8 +172,12 @@ class Model:
             urgency=_urgency(priority, deadline_s, started),
             strict=self._strict if strict is None else strict,
         )
-        flow = predict_flow(route.plan, route.senses, call.work, deadline_s, started)
-        verdict = drive(flow, call)
+        senses = call.wary(route.senses)
+        flow = predict_flow(route.plan, senses, call.work, deadline_s, started)
+        if call.kept is None:
+            verdict = drive(flow, call)
+        else:
+            verdict = drive_kept(flow, call, call.kept, call.terms(deadline_s, started))
         return _prediction(route, verdict, deadline_s, chosen, inputs, started, call)
 
     async def aio(
@@ -208,8 +213,13 @@ class Model:
             urgency=_urgency(priority, deadline_s, started),
             strict=self._strict if strict is None else strict,
         )
-        flow = predict_flow(route.plan, route.senses, call.work, deadline_s, started)
-        verdict = await drive_async(flow, call.perform_async)
+        senses = call.wary(route.senses)
+        flow = predict_flow(route.plan, senses, call.work, deadline_s, started)
+        if call.kept is None:
+            verdict = await drive_async(flow, call.perform_async)
+        else:
+            terms = call.terms(deadline_s, started)
+            verdict = await drive_kept_async(flow, call.perform_async, call.kept, terms, in_thread)
         return _prediction(route, verdict, deadline_s, chosen, inputs, started, call)
 
     def map(
@@ -465,10 +475,14 @@ def _answer_batch(
         strict=wish.strict,
     )
     flows = [
-        predict_flow(route.plan, call.senses, single.work, deadline_s, started)
+        predict_flow(route.plan, single.wary(call.senses), single.work, deadline_s, started)
         for single in call.calls
     ]
-    ends = drive_many(flows, call)
+    looked = [single.kept for single in call.calls if single.kept is not None]
+    if looked:
+        ends = drive_many_kept(flows, call, looked, call.calls[0].terms(deadline_s, started))
+    else:
+        ends = drive_many(flows, call)
     for end, row, single in zip(ends, inputs, call.calls, strict=True):
         if isinstance(end, Exception):
             yield end

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wherever._cache_flights import Flights
 from wherever._cache_refusals import Refusals
-from wherever._routing.flow import Verdict
+from wherever._routing.steps import Verdict
 from wherever_contracts.receipts import Answer
 
 if TYPE_CHECKING:
     from wherever._cache import ResultCache
-    from wherever._routing.flow import Attempt, Outcome
     from wherever._routing.plan import Candidate, Plan
+    from wherever._routing.steps import Attempt, Outcome
     from wherever_edge.host import LoadedVariant
     from wherever_edge.packages.store import Package
 
@@ -46,7 +46,15 @@ class KeptAnswers:
         flights: the calls of this route that are under way.
     """
 
-    __slots__ = ("_cache", "_device", "_reference", "_signature_digest", "flights", "refusals")
+    __slots__ = (
+        "_cache",
+        "_device",
+        "_loaded",
+        "_reference",
+        "_signature_digest",
+        "flights",
+        "refusals",
+    )
 
     def __init__(
         self,
@@ -62,6 +70,7 @@ class KeptAnswers:
         self._reference = Meaning(package.variant_digest(reference.id), reference.precision)
         ran = None if device is None else device.ran
         self._device = Meaning(ran.variant_digest, ran.precision) if ran else self._reference
+        self._loaded = device
         self.refusals: Refusals = Refusals()
         self.flights: Flights[Verdict] = Flights()
 
@@ -76,26 +85,16 @@ class KeptAnswers:
         found = self._cache.find(self._cache.key(call, *meaning))
         return None if found is None else (found.answer, found.host)
 
+    def as_of(self, candidate: Candidate, answer: Answer) -> Answer:
+        """A kept answer as one of this host; the device's says how it differs from the plan."""
+        if candidate.place != "device" or self._loaded is None:
+            return answer
+        return answer._replace(substituted=self._loaded.substituted)
+
     def put(self, call: bytes, meaning: Meaning, answer: Answer, host: str) -> None:
         """Keep an answer of `host`, if it is what `meaning` says."""
         if (answer.ran.variant_digest, answer.ran.precision) == meaning[:2]:
             self._cache.put(self._cache.key(call, *meaning), answer, host)
-
-    def find(
-        self, attempt: Attempt, inputs: Mapping[str, Any], options: Mapping[str, float]
-    ) -> Answer | None:
-        """`of_call(inputs, options).find(attempt)`."""
-        return self.of_call(inputs, options).find(attempt)
-
-    def keep(
-        self,
-        attempt: Attempt,
-        inputs: Mapping[str, Any],
-        options: Mapping[str, float],
-        outcome: Outcome,
-    ) -> None:
-        """`of_call(inputs, options).keep(attempt, outcome)`."""
-        self.of_call(inputs, options).keep(attempt, outcome)
 
     def meant(self, candidate: Candidate) -> Meaning:
         """Whose answer a host is asked for."""
@@ -115,12 +114,13 @@ class KeptCall:
     to a blurred image is never taken for one to the image.
     """
 
-    __slots__ = ("_digest", "_digest_now", "_kept")
+    __slots__ = ("_digest", "_digest_now", "_kept", "_missed")
 
     def __init__(self, kept: KeptAnswers, digest: Callable[[], bytes]) -> None:
         self._kept = kept
         self._digest_now = digest
         self._digest = b""
+        self._missed: set[Meaning] = set()
 
     @property
     def digest(self) -> bytes:
@@ -147,9 +147,9 @@ class KeptCall:
             if self._kept.is_reference(meaning):
                 hosts.setdefault(meaning, []).append(candidate)
         for meaning in sorted(hosts, key=lambda meaning: bool(meaning.release)):
-            found = self._kept.found(self.digest, meaning)
+            found = self._found(meaning)
             if found is not None:
-                return _kept_verdict(plan, hosts[meaning], *found)
+                return self._verdict(plan, hosts[meaning], *found)
         return None
 
     def find(self, attempt: Attempt) -> Answer | None:
@@ -158,8 +158,8 @@ class KeptCall:
         Raises:
             InputError: an image turned out to be damaged.
         """
-        found = self._kept.found(self.digest, self._kept.meant(attempt.candidate))
-        return None if found is None else found[0]
+        found = self._found(self._kept.meant(attempt.candidate))
+        return None if found is None else self._kept.as_of(attempt.candidate, found[0])
 
     def keep(self, attempt: Attempt, outcome: Outcome) -> None:
         """Keep what came of `attempt`, if it is what `find` will mean; note a refusal."""
@@ -203,6 +203,22 @@ class KeptCall:
             return verdict
         return await run() if verdict.degraded else _shared_verdict(verdict)
 
+    def _found(self, meaning: Meaning) -> tuple[Answer, str] | None:
+        """Look once for each meaning: what is kept while the call runs is its own."""
+        if meaning in self._missed:
+            return None
+        found = self._kept.found(self.digest, meaning)
+        if found is None:
+            self._missed.add(meaning)
+        return found
+
+    def _verdict(self, plan: Plan, hosts: list[Candidate], answer: Answer, host: str) -> Verdict:
+        """The verdict for a kept answer, by the host that gave it if the plan may ask that."""
+        candidate = next((each for each in hosts if each.host == host), hosts[0])
+        degraded = plan.degraded_from is not None and candidate.place != plan.degraded_from
+        reason = ("the reference's answer to the same call was kept",)
+        return Verdict(self._kept.as_of(candidate, answer), candidate, degraded, reason, (), ())
+
 
 def patience_s(left_s: float | None, device_s: float) -> float:
     """How long a call may wait for an identical one and still be carried out by itself.
@@ -226,11 +242,3 @@ def own_copy(verdict: Verdict, why: str) -> Verdict:
 
 def _shared_verdict(verdict: Verdict) -> Verdict:
     return own_copy(verdict, "an identical call was under way, and was answered: ")
-
-
-def _kept_verdict(plan: Plan, hosts: list[Candidate], answer: Answer, host: str) -> Verdict:
-    """The verdict for an answer that was kept, by the host that gave it if that may be asked."""
-    candidate = next((each for each in hosts if each.host == host), hosts[0])
-    degraded = plan.degraded_from is not None and candidate.place != plan.degraded_from
-    reason = ("the reference's answer to the same call was kept",)
-    return Verdict(answer, candidate, degraded, reason, (), ())

@@ -9,6 +9,7 @@ from random import random
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from wherever._outgoing import Outgoing
 from wherever._prediction import Serial, next_serial
 from wherever._routing.balance import arrange
 from wherever._routing.cost import DeviceCost
@@ -16,6 +17,7 @@ from wherever._routing.forecast import Forecast, Work
 from wherever._routing.plan import Candidate
 from wherever._routing.steps import Senses
 from wherever._routing.timing import LATE
+from wherever._sharing import Terms
 from wherever_contracts.errors import SubstitutedError, WhereverError
 from wherever_contracts.receipts import Answer
 from wherever_contracts.urgency import CALM, Urgency
@@ -24,14 +26,14 @@ from wherever_edge.wire_inputs import WireInputs, wire_bytes
 
 if TYPE_CHECKING:
     from wherever._drivers import Done, GiveUp
-    from wherever._kept import KeptAnswers
+    from wherever._kept import KeptAnswers, KeptCall
     from wherever._remotes import Remote
     from wherever._routing.plan import Plan
     from wherever._routing.steps import Attempt, Outcome
     from wherever._routing.tokens import RetryTokens
     from wherever_contracts.manifest import Signature
+    from wherever_contracts.releases import ReleaseRule
     from wherever_contracts.tensors import TensorSpec
-    from wherever_contracts.wire.tensors import WireTensor
     from wherever_devices.choice import Row
     from wherever_edge.host import LoadedVariant
 
@@ -72,6 +74,7 @@ class Route:
         "kept",
         "outputs",
         "plan",
+        "releases",
         "remotes",
         "senses",
         "signature",
@@ -88,6 +91,7 @@ class Route:
         self,
         *,
         plan: Plan,
+        releases: Mapping[str, ReleaseRule],
         signature: Signature,
         signature_digest: str,
         wire_name: str,
@@ -103,6 +107,7 @@ class Route:
         kept: Callable[[], KeptAnswers],
     ) -> None:
         self.plan: Plan = plan
+        self.releases: Mapping[str, ReleaseRule] = releases
         self.signature: Signature = signature
         self.signature_digest: str = signature_digest
         self.wire_inputs: WireInputs = WireInputs(signature)
@@ -212,13 +217,13 @@ class Call:
 
     __slots__ = (
         "_inputs",
-        "_kept",
         "_options",
+        "_outgoing",
         "_route",
         "_strict",
-        "_tensors",
         "_up_bytes",
         "_urgency",
+        "kept",
         "serial",
     )
 
@@ -236,10 +241,10 @@ class Call:
         self._route = route
         self._inputs = inputs
         self._options = options
-        self._kept = kept
+        self.kept: KeptCall | None = None if kept is None else kept.of_call(inputs, options)
         self._urgency = urgency
         self._strict = strict
-        self._tensors: tuple[WireTensor, ...] | None = None
+        self._outgoing: Outgoing | None = None
         self._up_bytes = -1
         self.serial: Serial = serial
 
@@ -249,9 +254,26 @@ class Call:
             self._up_bytes = wire_bytes(self._inputs)
         return Work(self._route.wire_name, variant, self._up_bytes)
 
+    def wary(self, senses: Senses) -> Senses:
+        """Senses by which no host is asked that refused this very call a moment ago."""
+        kept = self.kept
+        if kept is None:
+            return senses
+        return senses._replace(
+            admit=lambda host, last_hope: kept.why_not(host) or senses.admit(host, last_hope)
+        )
+
+    def terms(self, deadline_s: float | None, started: float) -> Terms:
+        """What a kept answer, or that of an identical call, is measured by."""
+        route = self._route
+        left_s = None if deadline_s is None else deadline_s - (perf_counter() - started)
+        device_s = 0.0 if route.device is None else route.senses.forecast(_HERE, _ONE_ROW, LATE)[0]
+        way = (self._strict, self._urgency.priority)
+        return Terms(route.plan, self._strict, way, left_s, device_s)
+
     def perform(self, attempt: Attempt) -> Outcome:
         """Carry out one attempt in this thread."""
-        if self._kept is None:
+        if self.kept is None:
             outcome = self._ask(attempt)
             return self.judged(outcome) if self._strict else outcome
         found = self.find(attempt)
@@ -262,7 +284,7 @@ class Call:
 
     async def perform_async(self, attempt: Attempt) -> Outcome:
         """Carry out one attempt beside the running event loop."""
-        if self._kept is None:
+        if self.kept is None:
             return self.judged(await self._ask_async(attempt))
         in_thread = self._route.in_thread
         outcome: Outcome | None = await in_thread(self.find, attempt)
@@ -300,27 +322,24 @@ class Call:
     @property
     def caches(self) -> bool:
         """Whether answers are kept, and looked for among those that were."""
-        return self._kept is not None
+        return self.kept is not None
 
     def find(self, attempt: Attempt) -> Outcome | None:
         """The answer that was kept for an attempt, which is then not to be made."""
-        if self._kept is None:
+        if self.kept is None:
             return None
         try:
-            found: Outcome | None = self._kept.find(attempt, self._inputs, self._options)
+            found: Outcome | None = self.kept.find(attempt)
         except WhereverError as error:
             found = error  # the input is damaged
-        device = self._route.device
-        if isinstance(found, Answer) and device is not None and attempt.timeout_s is None:
-            found = found._replace(substituted=device.substituted)
         if found is not None and attempt.timeout_s is not None:
             self._route.remotes[attempt.candidate.host].release()
         return found
 
     def keep(self, attempt: Attempt, outcome: Outcome) -> None:
         """Keep what came of an attempt."""
-        if self._kept is not None:
-            self._kept.keep(attempt, self._inputs, self._options, outcome)
+        if self.kept is not None:
+            self.kept.keep(attempt, outcome)
 
     def _ask(self, attempt: Attempt) -> Outcome:
         route = self._route
@@ -328,11 +347,14 @@ class Call:
             return route.ask_device(self._inputs, self._options, self._urgency)
         remote = route.remotes[attempt.candidate.host]
         try:
-            request = self.request(attempt.variant)
-        except BaseException:
+            request = self.request(attempt.candidate, attempt.variant)
+        except BaseException as error:
             remote.release()
+            if isinstance(error, WhereverError):
+                return error
             raise
-        return remote.infer(request, route.outputs, attempt.timeout_s, self.work(attempt.variant))
+        work = self.work(attempt.variant)
+        return self._restored(attempt, remote.infer(request, route.outputs, attempt.timeout_s, work))
 
     async def _ask_async(self, attempt: Attempt) -> Outcome:
         route = self._route
@@ -367,7 +389,7 @@ class Call:
         remote = route.remotes[attempt.candidate.host]
         assert attempt.timeout_s is not None  # noqa: S101 (only remote attempts are sent)
         try:
-            request = self.request(attempt.variant)
+            request = self.request(attempt.candidate, attempt.variant)
         except WhereverError as error:
             remote.release()
             done(error)
@@ -376,10 +398,16 @@ class Call:
             remote.release()
             raise
         work = self.work(attempt.variant)
-        return remote.start(request, route.outputs, attempt.timeout_s, work, done)
+        return remote.start(
+            request,
+            route.outputs,
+            attempt.timeout_s,
+            work,
+            lambda outcome: done(self._restored(attempt, outcome)),
+        )
 
-    def request(self, variant: str) -> InferRequest:
-        """The call as a request to a remote host."""
+    def request(self, candidate: Candidate, variant: str) -> InferRequest:
+        """The call as a request to a remote host, with what may travel as far as that."""
         route = self._route
         parameters: dict[str, str | int | float | bool] = dict(self._options)
         parameters["signature"] = route.signature_digest
@@ -392,15 +420,19 @@ class Call:
             route.wire_version,
             str(self.serial),
             parameters,
-            self._written(),
-            boundary=route.plan.boundary,
+            self._sent().tensors(candidate.release),
+            boundary=route.plan.limit(candidate),
         )
 
-    def _written(self) -> tuple[WireTensor, ...]:
-        """The inputs as they travel; hosts that are raced are sent the same bytes."""
-        if self._tensors is None:
-            self._tensors = self._route.wire_inputs.write(self._inputs)
-        return self._tensors
+    def _restored(self, attempt: Attempt, outcome: Outcome) -> Outcome:
+        rule = attempt.candidate.release
+        return self._sent().restored(rule, outcome, self._route.signature) if rule else outcome
+
+    def _sent(self) -> Outgoing:
+        if self._outgoing is None:
+            route = self._route
+            self._outgoing = Outgoing(self._inputs, route.wire_inputs, route.releases)
+        return self._outgoing
 
 
 def _nothing() -> None:
