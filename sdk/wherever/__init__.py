@@ -23,6 +23,7 @@ from wherever_contracts.errors import (
 )
 
 if TYPE_CHECKING:
+    from wherever._chain import chain
     from wherever._client import Client
     from wherever._default import apredict, model, open, predict, status  # noqa: A004
     from wherever._handle import Model
@@ -50,6 +51,7 @@ __all__ = [
     "SubstitutedError",
     "WhereverError",
     "apredict",
+    "chain",
     "model",
     "open",
     "predict",
@@ -65,6 +67,7 @@ _HOMES = {
     "Prediction": "wherever._prediction",
     "Receipt": "wherever_contracts.receipts",
     "apredict": "wherever._default",
+    "chain": "wherever._chain",
     "model": "wherever._default",
     "open": "wherever._default",
     "predict": "wherever._default",

@@ -15,7 +15,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import wherever
-from wherever._chain import chain
+from wherever import chain
 from wherever_contracts.errors import InputError, NoRouteError, SettingsError
 from wherever_convert.builder import build_package
 
