@@ -162,9 +162,13 @@ class Box:
         result = self._read(path, unpack_result)
         if result is None or result.entry.id != id_:
             return None
-        if self._is_there(self._pending / f"{id_}{_CALL}"):
+        if self.waits(id_):
             self._disk.sync_names(self._results)  # whoever wrote it has not come that far
         return result
+
+    def waits(self, id_: str) -> bool:
+        """Whether a call's file is there; its result may be, too."""
+        return self._is_there(self._pending / f"{check_id(id_)}{_CALL}")
 
     def is_damaged(self, id_: str) -> bool:
         """Whether the call's file, or its result's, was set aside."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -241,4 +241,4 @@ def _fitting(read: Callable[[], T]) -> T:
 
 
 def _buffer(data: bytes | memoryview) -> Array:
-    return cast("Array", np.frombuffer(data, np.uint8))
+    return np.frombuffer(data, np.uint8)
