@@ -165,7 +165,7 @@ def _ask(
     from wherever_edge.oip.connection import Connection  # noqa: PLC0415 (grpc, 75 ms)
 
     way = ClientSecurity(pinned_pem=certificate).way_to(endpoint, proxied=False)
-    connection = Connection(endpoint, max_bytes=_MAX_BYTES, way=way)
+    connection = Connection(endpoint, max_bytes=_MAX_BYTES, way=way, place="nearby")
     try:
         asked = encode_pair_request(request)
         return decode_pair_response(
