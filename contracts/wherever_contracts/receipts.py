@@ -81,6 +81,8 @@ class Receipt:
         passed_over: on the device, better variants and engines that could not be taken, and why.
         substituted: what ran in place of what was planned, and why; empty when the plan ran.
         queue_s: how long it waited for the engine.
+        released: the package's rule that what was sent to the host came out of; "" when nothing
+            was sent, or the input as it is.
     """
 
     id: str
@@ -102,6 +104,7 @@ class Receipt:
     passed_over: tuple[str, ...] = ()
     substituted: tuple[str, ...] = ()
     queue_s: float = 0.0
+    released: str = ""
 
     def __getattr__(self, name: str) -> Any:
         """What ran, by its own name: `receipt.variant`, `receipt.engine`, `receipt.trust`, ..."""

@@ -55,6 +55,8 @@ def _origin(receipt: Receipt) -> str:
     parts = [f"{receipt.place} ({receipt.host})"]
     if receipt.protocol == "rest":
         parts.append("over REST")
+    if receipt.released:
+        parts.append(f"which was sent what the release rule {receipt.released!r} lets out")
     if receipt.cache == "hit":
         parts.append("kept from an earlier call")
     if receipt.degraded:

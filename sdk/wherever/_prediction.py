@@ -129,6 +129,7 @@ class Prediction:
             passed_over=context.passed_over if self.place == "device" else (),
             substituted=verdict.answer.substituted,
             queue_s=verdict.answer.queue_s,
+            released=verdict.candidate.release,
         )
 
     def explain(self) -> str:

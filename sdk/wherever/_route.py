@@ -354,7 +354,8 @@ class Call:
                 return error
             raise
         work = self.work(attempt.variant)
-        return self._restored(attempt, remote.infer(request, route.outputs, attempt.timeout_s, work))
+        outcome = remote.infer(request, route.outputs, attempt.timeout_s, work)
+        return self._restored(attempt, outcome)
 
     async def _ask_async(self, attempt: Attempt) -> Outcome:
         route = self._route
