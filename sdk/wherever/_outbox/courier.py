@@ -103,7 +103,9 @@ class Courier:
         return Result(entry, signature, self._now(), answer, place, host)
 
     def _failed(self, letter: Letter, error: WhereverError, spent: Spent) -> Result | None:
-        self.last_error[letter.entry.id] = error
+        # it is kept; the frames behind it would keep the whole message alive
+        error.__cause__ = error.__context__ = None
+        self.last_error[letter.entry.id] = error.with_traceback(None)
         if self.drain.failed(letter.entry, error, spent, monotonic()) == "again":
             return None
         return _refused(letter.entry, letter.signature, self._now(), error)
