@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from wherever._cache_flights import Flights
 from wherever._cache_refusals import Refusals
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from wherever._routing.steps import Attempt, Outcome
     from wherever_edge.host import LoadedVariant
     from wherever_edge.packages.store import Package
+
+# Why a host must not be asked, or "": see `wherever._routing.steps.Senses`.
+Admit: TypeAlias = "Callable[[Candidate, bool], str]"
 
 # How long a call without a deadline waits for an identical one before it goes on by itself.
 PATIENCE_S = 10.0
@@ -170,11 +173,14 @@ class KeptCall:
         elif not outcome.cached:
             self._kept.put(self.digest, self._kept.meant(candidate), outcome, candidate.host)
 
-    def why_not(self, candidate: Candidate) -> str:
-        """Why a host need not be asked: it refused this very call a moment ago. Else ""."""
-        if candidate.place == "device" or not self._digest:
-            return ""
-        return self._kept.refusals.why_not(candidate.host, self._digest)
+    def wary(self, admit: Admit) -> Admit:
+        """`admit`, for hosts that did not refuse this very call a moment ago."""
+
+        def admitted(candidate: Candidate, last_hope: bool) -> str:  # noqa: FBT001 (as `admit`)
+            refused = self._kept.refusals.why_not(candidate.host, self._digest)
+            return refused or admit(candidate, last_hope)
+
+        return admitted
 
     def once(self, way: Hashable, run: Callable[[], Verdict], patience_s: float) -> Verdict:
         """What `run` gives, or what an identical call gives that is under way.

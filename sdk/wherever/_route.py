@@ -42,6 +42,8 @@ DEVICE = "device"
 
 # A device that is done sooner answers in the caller's own thread, also while others are asked.
 _AT_ONCE_S = 0.002
+# What the slowest recent answer of a quick device counts for, one answer later.
+_FADING = 0.95
 
 
 class Views(NamedTuple):
@@ -64,6 +66,8 @@ class Route:
 
     Attributes:
         device_failed: the device could answer, if only its variant had not failed to load.
+        slowest_s: how long the device took at most of late; 0: it was not asked yet, or nobody
+            else could be.
     """
 
     __slots__ = (
@@ -79,6 +83,7 @@ class Route:
         "senses",
         "signature",
         "signature_digest",
+        "slowest_s",
         "spare",
         "tokens",
         "views",
@@ -125,6 +130,7 @@ class Route:
         # who answers alone is not compared with anybody
         raced = device is not None and len(plan.attempts) > 1
         self.device_cost: DeviceCost | None = DeviceCost(_measured_s(views)) if raced else None
+        self.slowest_s: float = 0.0
         self.senses: Senses = Senses(
             perf_counter,
             self._admit,
@@ -179,9 +185,17 @@ class Route:
         except WhereverError as error:
             outcome = error
         if self.device_cost is not None:
-            now = perf_counter()
-            self.device_cost.answered(_ONE_ROW, now - started, now)
+            self.took(started)
         return outcome
+
+    def took(self, started: float, rows: int = 1) -> None:
+        """Learn how long this device takes; what is quick is known by its slowest alone."""
+        now = perf_counter()
+        elapsed_s = (now - started) / rows
+        faded_s = self.slowest_s * _FADING
+        self.slowest_s = elapsed_s if elapsed_s > faded_s else faded_s  # noqa: FURB136 (hot path)
+        if elapsed_s >= _AT_ONCE_S and self.device_cost is not None:
+            self.device_cost.answered(_ONE_ROW, elapsed_s, now)
 
     def answers_at_once(self) -> bool:
         """Whether this device is sure to be done before a thread would have begun."""
@@ -193,6 +207,8 @@ class Route:
     def _forecast(self, candidate: Candidate, work: Work, quantile: float) -> Forecast:
         if candidate.place != "device":
             return self.remotes[candidate.host].forecast(work, quantile)
+        if 0.0 < self.slowest_s < _AT_ONCE_S:
+            return Forecast(self.slowest_s, 1.0)
         if self.device_cost is None:
             return Forecast(0.0, 0.0)
         return self.device_cost.forecast(_ONE_ROW, quantile, perf_counter())
@@ -257,11 +273,7 @@ class Call:
     def wary(self, senses: Senses) -> Senses:
         """Senses by which no host is asked that refused this very call a moment ago."""
         kept = self.kept
-        if kept is None:
-            return senses
-        return senses._replace(
-            admit=lambda host, last_hope: kept.why_not(host) or senses.admit(host, last_hope)
-        )
+        return senses if kept is None else senses._replace(admit=kept.wary(senses.admit))
 
     def terms(self, deadline_s: float | None, started: float) -> Terms:
         """What a kept answer, or that of an identical call, is measured by."""
@@ -504,6 +516,5 @@ class BatchCall:
             [self._rows[i] for i in positions], self._options, self._urgency
         )
         if route.device_cost is not None:
-            now = perf_counter()
-            route.device_cost.answered(_ONE_ROW, (now - started) / len(positions), now)
+            route.took(started, len(positions))
         return answers
