@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := contracts device_profiles edge_runtime converters cloud_gateway sdk
 CODE := $(SOURCES) tests examples benchmarks
+# Two files of tests at a time; ARGS='-n 0' runs them one after the other, as a debugger needs it.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 
@@ -22,10 +24,10 @@ demo: $(VENV)/demo  ## set up everything and run the demo
 	$(BIN)/wherever demo
 
 test: $(VENV)/test  ## the tests that need pip alone
-	$(BIN)/python -m pytest -m "not check and not full and not soak" $(ARGS)
+	$(PYTEST) -m "not check and not full and not soak" $(ARGS)
 
 test-full: $(VENV)/test $(VENV)/train/.ready  ## the tests that need apt packages, other environments, namespaces, or long
-	WHEREVER_TRAIN_PYTHON=$(CURDIR)/$(VENV)/train/bin/python $(BIN)/python -m pytest -m "full and not soak" $(ARGS)
+	WHEREVER_TRAIN_PYTHON=$(CURDIR)/$(VENV)/train/bin/python $(PYTEST) -m "full and not soak" $(ARGS)
 
 soak: $(VENV)/test  ## long random runs; SOAK_SECONDS sets how long each one takes
 	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(BIN)/python -m pytest -m soak --timeout 0

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,8 @@ from wherever_edge.packages.store import Package
 settings.register_profile("unhurried", settings(), deadline=None)
 settings.load_profile("unhurried")
 
+ENVIRONMENTS = "WHEREVER_ENVIRONMENTS"
+TURNS = "WHEREVER_TEST_TURNS"
 IN_CI = os.environ.get("CI") == "true"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # as in a shell's background job; the processes that tests start and interrupt would inherit it
@@ -30,6 +36,51 @@ NO_DATA = (
     "WHEREVER_TEST_DATA is not set: this test needs the labelled images and models "
     "of the project's test data"
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make what all workers share, in the process that starts them.
+
+    Converters keep the environments that they make where WHEREVER_ENVIRONMENTS names: one that
+    names a place already is used, and stays; else it is a place that goes with the last test.
+    """
+    if hasattr(config, "workerinput"):
+        return
+    shared = Path(tempfile.mkdtemp(prefix="wherever-tests-"))
+    os.environ[TURNS] = str(shared)
+    if not os.environ.get(ENVIRONMENTS):
+        os.environ[ENVIRONMENTS] = str(shared / "environments")
+    config.add_cleanup(partial(shutil.rmtree, shared))
+
+
+def pytest_collection_finish() -> None:
+    """Let no collection of garbage walk thousands of tests, which stay to the end, again."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # waiting for a turn is none of a test's own time
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Run a test beside those of other workers, or alone when it is marked so."""
+    if not hasattr(item.config, "workerinput"):
+        return (yield)
+    with _turn(Path(os.environ[TURNS]), alone=item.get_closest_marker("alone") is not None):
+        return (yield)
+
+
+@contextmanager
+def _turn(folder: Path, *, alone: bool) -> Generator[None]:
+    """Share the room with whoever wants to share it, or have it without anybody."""
+    import fcntl  # not on Windows, where tests run one after the other (-n 0)
+
+    with (folder / "door").open("w") as door, (folder / "room").open("w") as room:
+        fcntl.flock(door, fcntl.LOCK_EX)  # who waits until all have left lets nobody else in
+        fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(door, fcntl.LOCK_UN)
+        try:
+            yield
+        finally:
+            fcntl.flock(room, fcntl.LOCK_UN)  # closed is not enough: a forked child may have it
 
 
 @pytest.fixture(scope="session")
@@ -43,22 +94,6 @@ def test_data() -> Path:
     pytest.skip(NO_DATA)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def shared_environments() -> Iterator[Path]:
-    """Where converters keep environments: made once for all tests, and gone with the last one.
-
-    One that WHEREVER_ENVIRONMENTS names already is used, and stays.
-    """
-    given = os.environ.get("WHEREVER_ENVIRONMENTS")
-    if given:
-        yield Path(given)
-        return
-    with tempfile.TemporaryDirectory(prefix="wherever-environments-") as folder:
-        os.environ["WHEREVER_ENVIRONMENTS"] = folder
-        yield Path(folder)
-        del os.environ["WHEREVER_ENVIRONMENTS"]
-
-
 @pytest.fixture(autouse=True)
 def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Every test has a state directory of its own, and none of the caller's settings."""
@@ -66,7 +101,8 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
         if name.startswith("WHEREVER_") and name not in (
             "WHEREVER_TEST_DATA",
             "WHEREVER_TRAIN_PYTHON",
-            "WHEREVER_ENVIRONMENTS",
+            ENVIRONMENTS,
+            TURNS,
         ):
             monkeypatch.delenv(name)
     home = tmp_path_factory.mktemp("home")
