@@ -1,17 +1,21 @@
-"""The commands, for real: processes, exit codes, words and JSON."""
+"""The commands, for real: exit codes, words and JSON, and processes where these matter."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
+from wherever.cli import main
 from wherever_edge.builtin import digits_test_split
 
 COMMANDS = (
@@ -45,7 +49,26 @@ def empty_directory(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
-def wherever(*arguments, **options):
+class Done(NamedTuple):
+    """What came of a command that ran in this process, said as `subprocess.run` does."""
+
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+
+def wherever(*arguments):
+    """A command, without the half second that a process takes to import what it needs."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
+    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as caught:
+        main(list(map(os.fspath, arguments)))
+    out.flush()
+    err.flush()
+    return Done(caught.value.code or 0, out.buffer.getvalue(), err.buffer.getvalue())
+
+
+def process(*arguments, **options):
+    """The same as a process, for what depends on one."""
     command = [sys.executable, "-m", "wherever", *map(os.fspath, arguments)]
     return subprocess.run(command, capture_output=True, timeout=60, check=False, **options)
 
@@ -56,14 +79,14 @@ def said(done):
     return " ".join(text.replace("│", " ").split())
 
 
-def answered(*arguments, code=0, **options):
-    done = wherever(*arguments, "--json", **options)
+def answered(*arguments, code=0, run=wherever, **options):
+    done = run(*arguments, "--json", **options)
     assert done.returncode == code, said(done)
     return json.loads(done.stdout)
 
 
 def test_help_lists_every_command_with_a_line_about_it():
-    done = wherever("--help")
+    done = process("--help")
     assert done.returncode == 0
     lines = done.stdout.decode().splitlines()
     for name in COMMANDS:
@@ -92,12 +115,12 @@ def test_a_command_names_its_sub_commands():
 def test_the_version_is_that_of_the_distribution():
     from importlib.metadata import version
 
-    assert said(wherever("--version")) == f"wherever {version('wherever')}"
+    assert said(process("--version")) == f"wherever {version('wherever')}"
 
 
 def test_no_command_and_a_wrong_command_are_wrong_usage():
     assert wherever().returncode == 2
-    done = wherever("predikt", "digits", "x")
+    done = process("predikt", "digits", "x")
     assert done.returncode == 2
     assert "There is no command 'predikt'. Did you mean predict?" in said(done)
     done = wherever("xyzzy")
@@ -136,7 +159,7 @@ def test_a_command_imports_no_other_command():
 
 
 def test_predict_prints_the_answer_first_and_then_why():
-    done = wherever("predict", "digits", FOUR)
+    done = process("predict", "digits", FOUR)
     assert done.returncode == 0
     first, second = done.stdout.decode().splitlines()
     assert first == "4"
@@ -150,7 +173,8 @@ def test_predict_takes_images_arrays_and_standard_input(tmp_path):
     np.save(tmp_path / "digit.npy", images[0])
     assert answered("predict", "digits", "digit.npy")["value"]["label"] == str(labels[0])
     data = (tmp_path / "digit.npy").read_bytes()
-    assert answered("predict", "digits", "-", input=data)["value"]["label"] == str(labels[0])
+    given = answered("predict", "digits", "-", run=process, input=data)
+    assert given["value"]["label"] == str(labels[0])
     assert answered("predict", "digits", *FOUR.split())["value"]["label"] == "4"
     text = json.dumps(images[0].tolist())
     assert answered("predict", "digits", f"image={text}")["value"]["label"] == str(labels[0])
@@ -182,19 +206,16 @@ def test_predict_uses_the_packages_it_is_given(scales_package, echo_package):
     assert done.stdout.decode().startswith("echoed: float32[2] [1.5, 2. ]\n")
 
 
-def test_predict_asks_the_gateway_that_it_is_given(start_gateway, scales_package):
+def test_predict_asks_the_gateway_that_it_is_given(start_gateway, scales_package, monkeypatch):
     gateway = start_gateway(scales_package.root)
     packages = ("--packages", scales_package.root)
     answer = answered("predict", "scales", "1,1.2,1", *packages, "--gateway", gateway.address)
     assert answer["place"] == "cloud"
     assert answer["receipt"]["variant"] == "large"
-    done = wherever("predict", "scales", "1,1.2,1", *packages, env=with_gateway(gateway.address))
+    monkeypatch.setenv("WHEREVER_GATEWAYS", gateway.address)
+    done = wherever("predict", "scales", "1,1.2,1", *packages)
     assert f"cloud ({gateway.address})" in said(done)
     assert "escalated" in said(done)
-
-
-def with_gateway(address):
-    return {**os.environ, "WHEREVER_GATEWAYS": address}
 
 
 def test_an_unsure_answer_without_its_gateway_is_given_and_says_so(unused_address, scales_package):
@@ -291,7 +312,7 @@ def test_closed_output_is_no_reason_for_a_traceback():
 
 def test_output_that_knows_ascii_alone_is_no_reason_for_a_traceback():
     for arguments in (("--help",), ("status",), ("doctor",)):
-        done = wherever(*arguments, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+        done = process(*arguments, env={**os.environ, "PYTHONIOENCODING": "ascii"})
         assert done.returncode == 0, said(done)
 
 
@@ -322,7 +343,7 @@ def states(report, area):
 
 
 def test_the_doctor_finds_a_whole_installation_well():
-    report = answered("doctor")
+    report = answered("doctor", run=process)
     assert report["state"] == "ok"
     areas = {finding["area"] for finding in report["findings"]}
     assert areas == {
@@ -363,8 +384,9 @@ def test_the_doctor_says_which_models_a_gateway_lacks(start_gateway, scales_pack
     assert "does not serve scales" in lacks["text"]
 
 
-def test_the_doctor_survives_settings_that_are_wrong():
-    report = answered("doctor", code=1, env={**os.environ, "WHEREVER_MODE": "fast"})
+def test_the_doctor_survives_settings_that_are_wrong(monkeypatch):
+    monkeypatch.setenv("WHEREVER_MODE", "fast")
+    report = answered("doctor", code=1)
     (finding,) = [f for f in report["findings"] if f["area"] == "settings"]
     assert "'mode'" in finding["text"]
     assert states(report, "engines") == {"ok"}
@@ -411,12 +433,12 @@ def test_a_plug_in_that_cannot_be_imported_hides_no_other_command(tmp_path):
         "[wherever.commands]\nbroken = nowhere_at_all:command\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    assert wherever("predict", "digits", FOUR, env=environment).returncode == 0
-    assert "broken (cannot be loaded" in said(wherever("--help", env=environment))
-    done = wherever("broken", "--any", "thing", env=environment)
+    assert process("predict", "digits", FOUR, env=environment).returncode == 0
+    assert "broken (cannot be loaded" in said(process("--help", env=environment))
+    done = process("broken", "--any", "thing", env=environment)
     assert done.returncode == 1
     assert "nowhere_at_all" in said(done)
-    error = answered("broken", code=1, env=environment)["error"]
+    error = answered("broken", code=1, run=process, env=environment)["error"]
     assert "nowhere_at_all" in error["message"]
 
 
