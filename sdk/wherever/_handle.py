@@ -312,7 +312,8 @@ class Model:
         wish: Wish,
     ) -> list[Prediction | Exception]:
         """What came of each of a batch's inputs; nothing follows an error of an input."""
-        return next(self._ends(values, max(1, len(values)), key, options, wish), [])
+        batches = self._ends(values, max(1, len(values)), key, options, wish)
+        return [end for batch in batches for end in batch]
 
     def _ends(
         self,
