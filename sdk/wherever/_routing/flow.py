@@ -231,35 +231,40 @@ class _Course:
     def _there(self, candidate: Candidate, now: float) -> Attempt | None:
         """An attempt of a remote host, if it has a chance and leave is given."""
         last_hope = not (self._hand or self._device or self._remotes or self._running)
-        timeout_s, why_not = self._time_for(candidate, now, last_hope=last_hope)
+        why_not = self._too_late_for(candidate, now, last_hope=last_hope)
         why_not = why_not or self._senses.admit(candidate, last_hope)
         if why_not:
             self._skipped.append((candidate.host, why_not))
             return None
-        return Attempt(candidate, timeout_s, self._variant)
+        return Attempt(candidate, self._time_for(candidate, now), self._variant)
 
     @property
     def _variant(self) -> str:
         return self._plan.reference if self._hand else ""
 
-    def _time_for(self, candidate: Candidate, now: float, *, last_hope: bool) -> tuple[float, str]:
-        """How long a remote host may take, and why it is not worth asking, if it is not."""
-        timeout_s = self._senses.timeout_s
+    def _too_late_for(self, candidate: Candidate, now: float, *, last_hope: bool) -> str:
+        """Why the deadline leaves a remote host no chance; "": it does."""
         if self._deadline is None:
-            if self._hand:
-                late = self._forecast(candidate, LATE)
-                timeout_s = patience_s(late, timeout_s)
-            return timeout_s, ""
+            return ""
         left_s = self._deadline - MARGIN_S - now
         if left_s <= 0:
-            return 0.0, "the deadline leaves no time to ask it"
+            return "the deadline leaves no time to ask it"
         early = self._forecast(candidate, EARLY)
         if not last_hope and early.samples >= SURE and early.latency_s > left_s:
             expected, left = duration(early.latency_s), duration(left_s)
-            return 0.0, f"it is expected to take {expected} at best, and {left} is left"
+            return f"it is expected to take {expected} at best, and {left} is left"
+        return ""
+
+    def _time_for(self, candidate: Candidate, now: float) -> float:
+        """How long a remote host may take."""
+        timeout_s = self._senses.timeout_s
+        if self._deadline is None:
+            late = self._forecast(candidate, LATE) if self._hand else None
+            return timeout_s if late is None else patience_s(late, timeout_s)
+        left_s = self._deadline - MARGIN_S - now
         if not (self._hand or self._device):  # nobody would answer for one that hangs
             left_s /= 1 + len(self._remotes)
-        return min(left_s, timeout_s), ""
+        return min(left_s, timeout_s)
 
     def _forecast(self, candidate: Candidate, quantile: float) -> Forecast:
         return self._senses.forecast(candidate, self._work(self._variant), quantile)

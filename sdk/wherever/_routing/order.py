@@ -11,6 +11,9 @@ from wherever._routing.steps import Senses
 from wherever._routing.timing import CLEARLY, EARLY, LATE, QUICK_S, SURE, USUAL
 from wherever_contracts.durations import duration
 
+# what the device takes does not depend on what would travel
+_ANY = Work("")
+
 
 def why_not_here(
     plan: Plan, senses: Senses, work: Callable[[str], Work], left_s: float | None
@@ -30,11 +33,11 @@ def why_not_here(
     """
     if plan.mode != "auto":
         return ""
-    device, *others = plan.attempts
-    here = senses.forecast(device, work(""), USUAL)
-    late = _late(here.latency_s, left_s)
+    here = senses.forecast(plan.attempts[0], _ANY, USUAL)
+    late = left_s is not None and here.latency_s > left_s
     if not here.samples or (here.latency_s < QUICK_S and not late):
         return ""
+    others = plan.attempts[1:]
     why = (
         (_in_time if late else _sooner)(senses, other, work(""), here, left_s) for other in others
     )
