@@ -303,6 +303,7 @@ def test_a_host_with_another_certificate_than_the_codes_is_told_nothing(start_bo
         assert stranger.received == b""
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
 def test_a_box_that_is_gone_costs_one_slow_call_at_most(paired_box, connect, number):
     client = connect()

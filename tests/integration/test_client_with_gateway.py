@@ -261,6 +261,7 @@ def slow_calls(predictions) -> int:
     return sum(any(r.outcome in failures for r in p.receipt.attempts) for p in predictions)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("outage", ["killed", "hung", "restarted"])
 def test_no_call_fails_in_an_outage_and_one_at_most_waits(
     connect, start_gateway, scales_package, outage

@@ -123,6 +123,7 @@ def qualities():
     }
 
 
+@pytest.mark.alone  # as the first that looks at the runs, it makes them
 def test_no_call_fails_while_the_gateway_is_killed_and_frozen(figures):
     assert figures["failed_calls"] == 0
     assert [phase["name"] for phase in figures["phases"]] == ALL

@@ -475,6 +475,7 @@ def test_a_call_whose_client_has_gone_by_its_turn_is_dropped(serve, held):
     assert held.runs == 1
 
 
+@pytest.mark.alone
 def test_more_calls_than_can_wait_are_refused_at_once_with_a_hint(serve, held):
     peer = serve(held, workers=1, max_waiting=2)
     running = [peer.start(SCALES) for _ in range(3)]

@@ -235,6 +235,7 @@ def test_nobody_listening_is_said_at_once_with_host_time_and_advice(remote, unus
     assert caught.value.retryable
 
 
+@pytest.mark.alone
 def test_a_server_that_says_nothing_costs_the_timeout_and_no_more(remote, silent_listener):
     started = time.monotonic()
     with pytest.raises(DeadlineError, match=silent_listener.address):
@@ -409,6 +410,7 @@ def test_a_server_without_health_checks_is_asked_whether_it_is_ready(serve, remo
         host.probe(5)
 
 
+@pytest.mark.alone
 def test_a_probe_of_nobody_and_of_a_silent_server_fails_in_time(
     remote, unused_address, silent_listener
 ):

@@ -255,6 +255,7 @@ def test_an_answer_without_a_length_is_bounded_too(serve_http, remote):
         remote(f"http://{server.address}", max_bytes=1000).infer(request(), 5)
 
 
+@pytest.mark.alone
 def test_a_silent_server_costs_the_timeout_and_no_more(remote, silent_listener):
     host = remote(f"http://{silent_listener.address}")
     started = time.monotonic()
@@ -263,6 +264,7 @@ def test_a_silent_server_costs_the_timeout_and_no_more(remote, silent_listener):
     assert 0.25 < time.monotonic() - started < 1
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("how", ["waiting", "started"])
 def test_an_answer_that_comes_by_drops_costs_the_timeout_and_no_more(remote, how):
     """Every byte comes long before any single wait would end."""

@@ -101,6 +101,7 @@ def test_a_started_call_goes_over_rest_too_when_it_is_the_first(gateway, remote,
     assert host.start(request(), 5).result().protocol == "rest"
 
 
+@pytest.mark.alone
 def test_grpc_that_is_swallowed_costs_one_call_half_its_time(gateway, remote, silent_listener):
     rest = gateway.http.rpartition(":")[2]
     host = remote(f"grpc://{silent_listener.address}?rest={rest}")
