@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 _SMALLEST = 1e-12
 _LARGEST = 1e6
-# One call that stalled for seconds must not make the host look a hundred times slower.
-_LARGEST_SURPRISE = 1.0
+# One call that stalled for seconds must not make a known host look a hundred times slower: what
+# lies so many standard deviations off moves it no further.
+_FARTHEST = 2.5
 
 
 class Drift(NamedTuple):
@@ -38,15 +39,21 @@ class Drift(NamedTuple):
 
 
 class Belief:
-    """An amount (seconds, or seconds per byte) that is learned from sums in which it takes part."""
+    """An amount (seconds, or seconds per byte) that is learned from sums in which it takes part.
 
-    __slots__ = ("_at", "_drift", "_log", "_usual", "variance")
+    Attributes:
+        variance: of the log of the amount.
+        known: whether it was ever more than a guess.
+    """
+
+    __slots__ = ("_at", "_drift", "_log", "_usual", "known", "variance")
 
     def __init__(self, guess: float, drift: Drift) -> None:
         self._log = self._usual = _log(guess)
         self._drift = drift
         self._at = math.inf
         self.variance = drift.most
+        self.known = False
 
     def amount(self, now: float) -> float:
         """The amount that is expected at `now`."""
@@ -66,6 +73,7 @@ class Belief:
         self._log = _log(math.exp(self._log + by))
         self._usual += (self._log - self._usual) * self._drift.usual * surer
         self.variance *= 1.0 - surer
+        self.known = self.known or self.variance < self._drift.most / 2.0
 
     def _log_at(self, now: float) -> float:
         idle_s = max(0.0, now - self._at)
@@ -87,11 +95,11 @@ def learn(parts: Sequence[Part], seen: float, noise: float, now: float) -> None:
     """
     amounts = [belief.look(now) * factor for belief, factor in parts]
     expected = sum(amounts)
-    surprise = _log(seen) - _log(expected)
-    surprise = min(_LARGEST_SURPRISE, max(-_LARGEST_SURPRISE, surprise))
     shares = [amount / expected for amount in amounts]
     doubts = [belief.variance * share for (belief, _), share in zip(parts, shares, strict=True)]
     doubt = noise + sum(map(float.__mul__, doubts, shares))
+    farthest = _FARTHEST * math.sqrt(doubt)
+    surprise = min(farthest, max(-farthest, _log(seen) - _log(expected)))
     for (belief, _), share, part in zip(parts, shares, doubts, strict=True):
         gain = part / doubt
         belief.move(gain * surprise, gain * share)

@@ -30,12 +30,14 @@ LONGEST_S = 1e5
 _SHORTEST_S = 1e-6
 
 _NETWORK = Drift(per_s=0.01, per_look=0.02, most=1.5, back_s=30.0)
-_ENGINE = Drift(per_s=0.001, per_look=0.02, most=1.5, back_s=600.0)
+_ENGINE = Drift(per_s=0.001, per_look=0.02, most=6.0, back_s=600.0)
 _NOISE = 0.1
 _HALF_LIFE_S = 60.0
 # A call that was given up would have taken longer; by how much it did not say.
 _BEYOND = 1.25
 _HANDSHAKES = 2.0
+# A part that makes up less of the network's time may still be a guess when the whole is judged.
+_LITTLE = 0.25
 _QUEUE_HALF_LIFE_S = 5.0
 _NEWEST_QUEUE = 0.3
 _FIRST_ANSWER_BYTES = 1024.0
@@ -118,8 +120,9 @@ class CostModel:
         elapsed_s = _seconds(traffic.elapsed_s)
         queue_s = min(elapsed_s, max(0.0, traffic.queue_s))
         compute_s = min(elapsed_s - queue_s, max(0.0, traffic.compute_s))
-        if not traffic.connected:
-            self._ratios.add(self._expected(work, now), elapsed_s, now)
+        expected = self._expected(work, now)
+        if not traffic.connected and self._knows(work, expected):
+            self._ratios.add(expected, elapsed_s, now)
         self._queue.saw(queue_s, now)
         engine = self._engine(work)
         engine.answer_bytes += (traffic.down_bytes - engine.answer_bytes) * _NEWEST_ANSWER
@@ -140,7 +143,8 @@ class CostModel:
         expected = self._expected(work, now)
         if self._ratios.forecast(expected, 0.5, now).latency_s >= elapsed_s:
             return
-        self._ratios.add(expected, elapsed_s, now, ended=False)
+        if self._knows(work, expected):
+            self._ratios.add(expected, elapsed_s, now, ended=False)
         engine = self._engine(work)
         parts = self._network(work, engine.answer_bytes) + engine.parts(work)
         learn(parts, max(elapsed_s * _BEYOND, sum(expected)), _NOISE, now)
@@ -148,7 +152,8 @@ class CostModel:
     def pinged(self, elapsed_s: float, now: float) -> None:
         """Learn from a probe that was answered after `elapsed_s`."""
         elapsed_s = _seconds(elapsed_s)
-        self._ratios.add(_Expected(self._trip.amount(now), 0.0, 0.0), elapsed_s, now)
+        if self._trip.known:
+            self._ratios.add(_Expected(self._trip.amount(now), 0.0, 0.0), elapsed_s, now)
         learn([(self._trip, 1.0)], elapsed_s, _NOISE, now)
 
     def forecast(self, work: Work, quantile: float, now: float) -> Forecast:
@@ -176,6 +181,13 @@ class CostModel:
         host_s = self._queue.expected(now) + engine.compute_s(work, now)
         return _Expected(self._trip.amount(now), moving_s, host_s)
 
+    def _knows(self, work: Work, expected: _Expected) -> bool:
+        """Whether a surprise is the host's own; the first call shows how wrong a guess was."""
+        little_s = (expected.trip_s + expected.moving_s) * _LITTLE
+        trip = self._trip.known or expected.trip_s < little_s
+        moving = self._up.known or self._down.known or expected.moving_s < little_s
+        return trip and moving and (work.model, work.variant) in self._engines
+
     def _network(self, work: Work, answer_bytes: float, *, connected: bool = False) -> list[Part]:
         connects = [(self._connect, 1.0)] if connected else []
         moves = [(self._up, float(work.up_bytes)), (self._down, float(answer_bytes))]
@@ -198,8 +210,11 @@ class DeviceCost:
     __slots__ = ("_guess", "_prior_s", "_times")
 
     def __init__(self, prior_s: float) -> None:
-        """Expect `prior_s` for one row, as the device's plan was measured, until calls show."""
-        self._prior_s = _seconds(prior_s)
+        """Expect `prior_s` for one row, as the device's plan was measured, until calls show.
+
+        0 says that it was not measured: the forecast is 0 until the first call.
+        """
+        self._prior_s = _seconds(prior_s) if prior_s > 0.0 else 0.0
         self._guess = {0: self._guessed(0)}
         self._times: OrderedDict[tuple[str, str], dict[int, Quantiles]] = OrderedDict()
 
@@ -235,6 +250,8 @@ class DeviceCost:
         return times
 
     def _guessed(self, size: int) -> Quantiles:
+        if not self._prior_s:
+            return Quantiles(_HALF_LIFE_S)
         expected_s = self._prior_s * 2.0**size
         return Quantiles(
             _HALF_LIFE_S, prior=[expected_s * ratio for ratio in _guessed(_DEVICE_SPREAD)]
@@ -308,9 +325,9 @@ class _Ratios:
 
     def forecast(self, expected: _Expected, quantile: float, now: float) -> Forecast:
         latency_s = samples = 0.0
+        guess = self._guess.quantile(quantile)
         for ratios, part_s in zip(self._of, expected, strict=True):
             ratio = ratios.quantile(quantile)
-            guess = self._guess.quantile(quantile)
             if ratio > guess:
                 # Else a host that nobody asks any more would never again look worth asking.
                 ratio = guess * (ratio / guess) ** math.exp2(-ratios.idle_s(now) / _HALF_LIFE_S)

@@ -72,9 +72,11 @@ class Quantiles:
         """
         step = (now - self._at) * self._ageing
         self._at = now
-        self._unit *= math.exp(
-            max(self._smallest_step * weight, min(self._largest_step * weight, step))
-        )
+        if step < self._smallest_step * weight:
+            step = self._smallest_step * weight
+        elif step > self._largest_step * weight:
+            step = self._largest_step * weight
+        self._unit *= math.exp(step)
         if self._unit > _LARGEST_UNIT:
             self._rescale()
         weight *= self._unit

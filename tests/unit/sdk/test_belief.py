@@ -57,10 +57,16 @@ def test_an_idle_amount_returns_half_the_way_to_the_usual():
     assert 1.0 < belief.amount(1e5) < halfway < there
 
 
-def test_one_stall_moves_by_a_factor_of_three_at_most():
-    belief = Belief(0.05, STEADY)
-    learn([(belief, 1.0)], 60.0, 0.1, 0.0)
-    assert 0.05 < belief.amount(0.0) < 0.15
+def test_one_stall_moves_what_is_known_little_and_a_guess_far():
+    known, guess = Belief(0.05, RETURNING), Belief(0.05, RETURNING)
+    assert not guess.known
+    for second in range(50):
+        learn([(known, 1.0)], 0.05, 0.1, second / 5)
+    assert known.known
+    for belief in (known, guess):
+        learn([(belief, 1.0)], 60.0, 0.1, 10.2)
+    assert 0.05 < known.amount(10.2) < 0.1
+    assert guess.amount(10.2) > 0.5
 
 
 def test_a_clock_that_jumps_back_changes_nothing_by_itself():

@@ -62,11 +62,25 @@ def test_before_the_first_call_a_nearer_place_is_expected_to_be_faster(nearer, f
     assert near.samples == far.samples == 0.0
 
 
-def test_a_few_calls_replace_the_guess():
-    link = Link(round_trip_s=0.003, bytes_per_s=50e6)
-    for _ in range(10):
+@pytest.mark.parametrize(("round_trip_s", "bytes_per_s"), [(0.6, 50e3), (0.6, 1e6), (0.003, 50e6)])
+@pytest.mark.parametrize("work", [SMALL, PHOTO])
+def test_a_few_calls_replace_a_guess_that_was_far_off(round_trip_s, bytes_per_s, work):
+    link = Link(round_trip_s, bytes_per_s)
+    for _ in range(4):
+        link.call(work)
+    true_s = COMPUTE_S + round_trip_s + (work.up_bytes + 1000) / bytes_per_s
+    assert 0.6 * true_s < link.forecast_s(work, 0.5) < 2.0 * true_s
+    assert true_s < link.forecast_s(work, 0.95) < 4.0 * true_s
+
+
+def test_the_first_call_of_a_slow_model_does_not_make_others_look_slow():
+    link = Link()
+    for _ in range(60):
         link.call(SMALL)
-    assert link.forecast_s(SMALL, 0.5) == pytest.approx(0.016, rel=0.25)
+    usual_s = link.forecast_s(SMALL, 0.95)
+    link.model.answered(Traffic(Work("slow"), 1000, 2.04, 0.0, 2.0), link.now)
+    assert link.forecast_s(SMALL, 0.95) < 1.2 * usual_s
+    assert link.forecast_s(Work("slow"), 0.5) > 1.0
 
 
 @pytest.mark.parametrize("told", [True, False])
@@ -345,6 +359,13 @@ def test_the_device_is_expected_to_take_what_its_plan_measured_until_calls_show(
     assert device.forecast(SMALL, 0.9, 4.0).samples > 20
 
 
+def test_a_device_that_was_not_measured_forecasts_nothing_before_its_first_call():
+    device = DeviceCost(0.0)
+    assert device.forecast(SMALL, 0.95, 0.0) == (0.0, 0.0)
+    device.answered(SMALL, 0.004, 1.0)
+    assert device.forecast(SMALL, 0.95, 1.0) == (pytest.approx(0.004, rel=0.05), pytest.approx(1.0))
+
+
 def test_a_device_that_slows_down_is_noticed_within_five_calls():
     device = DeviceCost(0.005)
     for number in range(5000):
@@ -373,7 +394,7 @@ def test_the_device_knows_each_number_of_rows_and_guesses_the_others():
 
 @given(st.lists(st.tuples(works, odd, clocks)), works, clocks, st.floats(0.0, 1.0))
 def test_the_devices_forecasts_are_sane_whatever_was_seen(seen, work, now, quantile):
-    device = DeviceCost(math.nan)
+    device = DeviceCost(0.005)
     for asked, elapsed_s, at in seen:
         device.answered(asked, elapsed_s, at)
     low, high = (device.forecast(work, level, now) for level in sorted((0.5, quantile)))
