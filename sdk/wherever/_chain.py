@@ -233,15 +233,17 @@ class Chain:
         ]
         made = [
             [_made(sending, inputs, each) for each in found]
-            for inputs, found in zip(checked, passed, strict=False)
+            for inputs, found in zip(checked, passed, strict=True)
         ]
         ends = iter(self._ask_then(list(chained(*made)), asked, sending, started))
         carried = Carried(self._then.name, sending, asked.wish.deadline_s, started)
         answers: list[ChainPrediction | Exception] = []
         for gate, found in zip(gates, passed, strict=True):
+            if isinstance(gate, Exception):
+                answers.append(gate)
+                continue
             parts = tuple(Part(each, next(ends)) for each in found)
-            failed = isinstance(gate, Exception)
-            answers.append(gate if failed else ChainPrediction(gate, parts, carried))
+            answers.append(ChainPrediction(gate, parts, carried))
         return [*answers, *wrong]
 
     def _checked(self, values: list[Any]) -> tuple[list[dict[str, Any]], list[InputError]]:

@@ -69,7 +69,7 @@ def drive_many_kept(
     first: dict[bytes, int] = {}
     due: list[Flow] = []
     for position, (flow, one) in enumerate(zip(flows, kept, strict=True)):
-        end = _end(one, terms)
+        end: Verdict | Exception | None = _end(one, terms)
         if end is None and first.setdefault(one.digest, position) != position:
             end = _Double(first[one.digest])
         due.append(flow if end is None else _ended(end))
