@@ -141,8 +141,8 @@ class Approach:
         try:
             chosen = self.chosen or self.find(time)
             well = chosen.is_well(time)
-        except (UnreachableError, DeadlineError) as error:
-            self._probe_failed(error)
+        except (UnreachableError, DeadlineError):
+            self._probe_failed()
             raise
         if not well:
             name = self._endpoint.name
@@ -209,14 +209,18 @@ class Approach:
             self.chosen = self._over_grpc() if protocol == "grpc" else self._over_rest()
             return self.chosen
 
-    def _probe_failed(self, error: AttemptError) -> None:
-        """Connect anew after silence; and see, beside the calls, whether REST would do better."""
+    def _probe_failed(self) -> None:
+        """Connect anew; and see, beside the calls, whether REST would do better.
+
+        Anew, because gRPC itself waits longer and longer before it tries to connect again, and
+        until then fails every probe without looking.
+        """
         with self._lock:
             grpc, chosen = self._grpc, self.chosen
             if chosen is not grpc:
                 self._transport.lost()
                 self.chosen = None
-        if grpc is not None and isinstance(error, DeadlineError):
+        if grpc is not None:
             grpc.renew()
         if chosen is not None and chosen is grpc and len(self._transport.order) > 1:
             self._beside(self._compare)

@@ -81,6 +81,17 @@ def test_while_a_call_is_overdue_nobody_follows_it_but_who_has_nobody_else_to_as
     assert health.admit(late + 0.001, last_hope=True) == ""
 
 
+def test_how_late_is_late_is_known_for_every_sort_of_call():
+    health, now = known()
+    sizes = [2**power for power in range(70)]
+    for size in sizes:
+        health.given_up(health.began(Work("m", "large", size), now), now)
+    begin(health, now, Work("m", "large", 2**26))
+    assert not health.suspect(now + patience_s(health, now) + 1)
+    begin(health, now)
+    assert health.suspect(now + patience_s(health, now) + 0.5)
+
+
 def test_any_sign_of_life_gives_the_calls_on_the_way_more_time():
     health, now = known()
     first, other = begin(health, now), begin(health, now)
