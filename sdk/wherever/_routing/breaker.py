@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from wherever._routing.wording import brief
 from wherever_contracts.errors import (
     AttemptError,
     BadAnswerError,
@@ -61,7 +62,7 @@ class Breaker:
         A host on trial passes one call at a time, and any that has nobody else to ask.
         """
         if self.state == "open":
-            return f"it failed a moment ago and is being probed ({self.why})"
+            return f"it failed a moment ago and is being probed ({brief(self.why)})"
         if self.state == "trial":
             if self.on_trial and not last_hope:
                 return "it is coming back; another call is trying it"

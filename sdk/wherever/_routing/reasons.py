@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from wherever._routing.plan import Plan
 from wherever._routing.steps import Tried
+from wherever._routing.wording import brief
 from wherever_contracts.durations import duration
 from wherever_contracts.receipts import Answer
 
@@ -46,7 +47,7 @@ def failures(tried: Sequence[Tried], skipped: Sequence[tuple[str, str]]) -> str:
 
     A device that was given up is none of them: it only stood by.
     """
-    failed = [(t.candidate.host, str(t.error)) for t in tried if t.error is not None]
+    failed = [(t.candidate.host, brief(str(t.error))) for t in tried if t.error is not None]
     late = [
         (t.candidate.host, f"no answer yet after {duration(t.elapsed_s)}")
         for t in tried

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import isinf
 
 from wherever._routing.forecast import Forecast
-from wherever_contracts.errors import DeadlineError, WhereverError
+from wherever_contracts.errors import DeadlineError, UnreachableError, WhereverError
 
 # What is kept back from the deadline: gRPC's timers were seen to end a call up to 4 ms late.
 MARGIN_S = 0.01
@@ -65,9 +65,10 @@ def patience_s(late: Forecast, timeout_s: float) -> float:
 def retry_in_s(error: WhereverError, chance: float) -> float | None:
     """After how long the same host is worth another try; None: not at all.
 
-    A host that says when to come again is taken at its word (gRFC A6, pushback).
+    A host that says when to come again is taken at its word (gRFC A6, pushback). One that was slow
+    or not reached is probed first.
     """
-    if not error.retryable or isinstance(error, DeadlineError):
+    if not error.retryable or isinstance(error, DeadlineError | UnreachableError):
         return None
     said_s: float | None = getattr(error, "retry_after_s", None)
     if said_s is None:

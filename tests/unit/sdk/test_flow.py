@@ -476,10 +476,11 @@ def test_a_failure_that_may_pass_is_retried_once_where_nobody_else_could_answer(
     [
         (RefusedError("unknown model"), 10, None),
         (DeadlineError("2 s passed"), 10, None),
+        (UnreachableError("gone"), 10, None),
         (OverloadedError("no room"), 0, None),
         (OverloadedError("no room"), 10, 0.1),
     ],
-    ids=["final", "slow", "no token", "no time"],
+    ids=["final", "slow", "gone", "no token", "no time"],
 )
 def test_what_would_not_help_is_not_retried(error, tokens, deadline_s):
     world = World(mode="only_in_cloud", **{"gw:8001": error})
@@ -544,6 +545,14 @@ def test_a_reason_names_each_host_once():
     named = UnreachableError("gw:8001 could not be reached")
     verdict = World(mode="prefer_in_cloud", **{"gw:8001": named}).run()
     assert why(verdict) == "fell back: gw:8001 could not be reached"
+
+
+def test_a_reason_is_short_however_long_an_error_is():
+    long = UnreachableError(f"gw:8001 could not be reached after 2 s (UNAVAILABLE: {'x' * 900})")
+    verdict = World(mode="prefer_in_cloud", **{"gw:8001": long}).run()
+    assert why(verdict) == "fell back: gw:8001 could not be reached after 2 s"
+    longer = World(mode="prefer_in_cloud", **{"gw:8001": RemoteError("x" * 900)}).run()
+    assert len(why(longer)) < 150
 
 
 def test_a_host_is_told_when_nobody_else_is_left_to_answer():
