@@ -109,8 +109,9 @@ class InferenceService:
         urgency = _urgency(parameters, caller)
         with self.queue.admit(urgency):
             answer = loaded.answer(inputs, options, urgency)
+            load = self.queue.crowding()
         said = _answer_parameters(known.parameters, answer, loaded.ran)
-        said[LOAD_KEY] = self.queue.crowding()
+        said[LOAD_KEY] = load
         return InferResponse(
             loaded.package.name,
             loaded.package.version,
@@ -157,6 +158,7 @@ class InferenceService:
         urgency = _urgency(request.parameters, caller)
         with self.queue.admit(urgency):
             outputs, engine_s, queue_s = loaded.resident.run(feed, urgency)
+            load = self.queue.crowding()
         return InferResponse(
             request.model,
             loaded.package.version,
@@ -166,7 +168,7 @@ class InferenceService:
                 RAN_KEY: _ran_json(loaded.ran),
                 ENGINE_KEY: engine_s,
                 QUEUE_KEY: queue_s,
-                LOAD_KEY: self.queue.crowding(),
+                LOAD_KEY: load,
             },
             tuple(from_array(name, outputs[name]) for name in names),
         )
