@@ -83,6 +83,7 @@ class Receipt:
         queue_s: how long it waited for the engine.
         released: the package's rule that what was sent to the host came out of; "" when nothing
             was sent, or the input as it is.
+        later: what becomes of the better answer that the call asked for; "" when it did not.
     """
 
     id: str
@@ -105,6 +106,7 @@ class Receipt:
     substituted: tuple[str, ...] = ()
     queue_s: float = 0.0
     released: str = ""
+    later: str = ""
 
     def __getattr__(self, name: str) -> Any:
         """What ran, by its own name: `receipt.variant`, `receipt.engine`, `receipt.trust`, ..."""

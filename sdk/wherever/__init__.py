@@ -16,16 +16,18 @@ from wherever_contracts.errors import (
     MissingExtraError,
     ModelNotFoundError,
     NoRouteError,
+    OutboxFullError,
     PackageError,
     SettingsError,
     SubstitutedError,
+    UpgradeError,
     WhereverError,
 )
 
 if TYPE_CHECKING:
     from wherever._chain import chain
     from wherever._client import Client
-    from wherever._default import apredict, model, open, predict, status  # noqa: A004
+    from wherever._default import apredict, model, open, predict, status, upgrade  # noqa: A004
     from wherever._handle import Model
     from wherever._prediction import Prediction
     from wherever_contracts.receipts import Receipt
@@ -44,11 +46,13 @@ __all__ = [
     "Model",
     "ModelNotFoundError",
     "NoRouteError",
+    "OutboxFullError",
     "PackageError",
     "Prediction",
     "Receipt",
     "SettingsError",
     "SubstitutedError",
+    "UpgradeError",
     "WhereverError",
     "apredict",
     "chain",
@@ -56,6 +60,7 @@ __all__ = [
     "open",
     "predict",
     "status",
+    "upgrade",
 ]
 
 _HOMES = {
@@ -72,6 +77,7 @@ _HOMES = {
     "open": "wherever._default",
     "predict": "wherever._default",
     "status": "wherever._default",
+    "upgrade": "wherever._default",
 }
 
 

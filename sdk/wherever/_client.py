@@ -40,6 +40,8 @@ from wherever_edge.updates.state import CHANNELS
 if TYPE_CHECKING:
     from wherever._cache import ResultCache
     from wherever._kept import KeptAnswers
+    from wherever._outbox.opening import OnUpgrade
+    from wherever._outbox.outbox import Outbox
     from wherever._prediction import Prediction
     from wherever_contracts.places import Boundary, Mode, Place
     from wherever_edge.bare.manifest import Task
@@ -66,6 +68,9 @@ class Client:
             asked at the port before gRPC's; "?rest=PORT" names another one, "?rest=off" none.
         packages: directories that are model packages or hold some.
         settings: all settings at once; arguments given beside it win.
+        on_upgrade: called with a call's id and what came of it (a `Prediction`, or the
+            `UpgradeError` that says why there is none) for each call with `later=True`; at least
+            once, also for calls of earlier processes, one at a time in a thread of its own.
         arguments: any other setting by its name, for example `remote_timeout_s=1.0`.
 
     Raises:
@@ -78,6 +83,7 @@ class Client:
         *,
         packages: Iterable[str | os.PathLike[str]] | None = None,
         settings: Settings | None = None,
+        on_upgrade: OnUpgrade | None = None,
         **arguments: Any,
     ) -> None:
         if isinstance(gateways, str):
@@ -99,8 +105,11 @@ class Client:
         self._endpoints = {endpoint.name: endpoint for endpoint in endpoints}
         self._security = gateway_security(self.settings)
         self._closed = False
+        self._on_upgrade = on_upgrade
         self._start()
         _clients.add(self)
+        if on_upgrade is not None:
+            self._resume()
 
     def _start(self) -> None:
         """Make everything that holds threads, locks or connections; again after a fork."""
@@ -115,6 +124,8 @@ class Client:
         self._beside_calls = Watch(self._tokens)
         self._watcher: Watcher | None = None
         self._cache: ResultCache | None = None
+        self._outbox: Outbox | None = None
+        self._resumed = False
         self.standing: int = 0
         self._nearby = Nearby(
             settings.home,
@@ -234,6 +245,38 @@ class Client:
         handle = await self.in_thread(self.model, model)
         return await handle.aio(value, **arguments)
 
+    def upgrade(self, id: str, timeout_s: float | None = None) -> Prediction | None:  # noqa: A002
+        """The later answer to a call with `later=True`, of this process or an earlier one.
+
+        Args:
+            id: the prediction's `id`.
+            timeout_s: how long to wait for it, in seconds; None: not at all.
+
+        Returns:
+            The reference's answer; None when it is not there yet.
+
+        Raises:
+            UpgradeError: it will not come, or no such call is known; the message says why.
+        """
+        from wherever._outbox.later import upgraded  # noqa: PLC0415 (not every client needs it)
+
+        outbox = self.outbox()
+        outbox.start()
+        result = outbox.result(id, timeout_s)
+        return None if result is None else upgraded(result)
+
+    def outbox(self) -> Outbox:
+        """Where calls wait for a later answer."""
+        with loading(), self._lock:
+            self._refuse_closed()
+            if self._outbox is None:
+                from wherever._outbox.opening import open_outbox  # noqa: PLC0415 (likewise)
+
+                self._outbox = open_outbox(
+                    self.settings, self._remotes, self._nearby.start, self._on_upgrade
+                )
+            return self._outbox
+
     def status(self) -> Status:
         """Models, places and their health, as known without asking anyone. Never raises."""
         problems = self._nearby.problems
@@ -258,6 +301,8 @@ class Client:
             watcher.close()
         for model in handles.values():
             model.forget()
+        if self._outbox is not None:
+            self._outbox.close(0.0)
         self._beside_calls.close()
         self._nearby.close()
         for remote in self._remotes.values():
@@ -265,6 +310,8 @@ class Client:
         for pool in (self._pool, self._racers):
             if pool is not None:
                 pool.shutdown(wait=False)
+        if self._outbox is not None:
+            self._outbox.close()  # what was on its way has ended with the connections
         if self._cache is not None:
             self._cache.close()
         if self._host is not None:
@@ -287,6 +334,7 @@ class Client:
         """Plan calls of a model under these options, and load what the plan needs."""
         self._refuse_closed()
         self._watch()
+        self._resume()
         manifest = package.manifest
         wished = self.settings.boundary
         if boundary is not None:
@@ -460,6 +508,13 @@ class Client:
                 )
         digest = signature_digest(package.manifest.signature)
         return KeptAnswers(self._cache, package, digest, device)
+
+    def _resume(self) -> None:
+        """See to the calls that wait from before, once."""
+        if not self._resumed:
+            self._resumed = True
+            if (self.settings.home / "outbox").is_dir():
+                self.outbox().start()
 
     def _watch(self) -> None:
         """Notice signed updates from now on, on a device that has some or follows a registry."""

@@ -77,6 +77,19 @@ def open(path: str | os.PathLike[str], **arguments: Any) -> Model:  # noqa: A001
     return default_client().open(path, **arguments)
 
 
+def upgrade(id: str, timeout_s: float | None = None) -> Prediction | None:  # noqa: A002 (as p.id)
+    """The later answer to a call of this process or an earlier one; see `Client.upgrade`.
+
+    Args:
+        id: the prediction's `id`.
+        timeout_s: how long to wait for it, in seconds; None: not at all.
+
+    Raises:
+        UpgradeError: it will not come, or no such call is known.
+    """
+    return default_client().upgrade(id, timeout_s)
+
+
 def status() -> Status:
     """Models, places and their health, as known without asking anyone. Never raises offline."""
     return default_client().status()

@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sized
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from itertools import chain, islice
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -129,6 +130,7 @@ class Model:
         cache: bool | None = None,
         strict: bool | None = None,
         priority: Priority = "interactive",
+        later: bool = False,
         **options: float,
     ) -> Prediction:
         """Answer for one input.
@@ -145,6 +147,8 @@ class Model:
             strict: an answer by another engine, precision or hardware than planned is an error;
                 the client's setting by default. Otherwise `receipt.substituted` says it.
             priority: "interactive", "batch" or "background": who goes first where calls wait.
+            later: answer now from this device, and let the call wait in the outbox for the
+                reference's answer, which comes when the network allows: see `Prediction.upgrade`.
             options: numbers that the signature declares, such as `min_score`.
 
         Raises:
@@ -154,6 +158,11 @@ class Model:
             SettingsError: a mode, boundary or place that does not exist.
             ClosedError: the client was closed.
         """
+        if later:
+            given: dict[str, Any] = {"mode": mode, "deadline_s": deadline_s, "boundary": boundary}
+            given |= {"cache": cache, "strict": strict, "priority": priority, **options}
+            answered = self(value, places=_device_of(places), **given)
+            return self._put_off(answered, (mode, boundary, places), priority)
         started = perf_counter()
         edition = self._edition
         if started > edition.look_at:
@@ -192,9 +201,19 @@ class Model:
         cache: bool | None = None,
         strict: bool | None = None,
         priority: Priority = "interactive",
+        later: bool = False,
         **options: float,
     ) -> Prediction:
         """The same call as a coroutine; work of this process runs in threads beside the loop."""
+        if later:
+            given: dict[str, Any] = {"mode": mode, "deadline_s": deadline_s, "boundary": boundary}
+            given |= {"cache": cache, "strict": strict, "priority": priority, **options}
+            answered = await self.aio(value, places=_device_of(places), **given)
+            key = (mode, boundary, places)
+            better: Prediction = await self._client.in_thread(
+                self._put_off, answered, key, priority
+            )
+            return better
         started = perf_counter()
         in_thread, edition = self._client.in_thread, self._edition
         if started > edition.look_at:
@@ -399,6 +418,20 @@ class Model:
                 raise EngineError(route.plan.ruled_out.get(DEVICE, "it does not load here"))
         self._edition = new
 
+    def _put_off(
+        self,
+        answered: Prediction,
+        key: tuple[Mode | None, Boundary | None, Collection[Place] | None],
+        priority: Priority,
+    ) -> Prediction:
+        """Let a call that this device answered wait for a better answer."""
+        from wherever._outbox.later import put_in  # noqa: PLC0415 (few calls are answered later)
+
+        edition = self._edition
+        route = self._route(edition, *key)
+        box, package = self._client.outbox, edition.package
+        return answered.put_off(partial(put_in, box, route, package, key[2], priority))
+
     def _look_again(self, edition: Edition, now: float) -> None:
         """See beside the calls whether they should be planned anew; seldom, and no call waits."""
         edition.look_at = now + edition.pause_s
@@ -490,6 +523,11 @@ def _answer_batch(
         else:
             yield _prediction(route, end, deadline_s, chosen, row, started, single)
     yield from (error for error in checked if isinstance(error, InputError))
+
+
+def _device_of(places: Collection[Place] | None) -> tuple[Place, ...]:
+    """This device, where a call may be answered by it."""
+    return ("device",) if places is None or "device" in places else ()
 
 
 def _urgency(priority: Priority, deadline_s: float | None, started: float) -> Urgency:

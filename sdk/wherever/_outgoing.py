@@ -49,6 +49,10 @@ class Outgoing:
             tensors = self._tensors[rule] = self._wire.write(inputs)
         return tensors
 
+    def placement(self, rule: str) -> tuple[float, ...]:
+        """Where what this rule made lies in the image that was given; empty without a rule."""
+        return tuple(self._made(rule).placement) if rule else ()
+
     def restored(self, rule: str, outcome: Outcome, signature: Signature) -> Outcome:
         """An answer about what was sent by this rule, as one about the inputs."""
         if not isinstance(outcome, Answer):

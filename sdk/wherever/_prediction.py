@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from wherever_contracts.errors import UpgradeError
 from wherever_contracts.manifest import (
     DetectionsValue,
     EmbeddingValue,
@@ -17,6 +18,7 @@ from wherever_contracts.receipts import Answer, AttemptRecord, Receipt
 from wherever_contracts.values import Detection, Label, detections, is_detections, is_tensors
 
 if TYPE_CHECKING:
+    from wherever._outbox.later import Later
     from wherever._route import Views
     from wherever._routing.plan import Plan
     from wherever._routing.steps import Tried, Verdict
@@ -65,6 +67,7 @@ class Context(NamedTuple):
     caches: bool = False
     passed_over: tuple[str, ...] = ()
     views: Views | None = None
+    later: Later | None = None
 
 
 class Prediction:
@@ -130,7 +133,41 @@ class Prediction:
             substituted=verdict.answer.substituted,
             queue_s=verdict.answer.queue_s,
             released=verdict.candidate.release,
+            later="" if context.later is None else context.later.word,
         )
+
+    @property
+    def context(self) -> Context:
+        """What it knows of its call."""
+        return self._context
+
+    def upgrade(self, timeout_s: float | None = None) -> Prediction | None:
+        """The better answer that a call with `later=True` asked for.
+
+        That is this one when there is none better: the model's reference gave it, or it was
+        confident enough.
+
+        Args:
+            timeout_s: how long to wait for it, in seconds; None: not at all.
+
+        Returns:
+            The reference's answer; None when it is not there yet.
+
+        Raises:
+            UpgradeError: it will not come: the call did not ask for it, its boundary keeps it on
+                this device, a host refused it, it waited for too long, or it was dropped.
+            OutboxFullError: there was no room to let it wait.
+        """
+        later = self._context.later
+        if later is None:
+            why = "did not ask for a later answer (later=True)"
+            raise UpgradeError(f"call {self.id} {why}", "kept")
+        return later.upgrade(self, timeout_s)
+
+    def put_off(self, put_in: Callable[[Verdict, Context], Later]) -> Prediction:
+        """The same answer, with what becomes of a better one."""
+        verdict, context = self._verdict, self._context
+        return Prediction(verdict, context._replace(later=put_in(verdict, context)))
 
     def explain(self) -> str:
         """The receipt in words, for a person."""
@@ -143,7 +180,7 @@ class Prediction:
 
         Raises:
             MissingExtraError: Pillow is not installed.
-            ValueError: the model takes no image.
+            ValueError: the model takes no image, or the call was another process's.
         """
         from wherever._plot import plot  # noqa: PLC0415 (needs the image extra)
 
@@ -153,6 +190,8 @@ class Prediction:
             raise ValueError(
                 f"model {context.plan.model!r} takes no image, so there is none to draw"
             )
+        if images[0] not in context.inputs:
+            raise ValueError(f"call {self.id} is of another process, and its input is not known")
         shown = context.inputs[images[0]]
         return plot(shown, context.signature, self.outputs, context.options.get("min_score", 0.0))
 

@@ -437,6 +437,10 @@ class Call:
             boundary=route.plan.limit(candidate),
         )
 
+    def placement(self, rule: str) -> tuple[float, ...]:
+        """Where what a release rule made of the input lies in it; see `Outgoing.placement`."""
+        return self._sent().placement(rule)
+
     def _restored(self, attempt: Attempt, outcome: Outcome) -> Outcome:
         rule = attempt.candidate.release
         return self._sent().restored(rule, outcome, self._route.signature) if rule else outcome

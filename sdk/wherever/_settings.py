@@ -117,6 +117,18 @@ class Settings(BaseSettings):
     cache_ttl_s: Annotated[float | None, Field(gt=0)] = None
     """How many seconds old a kept answer may be when it is given; by default any age will do."""
 
+    outbox_max_bytes: Annotated[int, Field(ge=1024 * 1024)] = 256 * 1024 * 1024
+    """The most that calls which wait for a later answer, and results, may take on the disk."""
+
+    outbox_ttl_s: Annotated[float, Field(gt=0)] = 7 * 86400.0
+    """Seconds for which a call waits for its later answer, and for which that is kept then."""
+
+    outbox_share: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """The share of the uplink that calls which waited may take when they are sent."""
+
+    outbox_metered: bool = False
+    """Whether calls that waited are also sent over a network that costs by the byte."""
+
     nearby: bool = True
     """Whether the boxes that this device was paired with are asked."""
 

@@ -39,8 +39,9 @@ def send_to(remotes: Mapping[str, Remote], prepare: Callable[[], None]) -> Send:
     """
 
     def send(letter: Letter, timeout_s: float) -> Delivered:
-        prepare()
         entry = letter.entry
+        if "nearby" in entry.places:
+            prepare()
         problems: list[WhereverError] = []
         signature = Signature.model_validate_json(letter.signature)
         outputs = tuple(each.spec() for each in signature.outputs)
@@ -54,11 +55,21 @@ def send_to(remotes: Mapping[str, Remote], prepare: Callable[[], None]) -> Send:
                 continue
             outcome = remote.infer(request, outputs, timeout_s, work)
             if isinstance(outcome, Answer):
+                outcome = restored(entry, outcome, signature)
                 return Delivered(outcome, remote.place, remote.name, _way(remote))
             problems.append(outcome)
         raise worst(problems) if problems else UnreachableError(_nobody(entry))
 
     return send
+
+
+def restored(entry: Entry, answer: Answer, signature: Signature) -> Answer:
+    """An answer about what a release rule made, as one about what was given."""
+    if not entry.placement:
+        return answer
+    from wherever_edge.egress.release import Placement, Released  # noqa: PLC0415 (seldom needed)
+
+    return Released({}, Placement(*entry.placement)).restored(answer, signature)
 
 
 def keyed(letter: Letter) -> InferRequest:

@@ -38,7 +38,9 @@ class Entry(NamedTuple):
         variant: the one that is asked for: the model's reference.
         boundary: how far the data may travel.
         places: where it may be sent.
-        release: the release rule by which the data may go beyond the boundary; "": none.
+        release: the release rule that made what is sent; "": it is sent as it was given.
+        placement: where what the rule made lies in the image that was given: left, top, and what
+            one of its pixels is wide and high there; empty without a rule.
         priority: who goes first.
         created: when it was put in.
         ttl_s: how long it may wait.
@@ -52,6 +54,7 @@ class Entry(NamedTuple):
     boundary: Boundary
     places: tuple[Place, ...]
     release: str
+    placement: tuple[float, ...]
     priority: Priority
     created: Stamp
     ttl_s: float
@@ -210,6 +213,7 @@ def _result(arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> Result:
 
 def _entry(facts: Mapping[str, Any]) -> Entry:
     said = _known(Entry, facts) | {"places": tuple(facts["places"])}
+    said["placement"] = tuple(map(float, facts["placement"]))
     said["created"] = _stamp(facts["created"])
     entry = Entry(**said)
     words = (entry.boundary in BOUNDARIES, entry.priority in PRIORITIES, _ID.fullmatch(entry.id))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
 from typing import NamedTuple
@@ -58,7 +59,7 @@ class Outbox:
         limits: what the settings say.
         send: sends a call; see `Courier`.
         metered: whether the link costs by the byte now.
-        on_upgrade: called with the id of each call that has its result, at least once.
+        on_upgrade: called with the result of each call, at least once.
         now: the time.
     """
 
@@ -69,7 +70,7 @@ class Outbox:
         send: Send,
         *,
         metered: Callable[[], bool] = lambda: False,
-        on_upgrade: Callable[[str], None] | None = None,
+        on_upgrade: Callable[[Result], None] | None = None,
         now: Callable[[], Stamp] = stamp_now,
     ) -> None:
         self.limits = limits
@@ -83,7 +84,7 @@ class Outbox:
             self.box,
             self._turn,
             self._courier,
-            tell=on_upgrade,
+            tell=None if on_upgrade is None else partial(_tell, self.box, on_upgrade),
             metered=(lambda: False) if limits.metered else metered,
             recorded=self._tell_waiters,
         )
@@ -160,9 +161,12 @@ class Outbox:
             self._turn.give_back()
             self._worker.start()
 
-    def close(self) -> None:
-        """Stop sending; what waits, waits for the next client."""
-        self._worker.close()
+    def close(self, timeout_s: float = 1.0) -> None:
+        """Stop sending, and wait so long for a call that is on its way.
+
+        What waits, and what was on its way and is not over, waits for the next client.
+        """
+        self._worker.close(timeout_s)
         with self._changed:
             self._changed.notify_all()
 
@@ -187,6 +191,12 @@ def open_box(home: Path, limits: Limits, now: Callable[[], Stamp] = stamp_now) -
     """The calls and results of a home, on this machine's disk."""
     bounds = Bounds(limits.max_bytes, MAX_ENTRIES, limits.ttl_s)
     return Box(home / "outbox", RealDisk(), now, bounds)
+
+
+def _tell(box: Box, on_upgrade: Callable[[Result], None], id_: str) -> None:
+    result = box.result(id_)
+    if result is not None:  # or it was damaged, and there is nothing to tell
+        on_upgrade(result)
 
 
 def _unknown(box: Box, id_: str) -> str:

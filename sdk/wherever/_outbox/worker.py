@@ -83,8 +83,8 @@ class Worker:
             self._courier.drain.hurry(monotonic())
             self._wake.set()
 
-    def close(self, timeout_s: float = 1.0) -> None:
-        """Stop; a call that is on its way is left to the next process, which sends it again."""
+    def close(self, timeout_s: float) -> None:
+        """Stop, and wait so long for the thread to end."""
         with self._lock:
             self._closed = True
             thread = self._thread

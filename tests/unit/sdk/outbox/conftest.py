@@ -236,6 +236,7 @@ class Scene:
                 "boundary": "anywhere",
                 "places": ("nearby", "cloud"),
                 "release": "",
+                "placement": (),
                 "priority": "interactive",
                 "created": created,
                 "ttl_s": 3600.0,

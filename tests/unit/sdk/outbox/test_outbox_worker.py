@@ -182,8 +182,8 @@ def test_callbacks_are_called_once_they_returned_never_again(outbox, letter):
     told = []
     done = threading.Event()
 
-    def on_upgrade(id_):
-        told.append(id_)
+    def on_upgrade(result):
+        told.append(result.entry.id)
         done.set()
 
     first = outbox(on_upgrade=on_upgrade)
@@ -200,8 +200,8 @@ def test_callbacks_are_called_once_they_returned_never_again(outbox, letter):
 def test_a_callback_that_failed_is_called_again_after_a_restart(outbox, letter):
     called, good = [], threading.Event()
 
-    def fails(id_):
-        called.append(id_)
+    def fails(result):
+        called.append(result)
         raise ValueError("no database")
 
     first = outbox(on_upgrade=fails)
@@ -210,7 +210,7 @@ def test_a_callback_that_failed_is_called_again_after_a_restart(outbox, letter):
     while not called:
         time.sleep(0.01)
     first.close()
-    second = outbox(on_upgrade=lambda id_: good.set())
+    second = outbox(on_upgrade=lambda result: good.set())
     second.start()
     assert good.wait(30)
 
@@ -218,7 +218,7 @@ def test_a_callback_that_failed_is_called_again_after_a_restart(outbox, letter):
 def test_results_of_another_process_are_told_and_seen_here(outbox, host, letter, tmp_path):
     told = threading.Event()
     other = Turn(tmp_path / "outbox" / ".turn")
-    quiet = outbox(on_upgrade=lambda id_: told.set())
+    quiet = outbox(on_upgrade=lambda result: told.set())
     (tmp_path / "outbox").mkdir(mode=0o700)
     assert other.take()  # another process sends
     quiet.add(letter())
