@@ -31,6 +31,7 @@ class Conditions:
             some degrees of that.
         metered: whether the way to the network costs by the byte.
         available_memory_bytes: what could be taken now without swapping.
+        offline: whether no way leads out of the machine.
     """
 
     on_battery: bool | None = None
@@ -38,13 +39,15 @@ class Conditions:
     thermal: Thermal | None = None
     metered: bool | None = None
     available_memory_bytes: int | None = None
+    offline: bool | None = None
 
     def __str__(self) -> str:
         left = "" if self.battery_share is None else f", {self.battery_share:.0%} left"
         power = {None: "power not known", True: "on battery", False: "on mains"}
         network = {None: "not known to be metered", True: "metered", False: "not metered"}
         heat = self.thermal or "not known"
-        return f"{power[self.on_battery]}{left}; heat {heat}; network {network[self.metered]}"
+        way = "offline" if self.offline else f"network {network[self.metered]}"
+        return f"{power[self.on_battery]}{left}; heat {heat}; {way}"
 
 
 class Supply(NamedTuple):

@@ -1,10 +1,8 @@
 """Reads the conditions of the moment, cheaply enough to be done again every few seconds.
 
 On Linux some dozens of small files of the kernel are read. Other systems tell the standard library
-none of it, and of Linux only NetworkManager knows all metered links, behind D-Bus: here a link is
-known to be metered when the way out is a mobile modem, and is "not known" otherwise. A lowered
-`scaling_max_freq` counts for nothing: it is the user's power mode as often as it is heat; whether
-heat slows the processor down the kernel's cooling devices say.
+none of it. A lowered `scaling_max_freq` counts for nothing: it is the user's power mode as often as
+it is heat; whether heat slows the processor down the kernel's cooling devices say.
 """
 
 from __future__ import annotations
@@ -22,6 +20,7 @@ from wherever_devices.conditions import (
 )
 from wherever_devices.groups import group_limits
 from wherever_devices.kernel import entries, number, parse_meminfo, text
+from wherever_devices.network import network_now
 
 _SLOWING = ("processor", "cpufreq", "thermal-cpufreq", "intel_powerclamp")
 # Of the Raspberry Pi's firmware: frequency capped, throttled, soft limit of heat reached; now.
@@ -36,15 +35,26 @@ def conditions_now(root: Path = Path("/")) -> Conditions:
     Args:
         root: where the `proc` and `sys` file systems are mounted.
     """
-    supplies = [_supply(path) for path in entries(root / "sys/class/power_supply", "*")]
-    listed = (root / "sys/class/power_supply").is_dir()
+    supplies, network = _supplies(root), network_now(root)
     return Conditions(
-        on_battery=on_battery(supplies) if listed else None,
-        battery_share=battery_share(supplies),
+        on_battery=None if supplies is None else on_battery(supplies),
+        battery_share=battery_share(supplies or ()),
         thermal=thermal(_zones(root), slowed=_slowed(root)),
-        metered=_metered(root),
+        metered=network.metered,
         available_memory_bytes=_available(root),
+        offline=network.offline,
     )
+
+
+def on_battery_now(root: Path = Path("/")) -> bool | None:
+    """Whether a battery feeds the machine now; None when nothing says so."""
+    supplies = _supplies(root)
+    return None if supplies is None else on_battery(supplies)
+
+
+def _supplies(root: Path) -> list[Supply] | None:
+    folder = root / "sys/class/power_supply"
+    return [_supply(path) for path in entries(folder, "*")] if folder.is_dir() else None
 
 
 def _supply(path: Path) -> Supply:
@@ -93,16 +103,6 @@ def _hexadecimal(said: str) -> int:
         return int(said, 16)
     except ValueError:
         return 0
-
-
-def _metered(root: Path) -> bool | None:
-    """True when the default route leads over a mobile modem."""
-    rows = (line.split() for line in text(root / "proc/net/route").splitlines()[1:])
-    ways = [(int(row[6]), row[0]) for row in rows if row[1:2] == ["00000000"] and len(row) > 6]
-    if not ways:
-        return None
-    device = text(root / "sys/class/net" / min(ways)[1] / "uevent")
-    return True if "DEVTYPE=wwan" in device.splitlines() else None
 
 
 def _available(root: Path) -> int | None:

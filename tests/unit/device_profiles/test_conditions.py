@@ -204,4 +204,5 @@ def test_this_machine_says_what_it_can():
         found.thermal,
         found.metered,
         found.available_memory_bytes,
+        found.offline,
     )
