@@ -48,7 +48,7 @@ class ChainReceipt:
         place: the farthest place that gave a part of the answer.
         degraded: whether a part is missing, or is a lesser answer than asked for.
         boundary: how far that might travel which was sent on.
-        release: the rule of the gate's package that it was made by; "": it needed none.
+        released: the rule of the gate's package that it was made by; "": it needed none.
         deadline_s: seconds in which both answers were wanted.
         gate: the first model's receipt.
         parts: those of the second model, in the order of what was sent.
@@ -62,7 +62,7 @@ class ChainReceipt:
     place: Place
     degraded: bool
     boundary: Boundary
-    release: str
+    released: str
     deadline_s: float | None
     gate: Receipt
     parts: tuple[Receipt, ...]
@@ -135,7 +135,7 @@ class ChainPrediction:
             place=self.place,
             degraded=self.degraded,
             boundary=sending.boundary,
-            release="" if sending.rule is None else sending.rule.name,
+            released="" if sending.rule is None else sending.rule.name,
             deadline_s=self._carried.deadline_s,
             gate=self.gate.receipt,
             parts=tuple(p.end.receipt for p in self.parts if isinstance(p.end, Prediction)),

@@ -25,7 +25,10 @@ PATIENCE_S = 10.0
 
 
 class Meaning(NamedTuple):
-    """What an answer is the answer of: a variant, how it computes, and what it was shown."""
+    """What an answer is the answer of: a variant, how it computes, and what it was shown.
+
+    `release` is the release rule, all of it, that this came out of; "": it was shown the input.
+    """
 
     variant_digest: str
     precision: str
@@ -54,6 +57,7 @@ class KeptAnswers:
         "_device",
         "_loaded",
         "_reference",
+        "_rules",
         "_signature_digest",
         "flights",
         "refusals",
@@ -74,6 +78,7 @@ class KeptAnswers:
         ran = None if device is None else device.ran
         self._device = Meaning(ran.variant_digest, ran.precision) if ran else self._reference
         self._loaded = device
+        self._rules = {rule.name: rule.model_dump_json() for rule in manifest.release}
         self.refusals: Refusals = Refusals()
         self.flights: Flights[Verdict] = Flights()
 
@@ -102,7 +107,8 @@ class KeptAnswers:
     def meant(self, candidate: Candidate) -> Meaning:
         """Whose answer a host is asked for."""
         means = self._device if candidate.place == "device" else self._reference
-        return means._replace(release=candidate.release) if candidate.release else means
+        rule = candidate.release
+        return means._replace(release=self._rules[rule]) if rule else means
 
     def is_reference(self, meaning: Meaning) -> bool:
         """Whether it is the reference's answer, to whatever it was shown."""
@@ -221,7 +227,8 @@ class KeptCall:
     def _verdict(self, plan: Plan, hosts: list[Candidate], answer: Answer, host: str) -> Verdict:
         """The verdict for a kept answer, by the host that gave it if the plan may ask that."""
         candidate = next((each for each in hosts if each.host == host), hosts[0])
-        degraded = plan.degraded_from is not None and candidate.place != plan.degraded_from
+        # the reference's answer to the input itself is not a lesser one, wherever it came from
+        degraded = bool(candidate.release) and plan.degraded_from not in (None, candidate.place)
         reason = ("the reference's answer to the same call was kept",)
         return Verdict(self._kept.as_of(candidate, answer), candidate, degraded, reason, (), ())
 

@@ -88,8 +88,7 @@ def crop(image: Image, found: Detection, margin: float, field: str) -> Image:
 
 def _fits(rule: ReleaseRule, *, crops: bool) -> bool:
     """Whether a rule makes what is to be sent: one that crops to the box that was found, or not."""
-    to_box = any(step.op == "crop" and step.region == "box" for step in rule.steps)
-    return to_box is crops
+    return rule.needs_box is crops
 
 
 def _corners(box: Box) -> tuple[float, float, float, float]:

@@ -353,12 +353,12 @@ def test_a_release_rule_of_the_gate_lets_what_it_cuts_out_travel_further(
         made = chain(client.model("spots"), client.model("tint"))
         answer = made(THREE, mode="only_in_cloud")
         assert told(answer) == EXPECTED
-        assert (answer.receipt.release, answer.receipt.boundary) == ("faces", "anywhere")
+        assert (answer.receipt.released, answer.receipt.boundary) == ("faces", "anywhere")
         kept = made(THREE, mode="only_in_cloud", boundary="site")
-        assert (kept.degraded, kept.receipt.release) == (True, "faces")
+        assert (kept.degraded, kept.receipt.released) == (True, "faces")
         whole = chain(client.model("spots"), client.model("tint"), send="input")
         stopped = whole(THREE, mode="only_in_cloud")
-        assert (stopped.degraded, stopped.receipt.release) == (True, "")
+        assert (stopped.degraded, stopped.receipt.released) == (True, "")
         assert stopped.receipt.boundary == "device"
 
 
@@ -383,6 +383,46 @@ def test_a_gate_that_cannot_run_here_is_an_error(packages, monkeypatch):
         monkeypatch.setattr(client, "_load_device", lambda *_: (None, "it is gone", True))
         with pytest.raises(NoRouteError, match="it is gone"):
             made(THREE)
+
+
+# Kept answers.
+
+
+def test_chains_keep_the_answers_of_both_models(spots):
+    assert [part.end.receipt.cache for part in spots(THREE, cache=True).parts] == ["miss"] * 3
+    again = spots(THREE, cache=True)
+    assert again.receipt.gate.cache == "hit"
+    assert [part.end.receipt.cache for part in again.parts] == ["hit"] * 3
+    assert told(again) == EXPECTED
+
+
+def tint_of_the_right(root, share):
+    rule = {
+        "name": "part",
+        "input": "image",
+        "steps": [{"op": "crop", "region": [share, 0, 1, 1]}],
+        "boundary": "anywhere",
+    }
+    return build_tint(root, boundary="device", release=[rule])
+
+
+def test_an_answer_to_what_a_rule_made_is_never_taken_for_one_to_the_image(tmp_path, start_gateway):
+    image = np.full((40, 40, 3), GREEN, np.uint8)
+    image[:, 30:] = RED
+    package = tint_of_the_right(tmp_path / "one", 0.75)
+    gateway = start_gateway(package.root)
+
+    def ask(package, **arguments):
+        with elsewhere([package], gateway.address, cache=True) as client:
+            answer = client.predict("tint", image, **arguments)
+            return str(answer.value), answer.receipt.cache, answer.receipt.released
+
+    far, here = {"mode": "only_in_cloud"}, {"mode": "only_on_device"}
+    assert [ask(package, **far) for _ in range(2)] == [("red", w, "part") for w in ("miss", "hit")]
+    assert [ask(package, **here) for _ in range(2)] == [("green", w, "") for w in ("miss", "hit")]
+    assert ask(package, mode="prefer_in_cloud") == ("green", "hit", "")  # the image's is better
+    other = tint_of_the_right(tmp_path / "two", 0.0)
+    assert ask(other, **far) == ("green", "miss", "part")  # a rule of that name, but another one
 
 
 # Real models.

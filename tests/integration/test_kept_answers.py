@@ -165,6 +165,18 @@ def test_answers_that_are_too_old_are_not_given(scales_package):
             assert client.predict("scales", np.float32(CLEAR)).receipt.cache == "miss"
 
 
+def test_the_references_answer_is_not_a_lesser_one_wherever_it_came_from(
+    build_scales, tmp_path, unused_address
+):
+    package = build_scales(tmp_path / "scales", reference="small")
+    with wherever.Client([unused_address], packages=[package.root], cache=True) as client:
+        scales = client.model("scales")
+        here = scales(np.float32(CLEAR), mode="prefer_in_cloud")
+        assert (here.place, here.degraded, here.receipt.cache) == ("device", True, "miss")
+        again = scales(np.float32(CLEAR), mode="prefer_in_cloud")
+        assert (again.place, again.degraded, again.receipt.cache) == ("device", False, "hit")
+
+
 # Refusals.
 
 
