@@ -26,6 +26,28 @@ def device(scales_package):
         yield client
 
 
+@pytest.fixture
+def slow_gateway(serve_infer):
+    """A gateway that answers when it is let go, and counts its calls."""
+
+    class Gateway:
+        def __init__(self):
+            self.asked = threading.Semaphore(0)
+            self.go = threading.Event()
+            self.calls = 0
+            self.address = f"{serve_infer(self.answer)}?rest=off"
+
+        def answer(self, data, context):
+            self.calls += 1
+            self.asked.release()
+            assert self.go.wait(30)
+            request = decode_request(data)
+            scores = from_array("scores", np.float32([0, 1, 0]))
+            return encode_response(InferResponse(request.model, "1", request.id, {}, (scores,)))
+
+    return Gateway()
+
+
 def outcome(prediction):
     return prediction.value, prediction.confidence, prediction.receipt.cache
 
@@ -114,7 +136,9 @@ def test_a_failure_is_not_kept(scales_package, unused_address):
 # The reference first.
 
 
-def test_the_references_answer_is_given_before_anybody_is_asked(scales_package, start_gateway):
+def test_the_references_answer_is_given_where_the_plan_could_have_led_to_it_and_nobody_is_asked(
+    scales_package, start_gateway
+):
     gateway = start_gateway(scales_package.root)
     with wherever.Client([gateway.address], packages=[scales_package.root]) as client:
         scales = client.model("scales")
@@ -130,20 +154,13 @@ def test_the_references_answer_is_given_before_anybody_is_asked(scales_package, 
             assert (receipt.variant, again.place, again.degraded) == ("large", "cloud", False)
             assert (receipt.host, receipt.attempts) == (first.receipt.host, ())
             assert receipt.reason == "the reference's answer to the same call was kept"
-
-
-def test_no_answer_is_given_that_the_plan_could_not_have_led_to(scales_package, start_gateway):
-    gateway = start_gateway(scales_package.root)
-    with wherever.Client([gateway.address], packages=[scales_package.root]) as client:
-        scales = client.model("scales")
-        scales(np.float32(CLEAR), cache=True, mode="only_in_cloud")
         for narrower in ({"mode": "only_on_device"}, {"boundary": "device"}):
             here = scales(np.float32(CLEAR), cache=True, **narrower)
             assert (here.place, here.receipt.variant) == ("device", "small")
             assert scales(np.float32(CLEAR), cache=True, **narrower).receipt.cache == "hit"
 
 
-def test_the_input_of_a_call_is_digested_once(scales_package, start_gateway, monkeypatch):
+def test_the_input_of_a_call_is_digested_once(scales_package, slow_gateway, monkeypatch):
     digested = []
 
     class Counted(ResultCache):
@@ -152,8 +169,8 @@ def test_the_input_of_a_call_is_digested_once(scales_package, start_gateway, mon
             return super().call_digest(*given)
 
     monkeypatch.setattr("wherever._cache.ResultCache", Counted)
-    gateway = start_gateway(scales_package.root)
-    with wherever.Client([gateway.address], packages=[scales_package.root]) as client:
+    slow_gateway.go.set()
+    with wherever.Client([slow_gateway.address], packages=[scales_package.root]) as client:
         answer = client.predict("scales", np.float32(CLOSE), cache=True)
         assert len(answer.receipt.attempts) == 2
     assert len(digested) == 1
@@ -208,28 +225,6 @@ def test_a_call_that_a_host_refused_is_not_sent_to_it_again_at_once(scales_packa
 
 
 # Identical calls at one time.
-
-
-@pytest.fixture
-def slow_gateway(serve_infer):
-    """A gateway that answers when it is let go, and counts its calls."""
-
-    class Gateway:
-        def __init__(self):
-            self.asked = threading.Semaphore(0)
-            self.go = threading.Event()
-            self.calls = 0
-            self.address = f"{serve_infer(self.answer)}?rest=off"
-
-        def answer(self, data, context):
-            self.calls += 1
-            self.asked.release()
-            assert self.go.wait(30)
-            request = decode_request(data)
-            scores = from_array("scores", np.float32([0, 1, 0]))
-            return encode_response(InferResponse(request.model, "1", request.id, {}, (scores,)))
-
-    return Gateway()
 
 
 def waiting_for_one(scales, mode, threads, tasks):
