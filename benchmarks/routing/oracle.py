@@ -34,7 +34,7 @@ class Oracle(Plain):
         left_s = self._left_s(call)
         if not is_unsure(self.world.scenario, call) or takes_s > left_s:
             return here, "device"
-        there = yield _asked(host, left_s + MARGIN_S)
+        there = yield _asked(host, left_s)
         return (there, host.place) if isinstance(there, Answer) else (here, "device")
 
     def _fastest(self, call: Call) -> Steps:

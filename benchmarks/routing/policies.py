@@ -22,7 +22,11 @@ TIMEOUT_S = 2.0
 PROBE_TIMEOUT_S = 1.0
 # The static policies and the heuristic leave as much of the deadline unused as the router does.
 MARGIN_S = 0.01
+# As in `wherever._watch`.
+QUIET_S = 3.0
 PING_EVERY_S = 1.0
+# What the device takes does not depend on what would travel.
+HERE = Work("m")
 GOOD_PING_S = 0.1
 
 
@@ -136,7 +140,8 @@ class RoundTrip(Plain):
 class Ours:
     """The router: its flow, its costs and its hosts' health, with the clock and the luck passed in.
 
-    What `wherever._remotes` does with threads (probing beside the calls) is done by events here.
+    What `wherever._remotes` and `wherever._watch` do with threads (probing beside the calls, and
+    while it is quiet) is done by events here.
     """
 
     name = "ours"
@@ -150,6 +155,8 @@ class Ours:
         self._tokens = RetryTokens()
         self._plan = plan_of(scenario)
         self._chance = random.Random(1).random
+        self._asked = False
+        self._tend()
         self._senses = Senses(
             now=lambda: world.now,
             admit=self._admit,
@@ -171,12 +178,13 @@ class Ours:
         return verdict.answer, verdict.candidate.place
 
     def began(self, attempt: Attempt, work: Work) -> int:
+        self._asked = True
         return self._health[attempt.candidate.host].began(work, self._world.now)
 
     def answered(self, attempt: Attempt, ticket: int, traffic: Traffic) -> None:
         now = self._world.now
         if attempt.candidate.place == "device":
-            self._device.answered(traffic.work, traffic.elapsed_s, now)
+            self._device.answered(HERE, traffic.elapsed_s, now)
         else:
             self._health[attempt.candidate.host].answered(ticket, traffic, now)
             self._tokens.answered()
@@ -201,7 +209,7 @@ class Ours:
 
     def _forecast(self, candidate: Candidate, work: Work, quantile: float) -> Forecast:
         if candidate.place == "device":
-            return self._device.forecast(work, quantile, self._world.now)
+            return self._device.forecast(HERE, quantile, self._world.now)
         return self._health[candidate.host].forecast(work, quantile, self._world.now)
 
     def _arrange(self, group: Sequence[Candidate], work: Work) -> Sequence[Candidate]:
@@ -209,13 +217,22 @@ class Ours:
         return arrange(group, lambda each: self._health[each.host].burden(work, now), self._chance)
 
     def _watch(self, host: str) -> None:
-        """Probe a host that is shut out or in doubt, when that is due, until it is neither."""
-        health, now = self._health[host], self._world.now
-        shut = health.breaker.state == "open"
-        if host in self._probing or not (shut or health.suspect(now)):
+        """Probe a host that calls are kept from, when that is due, until they are not."""
+        if host in self._probing:
             return
-        self._probing.add(host)
-        self._world.at(health.breaker.probe_at if shut else now, lambda: self._probe(host))
+        in_s = self._health[host].probe_in_s(self._world.now)
+        if in_s is not None:
+            self._probing.add(host)
+            self._world.at(self._world.now + in_s, lambda: self._probe(host))
+
+    def _tend(self) -> None:
+        """Probe the hosts that were quiet for a while."""
+        now = self._world.now
+        for host, health in self._health.items():
+            if self._asked and host not in self._probing and health.quiet_s(now) >= QUIET_S:
+                self._probing.add(host)
+                self._probe(host)
+        self._world.at(now + QUIET_S / 4, self._tend)
 
     def _probe(self, host: str) -> None:
         def probed(healthy: bool, elapsed_s: float) -> None:  # noqa: FBT001 (a callback's)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias, cast
 
-from routing.links import Passage, Windows
+from routing.links import Chance, Passage, Windows
 from routing.scenarios import DEVICE_SPREAD, GATEWAY_SPREAD, HEADER_BYTES, Host, Row, Scenario
 from wherever._routing.forecast import Traffic, Work
 from wherever._routing.plan import Candidate
@@ -158,7 +158,7 @@ class World:
 
     def foresee_s(self, call: Call, host: Host) -> float:
         """How long the call takes if it is sent to the host now: what only an oracle knows."""
-        link, chance = host.link, random.Random(self._seed).random
+        link, chance = host.link, self.losses(call, host)
         there = link.travel(link.up, self.now, sent_bytes(call), self._up[host.name], chance)
         if there.arrives == math.inf:
             return math.inf
@@ -181,6 +181,10 @@ class World:
         chance = random.Random(f"{self._seed} {call.number} {host.name}")
         spread = math.exp(chance.gauss(0.0, GATEWAY_SPREAD))
         return chance.expovariate(1.0 / host.queue_s), self.scenario.cascade.large_s * spread
+
+    def losses(self, call: Call, host: Host) -> Chance:
+        """Decides which packets of a call to a host are lost, there and back."""
+        return random.Random(f"{self._seed} {call.number} {host.name} loss").random
 
     def _spread(self, what: str, sigma: float) -> float:
         return math.exp(random.Random(f"{self._seed} {what}").gauss(0.0, sigma))
@@ -209,17 +213,15 @@ class World:
         self._device_free = max(asked, self._device_free) + self.luck_here(call)
         self.at(self._device_free, lambda: done(self.now - asked))
 
-    def send_up(self, host: Host, size: int) -> Passage:
+    def send_up(self, host: Host, size: int, chance: Chance) -> Passage:
         """Put a message on its way to a host."""
-        way = host.link.up
-        passage = host.link.travel(way, self.now, size, self._up[host.name], self._losses.random)
+        passage = host.link.travel(host.link.up, self.now, size, self._up[host.name], chance)
         self._up[host.name] = passage.taken
         return passage
 
-    def send_down(self, host: Host, size: int) -> float:
+    def send_down(self, host: Host, size: int, chance: Chance) -> float:
         """Put an answer on its way from a host; when it arrives."""
-        way = host.link.down
-        passage = host.link.travel(way, self.now, size, self._down[host.name], self._losses.random)
+        passage = host.link.travel(host.link.down, self.now, size, self._down[host.name], chance)
         self._down[host.name] = passage.taken
         return passage.arrives
 
@@ -342,7 +344,8 @@ class _Try:
         self._queue_s, self._compute_s = world.luck_there(course.call, self._host)
         self._ticket = course.policy.began(attempt, self._work)
         self._before = world.taken_up(self._host)
-        self._sent = world.send_up(self._host, sent_bytes(course.call))
+        self._losses = world.losses(course.call, self._host)
+        self._sent = world.send_up(self._host, sent_bytes(course.call), self._losses)
         world.at(self._sent.arrives, self._arrived)
         world.at(world.now + cast("float", attempt.timeout_s), self._time_out)
 
@@ -364,7 +367,7 @@ class _Try:
         if not self._over:
             world = self._course.world
             size = world.scenario.cascade.answer_bytes + HEADER_BYTES
-            world.at(world.send_down(self._host, size), self._answered)
+            world.at(world.send_down(self._host, size, self._losses), self._answered)
 
     def _answered(self) -> None:
         if self._over:
