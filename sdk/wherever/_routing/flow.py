@@ -177,8 +177,7 @@ class _Course:
         self._tried.append(Tried(candidate, elapsed_s, None))
         if is_unsure(self._plan, outcome) and self._may_do_better():
             self._hand = outcome, candidate
-            if self._deadline is not None:
-                self._patient_until = self._deadline - MARGIN_S
+            self._patient_until = self._end_of_patience()
             return None
         return self._settled(outcome, candidate)
 
@@ -188,6 +187,17 @@ class _Course:
         number, outcome = ended
         attempt, began = self._running.pop(number)
         return self.take(attempt.candidate, self._senses.now() - began, outcome)
+
+    def _end_of_patience(self) -> float:
+        """Until when the hosts that are asked already may give a better answer."""
+        if self._deadline is not None:
+            return self._deadline - MARGIN_S
+        ends = [
+            began + patience_s(self._forecast(attempt.candidate, LATE), attempt.timeout_s)
+            for attempt, began in self._running.values()
+            if attempt.timeout_s is not None
+        ]
+        return max(ends, default=_NEVER)
 
     def _may_do_better(self) -> bool:
         """Whether an unsure answer is kept in hand while others are asked."""
@@ -216,7 +226,7 @@ class _Course:
         if now < self._hedge_at:
             return False
         self._hedge_at = _NEVER
-        return self._senses.spend()
+        return not self._senses.costs(self._remotes[0]) and self._senses.spend()
 
     def _waits(self, now: float) -> bool:
         """Whether a retry is only waited for."""
@@ -285,8 +295,10 @@ class _Course:
             self._hedge_at = now + late.latency_s
         if self._device is not None:
             here = self._forecast(self._device, LATEST)
-            rivals = self._elsewhere and self._deadline is None
-            due = rival_at(now, here) if rivals else backup_at(now, self._deadline, here, late)
+            if self._elsewhere and self._deadline is None:
+                due = rival_at(now, here, late, saving=self._senses.saving())
+            else:
+                due = backup_at(now, self._deadline, here, late)
             self._backup_at = min(self._backup_at, due)
         if self._hand and self._deadline is None:
             self._patient_until = now + attempt.timeout_s

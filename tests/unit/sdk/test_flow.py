@@ -68,6 +68,7 @@ class World:
         self.takes = {"device": 0.01, "gw:8001": 0.05, "box:8011": 0.02}
         # what each host is expected to take, and how many calls that rests on
         self.expected = {host: Forecast(takes, 10.0) for host, takes in self.takes.items()}
+        self.usual: dict[str, float] = {}  # the median, where it is another
         self.shut: dict[str, str] = {}
         self.tokens = 10
         self.clock = 100.0
@@ -86,7 +87,10 @@ class World:
         return reason
 
     def forecast(self, candidate: Candidate, work: Work, quantile: float) -> Forecast:
-        return self.expected.get(candidate.host, Forecast(0.1, 0.0))
+        expected = self.expected.get(candidate.host, Forecast(0.1, 0.0))
+        if quantile <= 0.5 and candidate.host in self.usual:
+            return expected._replace(latency_s=self.usual[candidate.host])
+        return expected
 
     def spend(self) -> bool:
         self.tokens -= 1
@@ -365,6 +369,15 @@ def test_an_unsure_backup_waits_for_the_gateway_as_long_as_the_deadline_allows()
     assert world.clock - 100.0 == pytest.approx(0.2 - MARGIN_S)
 
 
+def test_without_a_deadline_an_unsure_backup_waits_for_some_times_what_the_gateway_takes():
+    world = World(mode="prefer_in_cloud", device=answer(confidence=0.1))
+    world.expected["gw:8001"] = Forecast(0.1, 10.0)
+    world.takes["gw:8001"] = 60.0
+    verdict = world.run()
+    assert (verdict.candidate, verdict.degraded) == (DEVICE, True)
+    assert world.clock - 100.0 == pytest.approx(0.4)
+
+
 def test_while_the_devices_time_is_not_known_half_of_the_deadline_is_kept_back():
     world = World(mode="prefer_in_cloud")
     world.expected["device"] = Forecast(0.0, 0.0)
@@ -459,6 +472,18 @@ def test_a_second_gateway_is_asked_when_the_first_is_late_and_a_token_is_left():
         assert verdict.candidate == (other if tokens else CLOUD)
 
 
+def test_a_backup_and_a_second_gateway_each_begin_when_they_are_due():
+    other = Candidate("other:8001", "cloud")
+    world = World(mode="prefer_in_cloud", candidates=(DEVICE, CLOUD, other))
+    world.script["other:8001"] = answer("large")
+    world.expected.update(device=Forecast(0.15, 10.0), **{"gw:8001": Forecast(0.1, 10.0)})
+    world.takes.update({"device": 0.15, "gw:8001": 60.0, "other:8001": 0.03})
+    verdict = world.run(deadline_s=0.2)
+    assert world.hosts == ["gw:8001", "device", "other:8001"]
+    assert world.began_at == [0.0, pytest.approx(0.04), pytest.approx(0.1)]
+    assert verdict.candidate == other
+
+
 def test_a_failure_that_may_pass_is_retried_once_where_nobody_else_could_answer():
     overloaded = OverloadedError("no room")
     world = World(mode="only_in_cloud", **{"gw:8001": [overloaded, answer("large")]})
@@ -505,6 +530,15 @@ def test_a_host_that_says_when_to_come_again_is_taken_at_its_word(said_s, again)
 
 def test_a_retry_does_not_cost_the_backup_its_time():
     overloaded = OverloadedError("no room")
+    world = World(mode="prefer_in_cloud", **{"gw:8001": [overloaded, answer("large")]})
+    world.takes["gw:8001"] = 0.02
+    world.expected["gw:8001"] = Forecast(0.2, 10.0)
+    assert world.run().candidate == DEVICE  # another 0.2 s would be too late
+    world = World(mode="prefer_in_cloud", **{"gw:8001": [overloaded, answer("large")]})
+    world.takes["gw:8001"] = 0.02
+    world.expected.update(device=Forecast(0.001, 10.0), **{"gw:8001": Forecast(0.2, 10.0)})
+    world.usual = {"gw:8001": 0.01}
+    assert world.run().candidate == CLOUD
     world = World(mode="prefer_in_cloud", **{"gw:8001": [overloaded, answer("large")]})
     assert world.run(deadline_s=0.5).candidate == CLOUD
     world = World(mode="prefer_in_cloud", **{"gw:8001": [overloaded, answer("large")]})
