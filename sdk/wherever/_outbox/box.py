@@ -184,6 +184,10 @@ class Box:
         with suppress(FileExistsError):
             self._disk.write_new(self._results / f"{check_id(id_)}{_TOLD}", b"")
 
+    def over(self) -> set[str]:
+        """Calls with a result."""
+        return self._ids(self._results, _ANSWER)
+
     def untold(self) -> list[str]:
         """Calls with a result for which no callback has returned."""
         names = self._names(self._results)

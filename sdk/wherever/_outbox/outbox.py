@@ -159,7 +159,6 @@ class Outbox:
                     return
         finally:
             self._turn.give_back()
-            self._worker.start()
 
     def close(self, timeout_s: float = 1.0) -> None:
         """Stop sending, and wait so long for a call that is on its way.
