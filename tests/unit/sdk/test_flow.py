@@ -484,6 +484,16 @@ def test_a_backup_and_a_second_gateway_each_begin_when_they_are_due():
     assert verdict.candidate == other
 
 
+def test_a_backup_that_fails_does_not_hurry_the_second_gateway():
+    other = Candidate("other:8001", "cloud")
+    world = World(mode="prefer_in_cloud", candidates=(DEVICE, CLOUD, other))
+    world.script.update({"device": EngineError("broken"), "other:8001": answer("large")})
+    world.expected.update(device=Forecast(0.15, 10.0), **{"gw:8001": Forecast(0.1, 10.0)})
+    world.takes.update({"gw:8001": 60.0, "other:8001": 0.03})
+    assert world.run(deadline_s=0.2).candidate == other
+    assert world.began_at == [0.0, pytest.approx(0.04), pytest.approx(0.1)]
+
+
 def test_a_failure_that_may_pass_is_retried_once_where_nobody_else_could_answer():
     overloaded = OverloadedError("no room")
     world = World(mode="only_in_cloud", **{"gw:8001": [overloaded, answer("large")]})
