@@ -1,7 +1,7 @@
 """Whether a way leads out of this machine, and what it costs; cheap enough to ask beside calls.
 
-On Linux the kernel's routing tables and the state of the interfaces in them are read, in
-less than 0.1 ms. Other systems tell the standard library none of it: there nothing is known. Of Linux only
+On Linux the kernel's routing tables and the state of the interfaces in them are read, in less than
+0.1 ms. Other systems tell the standard library none of it: there nothing is known. Of Linux only
 NetworkManager knows all metered links, behind D-Bus: here a link is known to be metered when the
 way out is a mobile modem.
 """

@@ -274,6 +274,11 @@ class HostHealth:
         self._overdue_from = min(due, default=math.inf)
         return now >= self._overdue_from
 
+    def doubt(self) -> None:
+        """The way to it was cut: whoever has another choice does not follow before a probe."""
+        self._doubted = True
+        self.connected = False
+
     def probe_in_s(self, now: float) -> float | None:
         """Seconds until it should be probed, because calls are kept from it; None: they are not."""
         if self.breaker.state == "open":

@@ -23,7 +23,8 @@ def why_not_here(
     Another host goes first where the device would miss the deadline and the other would not, or
     where the device is slow and the other is expected to answer clearly sooner. A host of which
     little is known yet is tried now and then, as the budget for extra attempts allows, when it
-    might be the faster one: nobody learns of a host that is never asked.
+    might be the faster one: nobody learns of a host that is never asked. To be faster is no reason
+    where each byte costs.
 
     Args:
         plan: the hosts, the device first.
@@ -56,6 +57,8 @@ def _in_time(
 def _sooner(
     senses: Senses, other: Candidate, work: Work, here: Forecast, left_s: float | None
 ) -> str:
+    if senses.costs(other):
+        return ""
     there = senses.forecast(other, work, USUAL)
     expected = f"the device is expected to take {duration(here.latency_s)}"
     if here.latency_s > CLEARLY * there.latency_s:

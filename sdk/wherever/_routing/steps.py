@@ -91,6 +91,8 @@ class Senses(NamedTuple):
         arrange: hosts of one place in the order in which to ask them.
         chance: a random number in [0, 1).
         timeout_s: the longest that a remote host may take when the call has no deadline.
+        costs: whether each byte to and from a host costs: it is asked when that is needed.
+        saving: whether the device saves power.
     """
 
     now: Callable[[], float]
@@ -100,3 +102,5 @@ class Senses(NamedTuple):
     arrange: Callable[[Sequence[Candidate], Work], Sequence[Candidate]]
     chance: Callable[[], float]
     timeout_s: float
+    costs: Callable[[Candidate], bool] = lambda _: False
+    saving: Callable[[], bool] = lambda: False

@@ -50,9 +50,16 @@ def backup_at(now: float, deadline: float | None, device: Forecast, remote: Fore
     return now + max(0.0, left_s - needed_s)
 
 
-def rival_at(now: float, device: Forecast) -> float:
-    """When a device that let a faster host go first begins all the same, without a deadline."""
-    return now + _HEAD_START * device.latency_s
+def rival_at(now: float, device: Forecast, remote: Forecast, *, saving: bool) -> float:
+    """When a device that let a faster host go first begins all the same, without a deadline.
+
+    Args:
+        now: when the remote attempt begins.
+        device: how long the device takes at worst.
+        remote: how long the remote host takes at worst.
+        saving: the device saves power: it begins when nearly every remote answer would have come.
+    """
+    return now + (remote.latency_s if saving else _HEAD_START * device.latency_s)
 
 
 def patience_s(late: Forecast, timeout_s: float) -> float:

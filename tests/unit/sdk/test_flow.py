@@ -71,6 +71,8 @@ class World:
         self.usual: dict[str, float] = {}  # the median, where it is another
         self.shut: dict[str, str] = {}
         self.tokens = 10
+        self.metered = False
+        self.on_battery = False
         self.clock = 100.0
         self.asked: list[Attempt] = []
         self.began_at: list[float] = []
@@ -139,6 +141,8 @@ class World:
             lambda group, work: group,
             lambda: 0.5,
             timeout_s=2.0,
+            costs=lambda host: self.metered and host.place == "cloud",
+            saving=lambda: self.on_battery,
         )
         flow = predict_flow(
             self.plan, senses, lambda variant: Work("m", variant), deadline_s, began
@@ -445,6 +449,59 @@ def test_a_slow_device_stands_by_with_a_tenth_of_its_time_as_a_head_start_for_th
     assert world.run().candidate == DEVICE
     assert world.began_at == [0.0, pytest.approx(0.03)]
     assert world.clock - 100.0 == pytest.approx(0.33)
+
+
+def test_a_slow_device_that_saves_power_stands_by_until_the_other_is_late():
+    for on_battery, takes in ((True, 60.0), (True, 0.05), (False, 60.0)):
+        world = World()
+        world.on_battery = on_battery
+        world.takes.update({"device": 0.3, "gw:8001": takes})
+        world.expected.update(device=Forecast(0.3, 10.0), **{"gw:8001": Forecast(0.08, 10.0)})
+        verdict = world.run()
+        if takes < 0.08:
+            assert (verdict.candidate, world.hosts) == (CLOUD, ["gw:8001"])
+        else:
+            assert verdict.candidate == DEVICE
+            assert world.began_at == [0.0, pytest.approx(0.08 if on_battery else 0.03)]
+
+
+def test_where_each_byte_costs_a_gateway_does_not_go_first_for_being_faster():
+    for there in (Forecast(0.05, 10.0), Forecast(0.28, 0.0)):
+        world = World(candidates=(DEVICE, CLOUD))
+        world.metered = True
+        world.takes["device"] = 0.3
+        world.expected.update({"device": Forecast(0.3, 10.0), "gw:8001": there})
+        assert world.run().candidate == DEVICE
+        assert (world.hosts, world.tokens) == (["device"], 10)
+    nearby = World(candidates=(DEVICE, BOX, CLOUD))
+    nearby.metered = True
+    nearby.expected["device"] = Forecast(0.3, 10.0)
+    assert nearby.run().candidate == BOX
+
+
+def test_where_each_byte_costs_a_gateway_is_asked_all_the_same_where_it_is_needed():
+    late = World()
+    late.takes["device"] = late_s = 0.3
+    late.expected["device"] = Forecast(late_s, 10.0)
+    asked = World(mode="prefer_in_cloud")
+    unsure = World(device=answer(confidence=0.5))
+    for world, deadline_s in ((late, 0.2), (asked, None), (unsure, None)):
+        world.metered = True
+        assert world.run(deadline_s).candidate == CLOUD
+
+
+def test_where_each_byte_costs_no_second_gateway_is_asked_before_the_first_has_failed():
+    other = Candidate("other:8001", "cloud")
+    for first, asked in (
+        (answer("large"), ["gw:8001"]),
+        (UnreachableError("gone"), ["gw:8001", "other:8001"]),
+    ):
+        script = {"gw:8001": first, "other:8001": answer("large")}
+        world = World(mode="only_in_cloud", candidates=(CLOUD, other), **script)
+        world.metered = True
+        world.takes.update({"gw:8001": 0.5, "other:8001": 0.05})
+        world.run()
+        assert (world.hosts, world.tokens) == (asked, 10)
 
 
 def test_a_host_that_may_be_faster_is_tried_while_little_is_known_and_a_token_is_left():
