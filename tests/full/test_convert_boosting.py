@@ -20,7 +20,7 @@ from wherever_convert.environments import python_for
 from wherever_convert.sources.witnesses import compared, read_witness
 from wherever_edge.packages.store import open_package
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.environments("boosting")]
 
 XGBOOST = (
     "two_classes ten_classes three_classes missing base_score numbers counts gamma shares "

@@ -22,7 +22,7 @@ from wherever_convert.running import open_model, run_model
 from wherever_convert.sources.witnesses import compared, read_witness
 from wherever_edge.packages.store import open_package
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.environments("keras")]
 
 MODELS = Path(__file__).parent / "keras_models"
 EXPORTED = ["residual", "two_inputs", "Own", "attention", "words", "two_rows", "large"]

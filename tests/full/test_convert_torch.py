@@ -18,7 +18,7 @@ from wherever_convert.sources.witnesses import compared
 from wherever_edge.builtin import digits_test_split
 from wherever_edge.packages.store import open_package
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.environments("litert-torch")]
 
 NO_PYTHON = "WHEREVER_TRAIN_PYTHON names no Python that has PyTorch (`make test-full` sets one up)"
 

@@ -22,7 +22,7 @@ from wherever_convert.running import run_model
 from wherever_convert.sources import Request, find_source
 from wherever_convert.sources.witnesses import compared
 
-pytestmark = [pytest.mark.full, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.full, pytest.mark.timeout(300), pytest.mark.environments("boosting")]
 
 # Makes the environment of a set that has one package, from a wheel beside the requirements.
 MAKER = """

@@ -37,6 +37,7 @@ def test_fifty_restarts_leave_no_descriptor_zombie_thread_or_memory(echo_package
     plan = RunPlan("onnxruntime", "cpu", "float32", 1)
     session = IsolatedEngines().open(plan, variant.format, files, Resources())
     large = {"x": np.ones((1, 1_000_000), np.float32)}
+    others = set(children()) - set(map(str, session.pids))
     try:
         for number in range(51):
             np.testing.assert_array_equal(session.run(large)["y"], large["x"])
@@ -48,8 +49,8 @@ def test_fifty_restarts_leave_no_descriptor_zombie_thread_or_memory(echo_package
                 time.sleep(0.002)
         session.run(large)
         assert (descriptors(), threading.active_count()) == before[:2]
-        assert len(children()) == 1
+        assert len(set(children()) - others) == 1
         assert resident_bytes() < before[2] + 10_000_000
     finally:
         session.close()
-    assert children() == []
+    assert set(children()) <= others

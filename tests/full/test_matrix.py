@@ -30,7 +30,13 @@ from wherever_edge.host import LocalHost
 from wherever_edge.inputs import InputChecker
 from wherever_edge.packages.store import Store, open_package
 
-pytestmark = [pytest.mark.full, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.timeout(900),
+    pytest.mark.environments(
+        "torch", "litert-torch", "keras", "onnx2tf", "litert-quantizer", "boosting"
+    ),
+]
 
 HERE = Path(__file__).parent
 # What is to be had; a form that silently is not any more fails here.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -25,23 +24,8 @@ from wherever_gateway.gateway import Gateway, GatewayOptions
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(300)]
 
-IN_CI = os.environ.get("CI") == "true"
 VALUES = np.arange(150_000, dtype=np.float32)
 REQUEST = InferRequest("echo", "", "id", {}, (from_array("given", VALUES),), boundary="anywhere")
-
-
-def program(name: str, package: str) -> str:
-    """The path of a program, installed from Debian's packages if it is not there yet."""
-    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
-    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for command in (["update"], ["install", "-y", "--no-install-recommends", package]):
-            subprocess.run(["apt-get", "-qq", *command], env=environment, check=IN_CI)
-        found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
-    if found is None and not IN_CI:
-        pytest.skip(f"{name} is not here, and cannot be installed: apt-get install {package}")
-    assert found, f"{package} is installed, and {name} is not there"
-    return found
 
 
 def free_port() -> int:
@@ -95,7 +79,7 @@ def ask(address: str, security: ClientSecurity | None = None) -> str:
 
 
 @pytest.fixture
-def tinyproxy(run, tmp_path) -> Callable[[str], str]:
+def tinyproxy(run, debian, tmp_path) -> Callable[[str], str]:
     """Starts tinyproxy with a line of settings."""
 
     def start(setting: str) -> str:
@@ -105,7 +89,7 @@ def tinyproxy(run, tmp_path) -> Callable[[str], str]:
             f"Port {port}\nListen 127.0.0.1\nTimeout 60\nMaxClients 50\nAllow 127.0.0.1\n"
             f'LogFile "{tmp_path / "tinyproxy.log"}"\nLogLevel Warning\n{setting}\n'
         )
-        run(port, program("tinyproxy", "tinyproxy"), "-d", "-c", str(file))
+        run(port, debian("tinyproxy", "tinyproxy"), "-d", "-c", str(file))
         return f"http://127.0.0.1:{port}"
 
     return start
@@ -181,7 +165,7 @@ http {{
 
 
 @pytest.fixture
-def nginx(run, gateway, tmp_path) -> Callable[[str], tuple[int, bytes]]:
+def nginx(run, debian, gateway, tmp_path) -> Callable[[str], tuple[int, bytes]]:
     """Starts nginx in front of the gateway's REST; gives its port and certificate."""
 
     def start(listen: str) -> tuple[int, bytes]:
@@ -192,7 +176,7 @@ def nginx(run, gateway, tmp_path) -> Callable[[str], tuple[int, bytes]]:
         user = "user root;" if os.geteuid() == 0 else ""
         places = {"directory": tmp_path, "port": port, "http": gateway.http}
         file.write_text(NGINX.format(user=user, listen=listen, **places))
-        run(port, program("nginx", "nginx-light"), "-c", str(file), "-p", str(tmp_path))
+        run(port, debian("nginx", "nginx-light"), "-c", str(file), "-p", str(tmp_path))
         return port, identity.certificate_pem
 
     return start

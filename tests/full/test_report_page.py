@@ -11,7 +11,6 @@ import io
 import json
 import os
 import select
-import shutil
 import subprocess
 import warnings
 from collections.abc import Callable, Iterator
@@ -39,7 +38,6 @@ pytestmark = [pytest.mark.full, pytest.mark.timeout(300)]
 # what the page is asked about its looks
 LOOK = Path(__file__).with_name("report_page_look.js").read_text()
 CONTRAST = Path(__file__).with_name("report_page_contrast.js").read_text()
-IN_CI = os.environ.get("CI") == "true"
 HOSTILE = (
     "<script>document.title='owned'<",
     "<img src=x onerror=document.title='owned'>",
@@ -55,18 +53,9 @@ HOSTILE = (
 
 
 @pytest.fixture(scope="session")
-def chromium() -> str:
-    """The path of Chromium, installed from Debian's packages if it is not there yet."""
-    found = shutil.which("chromium")
-    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for command in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
-            subprocess.run(["apt-get", "-qq", *command], env=environment, check=IN_CI)
-        found = shutil.which("chromium")
-    if found is None and not IN_CI:
-        pytest.skip("chromium is not here, and cannot be installed: apt-get install chromium")
-    assert found, "chromium is installed, and not there"
-    return found
+def chromium(debian: Callable[[str, str], str]) -> str:
+    """The path of Chromium."""
+    return debian("chromium", "chromium")
 
 
 # What a browser reads and writes; the first move keeps one from being lost under the other.

@@ -27,7 +27,11 @@ from wherever_edge.host import LocalHost
 from wherever_edge.inputs import InputChecker
 from wherever_edge.packages.store import Store, open_package
 
-pytestmark = [pytest.mark.full, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.timeout(900),
+    pytest.mark.environments("onnx2tf", "litert-quantizer"),
+]
 
 COLOURS = ("red", "green", "blue")
 SIZE = 16
