@@ -142,10 +142,11 @@ def silent_listener() -> Iterator[Listener]:
 
 
 @pytest.fixture
-def unused_address() -> str:
-    """An address on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return f"127.0.0.1:{taken.getsockname()[1]}"
+def unused_address() -> Iterator[str]:
+    """An address on which nobody listens, nor anybody else can meanwhile."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{taken.getsockname()[1]}"
 
 
 Http = tuple[int, dict[str, str], bytes]
