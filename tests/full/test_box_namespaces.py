@@ -134,6 +134,7 @@ def test_a_box_is_found_across_a_wire_and_answers(site, box, device):
     assert found["address"] == f"{BOX_ADDRESS}:8011"
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("how", ["killed", "frozen", "unplugged"])
 def test_a_box_that_is_gone_costs_one_slow_call_at_most(site, box, device, how):
     if how == "unplugged":
@@ -149,6 +150,7 @@ def test_a_box_that_is_gone_costs_one_slow_call_at_most(site, box, device, how):
         assert comes_back(device)
 
 
+@pytest.mark.alone
 def test_a_thousand_false_boxes_get_nothing_and_take_little_memory(run, site, box, device):
     flood = run(
         site.box, str(PROGRAMS / "box_flood.py"), BOX_ADDRESS, site.wire[0], box.ready["id"]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.alone]
 
 PROGRAM = Path(__file__).parent / "site" / "gateway_calls.py"
 GATEWAY, DEVICE = "10.78.0.1", "10.78.0.2"
