@@ -12,7 +12,7 @@ import secrets
 import time
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 _STEADY = getattr(time, "CLOCK_BOOTTIME", None)  # counts while the machine sleeps, too
 
@@ -27,12 +27,8 @@ class Stamp(NamedTuple):
 
 def stamp_of(fact: object) -> Stamp | None:
     """A stamp out of JSON, or None when it is none."""
-    fields = cast("list[object]", fact) if isinstance(fact, list) else []
-    match fields:
-        case [str(clock), float(steady_s), float(wall_s)]:
-            return Stamp(clock, steady_s, wall_s)
-        case _:
-            return None
+    fields = cast("list[Any]", fact) if isinstance(fact, list) else []
+    return Stamp(*fields) if [type(field) for field in fields] == [str, float, float] else None
 
 
 def is_fresh(kept: Stamp, now: Stamp, ttl_s: float | None) -> bool:

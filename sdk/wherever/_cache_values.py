@@ -32,6 +32,7 @@ LARGE_BYTES = 32 * 1024
 _MAGIC = b"WVR\x01"
 _PREFIX = struct.Struct("<4sI")
 _ALIGNMENT = 16
+_RAN_KINDS = [int if name == "threads" else str for name in Ran._fields]
 _ENTRY = {"name", "dtype", "shape", "crc32"}
 
 
@@ -59,11 +60,11 @@ def pack(key: bytes, found: Found) -> bytes:
         "ran": answer.ran._asdict(),
         "kept": list(found.kept),
         "host": found.host,
-        "order": list(answer.outputs),
     }
-    small = {name: array for name, array in answer.outputs.items() if name not in large}
     if not large:
-        return pack_frame(small, facts)
+        return pack_frame(answer.outputs, facts)
+    small = {name: array for name, array in answer.outputs.items() if name not in large}
+    facts["order"] = list(answer.outputs)
     facts["large"] = [_entry(name, array, raw[name]) for name, array in large.items()]
     frame = pack_frame(small, facts)
     parts: list[bytes | memoryview] = [_PREFIX.pack(_MAGIC, len(frame)), frame]
@@ -88,14 +89,13 @@ def unpack(key: bytes, data: bytes | bytearray) -> Found:
     # a whole frame under another's key would be the answer to another question
     if facts.get("key") != key.hex():
         raise FrameError("not the answer that was asked for")
-    own = {name: array.copy() for name, array in arrays.items()}
+    outputs = {name: array.copy() for name, array in arrays.items()}
     if start:
-        own.update(_large(facts.get("large"), memoryview(data), start))
+        outputs.update(_large(facts.get("large"), memoryview(data), start))
+        outputs = {name: outputs[name] for name in _order(facts.get("order"), outputs)}
     confidence, kept, host = facts.get("confidence"), stamp_of(facts.get("kept")), facts.get("host")
-    order = _order(facts.get("order"), own)
-    if not isinstance(confidence, float | None) or kept is None or not isinstance(host, str):
+    if not isinstance(confidence, float | None) or kept is None or type(host) is not str:
         raise FrameError("the facts are not those of a kept answer")
-    outputs = {name: own[name] for name in order}
     return Found(Answer(outputs, confidence, _ran(facts.get("ran")), 0.0, cached=True), kept, host)
 
 
@@ -169,10 +169,10 @@ def _order(names: object, arrays: Mapping[str, Array]) -> list[str]:
 def _ran(facts: object) -> Ran:
     """What ran, out of JSON: text, and a number of threads."""
     given = cast("dict[str, Any]", facts) if isinstance(facts, dict) else {}
-    kinds: dict[str, type] = {name: type(fact) for name, fact in given.items()}
-    if kinds != {**dict.fromkeys(Ran._fields, str), "threads": int}:
+    values = list(given.values())
+    if tuple(given) != Ran._fields or [type(value) for value in values] != _RAN_KINDS:
         raise FrameError(f"expected {', '.join(Ran._fields)}, found {facts!r:.100}")
-    return Ran(**given)
+    return Ran(*values)
 
 
 def _gap(size: int) -> bytes:
