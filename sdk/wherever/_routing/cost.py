@@ -143,11 +143,12 @@ class CostModel:
         expected = self._expected(work, now)
         if self._ratios.forecast(expected, 0.5, now).latency_s >= elapsed_s:
             return
+        longer_s = elapsed_s * _BEYOND
         if self._knows(work, expected):
-            self._ratios.add(expected, elapsed_s, now, ended=False)
+            self._ratios.add(expected, longer_s, now)
         engine = self._engine(work)
         parts = self._network(work, engine.answer_bytes) + engine.parts(work)
-        learn(parts, max(elapsed_s * _BEYOND, sum(expected)), _NOISE, now)
+        learn(parts, max(longer_s, sum(expected)), _NOISE, now)
 
     def pinged(self, elapsed_s: float, now: float) -> None:
         """Learn from a probe that was answered after `elapsed_s`."""
@@ -314,14 +315,12 @@ class _Ratios:
         self._guess = Quantiles(_HALF_LIFE_S, prior=prior)
         self._of = tuple(Quantiles(_HALF_LIFE_S, prior=prior) for _ in _Expected._fields)
 
-    def add(self, expected: _Expected, seen_s: float, now: float, *, ended: bool = True) -> None:
-        """Credit a call to each kind by its share; one that did not end would have taken longer."""
+    def add(self, expected: _Expected, seen_s: float, now: float) -> None:
+        """Credit a call to each kind by its share."""
         total_s = sum(expected)
-        ratio = seen_s / total_s
         for ratios, part_s in zip(self._of, expected, strict=True):
             if part_s > 0.0:
-                value = ratio if ended else max(ratio * _BEYOND, ratios.beyond(ratio))
-                ratios.add(value, now, part_s / total_s)
+                ratios.add(seen_s / total_s, now, part_s / total_s)
 
     def forecast(self, expected: _Expected, quantile: float, now: float) -> Forecast:
         latency_s = samples = 0.0

@@ -99,14 +99,6 @@ class Quantiles:
                 return _value(key)
         return _value(self._keys[0])
 
-    def beyond(self, value: float) -> float:
-        """The median of the recent values that exceed `value`; `value` when none does."""
-        key = _key(value)
-        above = sum(self._buckets[larger] for larger in self._keys if larger > key)
-        if above <= 0.0:
-            return value
-        return self.quantile(1.0 - above / (2.0 * self._total))
-
     def samples(self, now: float) -> float:
         """How many values stand behind a quantile, each counting less as it ages."""
         return self._seen / self._unit * math.exp(-self.idle_s(now) * self._ageing)

@@ -78,15 +78,6 @@ def test_a_prior_is_a_guess_that_fades_and_is_not_a_sample():
     assert sketch.quantile(0.9) == pytest.approx(0.1, rel=0.05)
 
 
-def test_beyond_is_the_median_of_what_exceeds_a_value():
-    sketch = Quantiles(60.0, most=1e6)
-    for value in [0.1] * 8 + [1.0, 1.0, 5.0]:
-        sketch.add(value, 0.0)
-    assert sketch.beyond(0.1) == pytest.approx(1.0, rel=0.05)
-    assert sketch.beyond(2.0) == pytest.approx(5.0, rel=0.05)
-    assert sketch.beyond(6.0) == 6.0
-
-
 def test_values_of_little_weight_count_little():
     sketch = Quantiles(60.0)
     for second in range(20):
