@@ -10,6 +10,7 @@ from wherever._outbox.delivery import send_to
 from wherever._outbox.later import upgraded
 from wherever._outbox.outbox import Limits, Outbox
 from wherever._prediction import Prediction
+from wherever._surroundings import Surroundings
 from wherever_contracts.errors import UpgradeError
 
 if TYPE_CHECKING:
@@ -48,15 +49,9 @@ def open_outbox(
         settings.home,
         limits_of(settings),
         send_to(remotes, look_for_boxes),
-        metered=_is_metered,
+        metered=lambda: Surroundings(settings.metered).network().metered is True,
         on_upgrade=None if on_upgrade is None else partial(_tell, on_upgrade),
     )
-
-
-def _is_metered() -> bool:
-    from wherever_devices.sensing import conditions_now  # noqa: PLC0415 (only who sends asks)
-
-    return conditions_now().metered is True
 
 
 def _tell(on_upgrade: OnUpgrade, result: Result) -> None:

@@ -139,6 +139,8 @@ class Worker:
         drain = self._courier.drain
         entry = drain.choose(entries, monotonic())
         if entry is None:
+            if drain.paused_until > monotonic():
+                self._turn.give_back()  # another process may know a host that answers
             return min(told_s, drain.wait_s(entries, monotonic()))
         if self._courier.deliver(entry) is not None:
             self._recorded()

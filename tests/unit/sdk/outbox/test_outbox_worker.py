@@ -301,3 +301,13 @@ def test_the_directory_is_its_owners_alone(outbox, letter, tmp_path):
     outbox(metered=lambda: True).add(letter())
     for path in [tmp_path / "outbox", *(tmp_path / "outbox").rglob("*")]:
         assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_a_process_that_reaches_no_host_lets_another_one_send(outbox, host, letter):
+    lost = outbox(Host(host.scene))
+    lost._courier._send.error = UnreachableError("no gateway is set here")
+    lost.add(letter())
+    reaches = outbox()
+    reaches.start()
+    assert lost.result("a-1", timeout_s=30)
+    assert host.sent == ["a-1"]
