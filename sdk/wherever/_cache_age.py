@@ -12,7 +12,7 @@ import secrets
 import time
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 _STEADY = getattr(time, "CLOCK_BOOTTIME", None)  # counts while the machine sleeps, too
 
@@ -27,7 +27,7 @@ class Stamp(NamedTuple):
 
 def stamp_of(fact: object) -> Stamp | None:
     """A stamp out of JSON, or None when it is none."""
-    fields = cast("list[Any]", fact) if isinstance(fact, list) else []
+    fields: list[Any] = fact if isinstance(fact, list) else []
     return Stamp(*fields) if [type(field) for field in fields] == [str, float, float] else None
 
 
