@@ -21,6 +21,7 @@ from wherever._routing.plan import MODES, Candidate, Release, check_words, make_
 from wherever._routing.tokens import RetryTokens
 from wherever._settings import Settings, load_settings
 from wherever._status import Status, make_status
+from wherever._surroundings import Surroundings
 from wherever._watch import Watch
 from wherever_contracts.errors import (
     ClosedError,
@@ -121,7 +122,8 @@ class Client:
         self._pool: ThreadPoolExecutor | None = None
         self._racers: ThreadPoolExecutor | None = None
         self._tokens = RetryTokens()
-        self._beside_calls = Watch(self._tokens)
+        self._surroundings = Surroundings(settings.metered)
+        self._beside_calls = Watch(self._tokens, self._surroundings)
         self._watcher: Watcher | None = None
         self._cache: ResultCache | None = None
         self._outbox: Outbox | None = None
@@ -376,6 +378,7 @@ class Client:
             remotes=self._remotes,
             remote_timeout_s=self.settings.remote_timeout_s,
             tokens=self._tokens,
+            saving=self._surroundings.on_battery,
             in_thread=self.in_thread,
             spare=self._spare,
             kept=lambda: self._kept(package, device),

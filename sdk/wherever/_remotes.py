@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wherever._answers import Outputs, answer_of, load_of
 from wherever._routing.forecast import Forecast, Traffic, Work
+from wherever._routing.hints import WAS_OFFLINE
 from wherever._routing.host_health import HealthFacts, HostHealth
 from wherever._watch import Watch
 from wherever_contracts.errors import AttemptError, UnreachableError, WhereverError
+from wherever_edge.oip.endpoints import is_loopback
 
 if TYPE_CHECKING:
     from wherever._routing.ejection import Standing
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     from wherever_contracts.receipts import Answer
     from wherever_contracts.wire.tensors import InferRequest, InferResponse
     from wherever_edge.oip.client import RemoteHost
+
+
+# While this device is offline, it is looked so often whether it still is.
+LOOK_S = 0.2
 
 
 class _Sent(NamedTuple):
@@ -64,6 +70,8 @@ class Remote:
         self._probe_timeout_s = probe_timeout_s
         self._prober: threading.Thread | None = None
         self._closing = threading.Event()
+        self._here = is_loopback(host.endpoint.host)
+        self._was_cut_off = False
         self._watch = watch or Watch()
         self._watch.join(self)
 
@@ -77,12 +85,36 @@ class Remote:
         """Why a call must not be sent now; "" is leave to send one, and it must be sent."""
         if self._closing.is_set():
             return "the client was closed"
+        cut_off = self.cut_off()
         now = monotonic()
         with self._lock:
-            why = self._health.admit(now, last_hope=last_hope)
+            why = cut_off or self._health.admit(now, last_hope=last_hope)
             if why:
                 self._probe_beside(now)
         return why
+
+    def cut_off(self) -> str:
+        """Why nothing leads to it from this device; "" when something may.
+
+        When something does again, the way is another one: its connection is made anew, and it is
+        probed at once.
+        """
+        why = self._watch.surroundings.network().why_not(here=self._here)
+        if not why and not self._was_cut_off:
+            return ""
+        with self._lock:
+            is_back = self._was_cut_off and not why
+            if why or is_back:
+                self._health.doubt(WAS_OFFLINE)
+            self._was_cut_off = bool(why)
+        if is_back:
+            self.host.renew()
+        return why
+
+    @property
+    def costs(self) -> bool:
+        """Whether each byte to and from it costs."""
+        return self._watch.surroundings.network().costs(self.place, here=self._here)
 
     def release(self) -> None:
         """Hand the leave back: no call was sent."""
@@ -156,11 +188,12 @@ class Remote:
             if self._closing.is_set():
                 return host
             old, self.host = self.host, host
+            self._here = is_loopback(host.endpoint.host)
             return old
 
     def check(self) -> None:
         """Probe a host that is thought well; when it is not, calls need not find that out."""
-        self._probe()
+        self.probe()
         with self._lock:
             self._probe_beside(monotonic())
 
@@ -192,6 +225,8 @@ class Remote:
 
     def probe_in_s(self) -> float | None:
         """Seconds until the next probe is due; None ends the thread that asks."""
+        if self.cut_off():
+            return LOOK_S
         with self._lock:
             in_s = self._health.probe_in_s(monotonic())
             if in_s is None:
@@ -199,8 +234,9 @@ class Remote:
             return in_s
 
     def probe(self) -> None:
-        """Ask the host whether it is well, and remember."""
-        self._probe()
+        """Ask the host whether it is well, and remember; not while nothing leads to it."""
+        if not self.cut_off():
+            self._probe()
 
     def _send(self, work: Work, timeout_s: float) -> _Sent:
         now = self.asked_at = monotonic()

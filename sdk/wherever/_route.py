@@ -9,7 +9,7 @@ from random import random
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wherever._outgoing import Outgoing
+from wherever._outgoing import Outgoing, expected_bytes
 from wherever._prediction import Serial, next_serial
 from wherever._routing.balance import arrange
 from wherever._routing.cost import DeviceCost
@@ -107,6 +107,7 @@ class Route:
         remotes: Mapping[str, Remote],
         remote_timeout_s: float,
         tokens: RetryTokens,
+        saving: Callable[[], bool],
         in_thread: Callable[..., Awaitable[Any]],
         spare: Callable[[Callable[[], None]], None],
         kept: Callable[[], KeptAnswers],
@@ -139,6 +140,8 @@ class Route:
             self._arrange,
             random,
             remote_timeout_s,
+            lambda host: remotes[host.host].costs,
+            saving,
         )
 
     def call(
@@ -266,9 +269,11 @@ class Call:
 
     def work(self, variant: str) -> Work:
         """What the call asks of a host for a variant."""
+        route = self._route
         if self._up_bytes < 0:
-            self._up_bytes = wire_bytes(self._inputs)
-        return Work(self._route.wire_name, variant, self._up_bytes)
+            up_bytes = wire_bytes(self._inputs)
+            self._up_bytes = expected_bytes(route.plan, route.releases, up_bytes)
+        return Work(route.wire_name, variant, self._up_bytes)
 
     def wary(self, senses: Senses) -> Senses:
         """Senses by which no host is asked that refused this very call a moment ago."""

@@ -129,6 +129,9 @@ class Settings(BaseSettings):
     outbox_metered: bool = False
     """Whether calls that waited are also sent over a network that costs by the byte."""
 
+    metered: Literal["auto", "yes", "no"] = "auto"
+    """Whether the way to the gateways costs by the byte; by default as the system says."""
+
     nearby: bool = True
     """Whether the boxes that this device was paired with are asked."""
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from wherever._routing.ejection import outlier
 from wherever._routing.tokens import RetryTokens
+from wherever._surroundings import Surroundings
 from wherever_contracts.errors import AttemptError
 from wherever_edge.counters import COUNTERS
-from wherever_edge.forking import loading
 
 if TYPE_CHECKING:
     from wherever._remotes import Remote
@@ -26,8 +26,6 @@ IN_USE_S = 30.0
 QUIET_S = 3.0
 # The hosts of a place are compared so often at most.
 COMPARE_S = 1.0
-# Whether the network costs by the byte is looked up so often at most.
-METERED_S = 30.0
 _LEAST_PAUSE_S = 0.05
 
 
@@ -35,24 +33,30 @@ class Watch:
     """Watches over the hosts of one client. Safe to use from many threads.
 
     While a host is used, a probe keeps what is known of it fresh whenever calls do not; one thread
-    sees to all hosts, and there is none before the first call, or when nothing is used. On a
-    network that is known to cost by the byte nothing is probed while it is quiet.
+    sees to all hosts, and there is none before the first call, or when nothing is used. A host to
+    which each byte costs is not probed while it is quiet.
 
     Args:
         tokens: the budget for extra attempts.
+        surroundings: this device's network.
         quiet_s: a host that is used is probed when nothing was heard of it for so long.
     """
 
-    def __init__(self, tokens: RetryTokens | None = None, *, quiet_s: float = QUIET_S) -> None:
+    def __init__(
+        self,
+        tokens: RetryTokens | None = None,
+        surroundings: Surroundings | None = None,
+        *,
+        quiet_s: float = QUIET_S,
+    ) -> None:
         self.tokens = tokens or RetryTokens()
+        self.surroundings = surroundings or Surroundings()
         self._quiet_s = quiet_s
         self._remotes: list[weakref.ref[Remote]] = []
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._compare_at = 0.0
-        self._metered = False
-        self._metered_at = -math.inf
 
     def join(self, remote: Remote) -> None:
         """Watch over one more host."""
@@ -99,23 +103,12 @@ class Watch:
             if not used:
                 self._thread = None
                 return None
-        if self._is_metered():
-            return self._quiet_s
-        for remote in used:
+        free = [each for each in used if not each.costs]
+        for remote in free:
             if remote.quiet_s() >= self._quiet_s:
                 remote.check()
-        quietest_s = max(remote.quiet_s() for remote in used)
+        quietest_s = max((remote.quiet_s() for remote in free), default=0.0)
         return min(self._quiet_s, max(_LEAST_PAUSE_S, self._quiet_s - quietest_s))
-
-    def _is_metered(self) -> bool:
-        if monotonic() - self._metered_at >= METERED_S:
-            with loading():
-                from wherever_devices.sensing import (  # noqa: PLC0415 (not before it is needed)
-                    conditions_now,
-                )
-            self._metered_at = monotonic()
-            self._metered = conditions_now().metered is True
-        return self._metered
 
     def _compare(self, remote: Remote, work: Work) -> None:
         """Leave a host out that does much worse at this work than the others of its place."""

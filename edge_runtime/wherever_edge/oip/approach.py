@@ -150,6 +150,14 @@ class Approach:
         with self._lock:
             self._transport.well()
 
+    def renew(self) -> None:
+        """Let later calls connect anew; those that run go on."""
+        with self._lock:
+            grpc = self._grpc
+        if grpc is not None:
+            with suppress(ClosedError):
+                grpc.renew()
+
     def close(self) -> None:
         """Close all connections; calls that run end with an error."""
         with self._lock:

@@ -138,6 +138,10 @@ class RemoteHost:
         """Import what calls need, so that no call has to: gRPC takes 75 ms, httpx 120."""
         self._approach.prepare()
 
+    def renew(self) -> None:
+        """Let later calls use a new connection: what lies under the one in use may be gone."""
+        self._approach.renew()
+
     def close(self) -> None:
         """Close the connections; calls that run end with an error."""
         self._approach.close()

@@ -45,11 +45,12 @@ def open_outbox(
         look_for_boxes: called before a call is sent.
         on_upgrade: called with each call's id and what came of it.
     """
+    surroundings = Surroundings(settings.metered)
     return Outbox(
         settings.home,
         limits_of(settings),
         send_to(remotes, look_for_boxes),
-        metered=lambda: Surroundings(settings.metered).network().metered is True,
+        metered=lambda: surroundings.network().metered is True,
         on_upgrade=None if on_upgrade is None else partial(_tell, on_upgrade),
     )
 

@@ -11,6 +11,7 @@ from wherever_contracts.places import Place
 Metered: TypeAlias = Literal["auto", "yes", "no"]
 
 OFFLINE = "this device is offline: no network interface is up"
+WAS_OFFLINE = "this device was offline a moment ago"
 
 
 class Hints(NamedTuple):

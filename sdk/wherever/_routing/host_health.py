@@ -129,7 +129,8 @@ class HostHealth:
         self._leaves: deque[float] = deque()
         # no call is overdue before this, whatever is heard meanwhile
         self._overdue_from = math.inf
-        self._doubted = False
+        # why nothing follows before a probe has passed; "": nothing speaks against it
+        self._doubt = ""
         self._late: dict[object, tuple[float, float]] = {}
 
     @property
@@ -218,7 +219,7 @@ class HostHealth:
         elapsed_s = now - flight.began
         self.cost.outlasted(flight.work, elapsed_s, now)
         if elapsed_s > max(TELLING_S, flight.late_s) and self.heard_at <= flight.began:
-            self._doubted = True
+            self._doubt = _OVERDUE
 
     def probed(
         self,
@@ -266,7 +267,7 @@ class HostHealth:
 
     def suspect(self, now: float) -> bool:
         """True when a call is overdue: the host should be probed, and is asked no more until."""
-        if self._doubted:
+        if self._doubt:
             return True
         if now < self._overdue_from:
             return False
@@ -274,9 +275,9 @@ class HostHealth:
         self._overdue_from = min(due, default=math.inf)
         return now >= self._overdue_from
 
-    def doubt(self) -> None:
+    def doubt(self, why: str) -> None:
         """The way to it was cut: whoever has another choice does not follow before a probe."""
-        self._doubted = True
+        self._doubt = why
         self.connected = False
 
     def probe_in_s(self, now: float) -> float | None:
@@ -322,7 +323,7 @@ class HostHealth:
         if last_hope:
             return ""
         if self.suspect(now):
-            return "a call to it is overdue, and it is being probed"
+            return f"{self._doubt or _OVERDUE}, and it is being probed"
         left_s = self.conduct.until - now
         if left_s > 0.0:
             return f"it is left out for another {duration(left_s)} ({self.conduct.why})"
@@ -344,7 +345,7 @@ class HostHealth:
 
     def _heard(self, now: float) -> None:
         self.heard_at = now
-        self._doubted = False
+        self._doubt = ""
 
     def _note_pushback(self, error: AttemptError, now: float) -> None:
         """Leave the host alone for as long as it said; "never" is said of the one call."""
@@ -358,7 +359,7 @@ class HostHealth:
     ) -> None:
         self.connected = False
         if self.suspect(now):
-            self._doubted = False
+            self._doubt = ""
             self.breaker.doubted(str(error), now)
         elif self.breaker.state == "closed":
             self.breaker.failed(error, now, timeout_s, elapsed_s)
@@ -372,6 +373,7 @@ class HostHealth:
             self.breaker.released()
 
 
+_OVERDUE = "a call to it is overdue"
 _SILENT = UnreachableError("a probe was not answered")
 
 
