@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from wherever_contracts.receipts import Answer
-from wherever_edge.egress.release import Released, released
+from wherever_edge.egress.release import Released, released, released_bytes
 
 if TYPE_CHECKING:
+    from wherever._routing.plan import Plan
     from wherever._routing.steps import Outcome
     from wherever_contracts.manifest import Signature
     from wherever_contracts.releases import ReleaseRule
@@ -64,3 +65,14 @@ class Outgoing:
         if made is None:
             made = self._released[rule] = released(self._rules[rule], self._inputs)
         return made
+
+
+def expected_bytes(plan: Plan, rules: Mapping[str, ReleaseRule], up_bytes: int) -> int:
+    """About how many bytes a host is sent, where the inputs as they are have so many.
+
+    The most that any host of the plan is sent; nothing is released to find out.
+    """
+    applied = {each.release for each in plan.attempts if each.place != "device"}
+    if not applied or "" in applied:
+        return up_bytes
+    return max(released_bytes(rules[name], up_bytes) for name in applied)

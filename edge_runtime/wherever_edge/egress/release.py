@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 Box: TypeAlias = "Sequence[float]"
 _Corners: TypeAlias = tuple[int, int, int, int]
 
+# of JPEG at quality 95
+_BYTES_OF_A_PIXEL = 0.5
+
 
 class Placement(NamedTuple):
     """Where the pixels of a released image lie in the original: x * scale_x + left, likewise y."""
@@ -103,6 +106,12 @@ def released(rule: ReleaseRule, inputs: Mapping[str, Any], box: Box | None = Non
     for step in rule.steps:
         pixels, placement = _applied(step, pixels, placement, box, rule)
     return Released({rule.input: Image.from_pixels(pixels, rule.input)}, placement)
+
+
+def released_bytes(rule: ReleaseRule, up_bytes: int) -> int:
+    """About how many bytes of an image come out of a rule, where the image has so many."""
+    sides = [step.max_side for step in rule.steps if isinstance(step, Downscale)]
+    return min(up_bytes, int(min(sides) ** 2 * _BYTES_OF_A_PIXEL)) if sides else up_bytes
 
 
 def _applied(

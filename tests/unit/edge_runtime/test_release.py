@@ -15,7 +15,7 @@ from wherever_contracts.manifest import Signature
 from wherever_contracts.receipts import Answer, Ran
 from wherever_contracts.releases import ReleaseRule
 from wherever_contracts.wire.tensors import to_array
-from wherever_edge.egress.release import Placement, released
+from wherever_edge.egress.release import Placement, released, released_bytes
 from wherever_edge.images import Image
 from wherever_edge.wire_inputs import WireInputs
 
@@ -216,6 +216,13 @@ def test_an_answer_without_boxes_or_about_a_whole_image_is_left_alone():
     assert small.restored(given_answer, label) is given_answer
     whole = release(picture(), {"op": "blur", "radius": 2})
     assert whole.restored(given_answer, SIGNATURE) is given_answer
+
+
+def test_how_much_travels_is_bounded_by_the_smallest_side():
+    small = rule({"op": "downscale", "max_side": 320}, {"op": "downscale", "max_side": 100})
+    assert released_bytes(small, 5_000_000) == 5_000
+    assert released_bytes(small, 700) == 700
+    assert released_bytes(rule({"op": "blur", "radius": 3}), 5_000_000) == 5_000_000
 
 
 SHARES = st.tuples(*[st.floats(0, 1)] * 4).filter(lambda s: s[2] - s[0] > 0.01 < s[3] - s[1])
