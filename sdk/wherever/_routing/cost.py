@@ -7,9 +7,10 @@ that stalls has a far tail, a wired box hardly any. A payload's quantile is the 
 quantiles, so it never falls when the payload grows. While a host is idle its parts return to what
 is usual for it, and a worse tail than a new host's to that of a new one.
 
-The constants were fitted to half of each recorded link (LTE and UMTS on the road, Wi-Fi and LTE
-to an edge and a cloud) and judged on the other half. Both models are pure and hold bounded
-memory; their caller holds the lock.
+The network's constants were chosen on half of each recorded link (LTE and UMTS on the road, Wi-Fi
+and LTE to an edge and a cloud) and looked at on the other half. Those of queue, engine and device
+are judgement: engines change with heat and neighbours, in tens of seconds. Both models are pure
+and hold bounded memory; their caller holds the lock.
 """
 
 from __future__ import annotations
