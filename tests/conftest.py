@@ -29,6 +29,8 @@ settings.load_profile("unhurried")
 ENVIRONMENTS = "WHEREVER_ENVIRONMENTS"
 TURNS = "WHEREVER_TEST_TURNS"
 IN_CI = os.environ.get("CI") == "true"
+# OpenMP's threads spin while they wait: on a machine at work a second becomes a minute
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # as in a shell's background job; the processes that tests start and interrupt would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
