@@ -137,12 +137,13 @@ def _downscaled(pixels: Array, max_side: int, placement: Placement) -> tuple[Arr
 
 
 def _blurred(pixels: Array, step: Blur) -> Array:
-    from PIL import ImageFilter  # noqa: PLC0415 (an extra; `rgb` said so where it is missing)
+    pillow = _pillow()
+    from PIL import ImageFilter  # noqa: PLC0415 (the same extra)
 
     height, width = pixels.shape[:2]
     radius = step.radius or max(1.0, (step.share or 0.0) * max(height, width))
     left, top, right, bottom = _by_shares(step.region or (0.0, 0.0, 1.0, 1.0), width, height)
-    part = _pillow().fromarray(pixels[top:bottom, left:right])
+    part = pillow.fromarray(pixels[top:bottom, left:right])
     blurred = pixels.copy()
     blurred[top:bottom, left:right] = np.asarray(part.filter(ImageFilter.GaussianBlur(radius)))
     return blurred

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
-from wherever_contracts.errors import InputError
+from wherever_contracts.errors import InputError, MissingExtraError
 from wherever_contracts.manifest import Signature
 from wherever_contracts.receipts import Answer, Ran
 from wherever_contracts.releases import ReleaseRule
@@ -216,6 +217,20 @@ def test_an_answer_without_boxes_or_about_a_whole_image_is_left_alone():
     assert small.restored(given_answer, label) is given_answer
     whole = release(picture(), {"op": "blur", "radius": 2})
     assert whole.restored(given_answer, SIGNATURE) is given_answer
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"op": "downscale", "max_side": 9},
+        {"op": "blur", "radius": 3},
+        {"op": "crop", "region": [0, 0, 0.5, 0.5]},
+    ],
+)
+def test_without_pillow_it_is_said_what_to_install(monkeypatch, step):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'wherever\[image\]'"):
+        WireInputs(SIGNATURE).write(release(picture(200, 200), step).inputs)
 
 
 def test_how_much_travels_is_bounded_by_the_smallest_side():
