@@ -8,7 +8,7 @@ from itertools import groupby
 from wherever._routing.forecast import Forecast, Work
 from wherever._routing.plan import Candidate, Plan
 from wherever._routing.steps import Senses
-from wherever._routing.timing import CLEARLY, EARLY, LATE, QUICK_S, SURE, USUAL
+from wherever._routing.timing import CLEARLY, EARLY, QUICK_S, SURE, USUAL
 from wherever_contracts.durations import duration
 
 # what the device takes does not depend on what would travel
@@ -48,7 +48,7 @@ def why_not_here(
 def _in_time(
     senses: Senses, other: Candidate, work: Work, here: Forecast, left_s: float | None
 ) -> str:
-    if left_s is None or _late(senses.forecast(other, work, LATE).latency_s, left_s):
+    if left_s is None or _late(senses.forecast(other, work, USUAL).latency_s, left_s):
         return ""
     expected, left = duration(here.latency_s), duration(left_s)
     return f"the device is expected to take {expected}, and {left} is left"
