@@ -12,7 +12,7 @@ import secrets
 import time
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 _STEADY = getattr(time, "CLOCK_BOOTTIME", None)  # counts while the machine sleeps, too
 
@@ -27,8 +27,10 @@ class Stamp(NamedTuple):
 
 def stamp_of(fact: object) -> Stamp | None:
     """A stamp out of JSON, or None when it is none."""
-    fields: list[Any] = fact if isinstance(fact, list) else []
-    return Stamp(*fields) if [type(field) for field in fields] == [str, float, float] else None
+    fields = cast("list[object]", fact) if isinstance(fact, list) else []
+    if [type(field) for field in fields] != [str, float, float]:
+        return None
+    return Stamp(*cast("list[Any]", fields))
 
 
 def is_fresh(kept: Stamp, now: Stamp, ttl_s: float | None) -> bool:
