@@ -283,7 +283,14 @@ class Client:
         """Models, places and their health, as known without asking anyone. Never raises."""
         problems = self._nearby.problems
         loaded = () if self._host is None else self._host.loaded()
-        return make_status(self.settings, self._store_or_error(), self._remotes, problems, loaded)
+        return make_status(
+            self.settings,
+            self._store_or_error(),
+            self._remotes,
+            self._surroundings.network(),
+            problems,
+            loaded,
+        )
 
     @property
     def store(self) -> Store:

@@ -50,6 +50,7 @@ class Remote:
         watch: what it shares with the other hosts of its client.
 
     Attributes:
+        here: it is on this machine.
         asked_at: when it was last sent a call, as `time.monotonic` says; 0: never.
     """
 
@@ -70,7 +71,7 @@ class Remote:
         self._probe_timeout_s = probe_timeout_s
         self._prober: threading.Thread | None = None
         self._closing = threading.Event()
-        self._here = is_loopback(host.endpoint.host)
+        self.here = is_loopback(host.endpoint.host)
         self._was_cut_off = False
         self._watch = watch or Watch()
         self._watch.join(self)
@@ -99,7 +100,7 @@ class Remote:
         When something does again, the way is another one: its connection is made anew, and it is
         probed at once.
         """
-        why = self._watch.surroundings.network().why_not(here=self._here)
+        why = self._watch.surroundings.network().why_not(here=self.here)
         if not why and not self._was_cut_off:
             return ""
         with self._lock:
@@ -114,7 +115,7 @@ class Remote:
     @property
     def costs(self) -> bool:
         """Whether each byte to and from it costs."""
-        return self._watch.surroundings.network().costs(self.place, here=self._here)
+        return self._watch.surroundings.network().costs(self.place, here=self.here)
 
     def release(self) -> None:
         """Hand the leave back: no call was sent."""
@@ -188,7 +189,7 @@ class Remote:
             if self._closing.is_set():
                 return host
             old, self.host = self.host, host
-            self._here = is_loopback(host.endpoint.host)
+            self.here = is_loopback(host.endpoint.host)
             return old
 
     def check(self) -> None:

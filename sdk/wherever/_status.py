@@ -14,6 +14,7 @@ from wherever_edge.updates.watching import UpdateState, update_state
 
 if TYPE_CHECKING:
     from wherever._remotes import Remote
+    from wherever._routing.hints import Hints
     from wherever._routing.host_health import HealthFacts
     from wherever._settings import Settings
     from wherever_edge.host import Loaded
@@ -83,11 +84,11 @@ class ModelStatus:
 class PlaceStatus:
     """A place that may be asked.
 
-    `state` is "ready", "down" (it failed, is not asked, and is being probed), "returning" (one
-    call is trying it), "doubtful" (a call to it is overdue, and it is being probed), "ejected" (it
-    does much worse than the others) or "busy" (it asked to be left alone for a while); `why` says
-    what happened; `usual_s` is how long its calls usually take, 0 when unknown; `known` is the
-    rest, None for the device.
+    `state` is "ready", "offline" (this device is not connected), "down" (it failed, is not asked,
+    and is being probed), "returning" (one call is trying it), "doubtful" (a call to it is overdue,
+    and it is being probed), "ejected" (it does much worse than the others) or "busy" (it asked to
+    be left alone for a while); `why` says what happened; `usual_s` is how long its calls usually
+    take, 0 when unknown; `known` is the rest, None for the device.
     """
 
     place: str
@@ -96,6 +97,24 @@ class PlaceStatus:
     why: str
     usual_s: float
     known: HostStatus | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkStatus:
+    """How this device is connected; None is "not known".
+
+    Attributes:
+        offline: no network interface is up, or none that is has a route.
+        metered: the way to the gateways costs by the byte.
+    """
+
+    offline: bool | None
+    metered: bool | None
+
+    def __str__(self) -> str:
+        way = {None: "not known to be connected", True: "offline", False: "connected"}
+        cost = {None: "not known to be metered", True: "metered", False: "not metered"}
+        return f"{way[self.offline]}, {cost[self.metered]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +143,7 @@ class Status:
     models: tuple[ModelStatus, ...]
     loaded: tuple[LoadedStatus, ...]
     places: tuple[PlaceStatus, ...]
+    network: NetworkStatus
     problems: tuple[str, ...]
     updates: UpdateState
     counts: dict[str, int]
@@ -142,6 +162,7 @@ class Status:
             *(("model", text) for text in models),
             *(("loaded", text) for text in map(loaded_line, self.loaded)),
             *(("place", text) for text in places),
+            ("network", str(self.network)),
             *(("problem", text) for text in self.problems),
             *(("updates", text) for text in update_lines(self.updates)),
             *(("count", f"{name} {count}") for name, count in self.counts.items()),
@@ -155,6 +176,7 @@ def make_status(
     settings: Settings,
     store: Store | WhereverError,
     remotes: Mapping[str, Remote],
+    network: Hints,
     problems: tuple[str, ...] = (),
     loaded: Sequence[Loaded] = (),
 ) -> Status:
@@ -170,8 +192,9 @@ def make_status(
         loaded=tuple(map(_loaded_status, loaded)),
         places=(
             PlaceStatus("device", "device", "ready", "", 0.0),
-            *(_remote_status(remote) for remote in remotes.values()),
+            *(_remote_status(remote, network) for remote in remotes.values()),
         ),
+        network=NetworkStatus(*network),
         problems=problems,
         updates=update_state(settings.home),
         counts=COUNTERS.snapshot(),
@@ -228,7 +251,7 @@ def _loaded_status(loaded: Loaded) -> LoadedStatus:
     )
 
 
-def _remote_status(remote: Remote) -> PlaceStatus:
+def _remote_status(remote: Remote, network: Hints) -> PlaceStatus:
     health = remote.health
     cost = health.cost
     known = HostStatus(
@@ -244,7 +267,9 @@ def _remote_status(remote: Remote) -> PlaceStatus:
         health.pushed_back_s,
         cost.samples,
     )
-    return PlaceStatus(remote.place, remote.name, _state(health), health.why, health.usual_s, known)
+    offline = network.why_not(here=remote.here)
+    state, why = ("offline", "") if offline else (_state(health), health.why)
+    return PlaceStatus(remote.place, remote.name, state, why, health.usual_s, known)
 
 
 def _state(health: HealthFacts) -> str:

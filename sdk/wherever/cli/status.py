@@ -84,6 +84,7 @@ def _rows(status: Status, reaches: Mapping[str, Reach]) -> list[tuple[str, ...]]
             for m in status.models
         ),
         *(("place", place.host, _place(place, reaches)) for place in status.places),
+        ("network", str(status.network), ""),
         *(("problem", "", problem) for problem in status.problems),
         *(("updates", "", text) for text in update_lines(status.updates)),
         *(("count", name, str(count)) for name, count in status.counts.items()),

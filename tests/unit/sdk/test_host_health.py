@@ -108,6 +108,30 @@ def test_any_sign_of_life_gives_the_calls_on_the_way_more_time():
     assert not health.suspect(again + 100)
 
 
+def test_a_host_whose_way_was_cut_is_probed_before_it_is_asked_but_by_who_has_nobody_else():
+    health, now = known()
+    health.doubt("this device was offline")
+    assert health.admit(now) == "this device was offline, and it is being probed"
+    assert (health.connected, health.probe_in_s(now), health.facts(now).doubtful) == (
+        False,
+        0,
+        True,
+    )
+    assert health.admit(now, last_hope=True) == ""
+    health.released()
+    health.probed(True, 0.02, now + 0.02)
+    assert health.probe_in_s(now + 0.02) is None
+    assert health.admit(now + 0.02) == ""
+
+
+def test_a_host_whose_way_was_cut_and_that_does_not_answer_a_probe_is_shut_out():
+    health, now = known()
+    health.doubt("this device was offline")
+    health.probed(False, 0.5, now + 0.5, error=GONE)
+    assert health.breaker.state == "open"
+    assert health.facts(now + 0.5).why == "no connection"
+
+
 def test_a_host_with_an_overdue_call_that_does_not_answer_a_probe_is_shut_out():
     health, now = known()
     ticket = begin(health, now)
@@ -175,6 +199,16 @@ def test_what_takes_longer_than_anybody_waits_for_is_not_forgotten():
         health.given_up(ticket, now + 20 * before)
         health.probed(True, 0.02, now + 20 * before)
     assert health.forecast(WORK, 0.99, now).latency_s > 2 * before
+
+
+def test_when_the_way_to_it_was_cut_a_probe_goes_before_whoever_has_another_choice():
+    health, now = known()
+    health.doubt("this device was offline")
+    assert health.admit(now) == "this device was offline, and it is being probed"
+    assert health.admit(now, last_hope=True) == ""
+    assert not health.connected
+    health.probed(True, 0.02, now)
+    assert health.admit(now) == ""
 
 
 # --- pushback ---
