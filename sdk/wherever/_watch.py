@@ -27,6 +27,8 @@ QUIET_S = 3.0
 # The hosts of a place are compared so often at most.
 COMPARE_S = 1.0
 _LEAST_PAUSE_S = 0.05
+# A probe that runs is waited for so long at most.
+_JOIN_S = 1.0
 
 
 class Watch:
@@ -91,6 +93,9 @@ class Watch:
     def close(self) -> None:
         """Stop; the hosts themselves are closed by those who have them."""
         self._closing.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_JOIN_S)
 
     def tend(self) -> float | None:
         """Probe the hosts that are used and were quiet; returns when to look again, in seconds.

@@ -305,6 +305,9 @@ def test_the_health_of_the_gateway_is_in_the_status(connect, start_gateway, scal
     (_, place) = client.status().places
     assert (place.host, place.state, place.why) == (gateway.address, "ready", "")
     assert place.usual_s > 0
+    assert place.known is not None
+    assert place.known.round_trip_p95_s >= place.known.round_trip_p50_s > 0
+    assert (place.known.in_flight, place.known.ejected_s, place.known.pushed_back_s) == (0, 0, 0)
     gateway.kill()
     client.predict("scales", UNSURE)
     assert client.status().places[1].state == "down"

@@ -12,7 +12,10 @@ import math
 from typing import NamedTuple
 
 LEAST = 1.0
-FIRST = 16.0
+FIRST = 32.0
+# Slow answers alone do not lower it further: the rows of a batch wait for each other at any host,
+# and are better late than not asked about. A host without room for them says so.
+SLOW_LEAST = 16.0
 MOST = 256.0
 
 # An answer that takes so many times as long as the best of its kind, or so much longer, is as good
@@ -69,8 +72,8 @@ class ConcurrencyLimit:
             gradient = max(STEEPEST, TOLERANCE * best_s / latency_s)
             lower = self.limit * gradient + math.sqrt(self.limit)
             self._starting = False
-            if lower < self.limit:
-                self.limit = max(LEAST, self.limit + SMOOTHING * (lower - self.limit))
+            if self.limit > SLOW_LEAST and lower < self.limit:
+                self.limit = max(SLOW_LEAST, self.limit + SMOOTHING * (lower - self.limit))
         elif 2 * in_flight >= self.limit:  # or the limit was not what held it back
             # at first by one for each answer, so it doubles each round trip; then by one for each
             self.limit = min(MOST, self.limit + (1.0 if self._starting else 1.0 / self.limit))

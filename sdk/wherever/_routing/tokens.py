@@ -18,6 +18,8 @@ TOKEN_RATIO = 0.1
 class RetryTokens:
     """Tokens for extra attempts; they are given while more than half of them are left.
 
+    It needs no lock: of two threads that change it at the same moment one may go uncounted.
+
     Attributes:
         max_tokens: how many there are at most, and at first.
         token_ratio: how much of one an answer gives back.

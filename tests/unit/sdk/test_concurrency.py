@@ -13,6 +13,7 @@ from wherever._routing.concurrency import (
     MOST,
     MOST_KINDS,
     PAUSE_S,
+    SLOW_LEAST,
     TOLERANCE,
     WINDOW_S,
     ConcurrencyLimit,
@@ -43,15 +44,33 @@ def test_it_does_not_grow_while_it_is_not_what_holds_calls_back():
     assert limit.limit == FIRST
 
 
-def test_slower_answers_shrink_it_but_leave_room_for_some():
+def test_slower_answers_shrink_it_but_leave_room_for_a_batch():
     limit = ConcurrencyLimit()
     busy(limit, 0.1)
+    before = limit.limit
+    busy(limit, 4 * 0.1)
+    assert SLOW_LEAST < limit.limit < before
     for _ in range(200):
         busy(limit, 10 * 0.1)
-    assert 1 < limit.limit < 5
-    shrunk = limit.limit
+    assert limit.limit == SLOW_LEAST
+
+
+def test_what_shrank_for_want_of_room_is_not_enlarged_by_slow_answers():
+    limit = ConcurrencyLimit()
+    busy(limit, 0.1)
+    for step in range(10):
+        limit.backed_off(float(step))
+    few = limit.limit
     busy(limit, 10 * 0.1)
-    assert limit.limit <= shrunk
+    assert limit.limit == few < SLOW_LEAST
+
+
+def test_a_little_slower_shrinks_a_small_one_not_at_all():
+    limit = ConcurrencyLimit(SLOW_LEAST + 1)
+    busy(limit, 0.1)
+    before = limit.limit
+    busy(limit, 1.01 * TOLERANCE * 0.1)
+    assert limit.limit == before
 
 
 def test_what_a_network_does_anyway_shrinks_nothing():

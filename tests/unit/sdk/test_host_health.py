@@ -201,16 +201,6 @@ def test_what_takes_longer_than_anybody_waits_for_is_not_forgotten():
     assert health.forecast(WORK, 0.99, now).latency_s > 2 * before
 
 
-def test_when_the_way_to_it_was_cut_a_probe_goes_before_whoever_has_another_choice():
-    health, now = known()
-    health.doubt("this device was offline")
-    assert health.admit(now) == "this device was offline, and it is being probed"
-    assert health.admit(now, last_hope=True) == ""
-    assert not health.connected
-    health.probed(True, 0.02, now)
-    assert health.admit(now) == ""
-
-
 # --- pushback ---
 
 
