@@ -9,7 +9,7 @@ from random import random
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wherever._outgoing import Outgoing, expected_bytes
+from wherever._outgoing import Beside, Outgoing, expected_bytes
 from wherever._prediction import Serial, next_serial
 from wherever._routing.balance import arrange
 from wherever._routing.cost import DeviceCost
@@ -18,7 +18,7 @@ from wherever._routing.plan import Candidate
 from wherever._routing.steps import Senses
 from wherever._routing.timing import LATE
 from wherever._sharing import Terms
-from wherever_contracts.errors import SubstitutedError, WhereverError
+from wherever_contracts.errors import AttemptError, SubstitutedError, WhereverError
 from wherever_contracts.receipts import Answer
 from wherever_contracts.urgency import CALM, Urgency
 from wherever_contracts.wire.tensors import InferRequest
@@ -322,6 +322,8 @@ class Call:
             done(self.judged(outcome))
 
         if attempt.timeout_s is not None:
+            if self._sent().takes_long(attempt.candidate.release):
+                return self._send_beside(attempt, ended)
             return self._send(attempt, ended)
         if self._route.answers_at_once():
             ended(self._ask(attempt))
@@ -423,6 +425,25 @@ class Call:
             work,
             lambda outcome: done(self._restored(attempt, outcome)),
         )
+
+    def _send_beside(self, attempt: Attempt, done: Done) -> GiveUp:
+        """The same from another thread: a device that has to answer in time does not wait."""
+        remote = self._route.remotes[attempt.candidate.host]
+        beside = Beside()
+
+        def send() -> None:
+            if beside.given_up:
+                remote.release()
+                done(AttemptError(f"{remote.name}: the call was given up"))
+                return
+            try:
+                beside.sent(self._send(attempt, done))
+            except Exception as error:  # noqa: BLE001 (or whoever waits would wait for ever)
+                failed = f"{remote.name}: the call ended with {type(error).__name__}: {error}"
+                done(AttemptError(failed))
+
+        self._route.spare(send)
+        return beside
 
     def request(self, candidate: Candidate, variant: str) -> InferRequest:
         """The call as a request to a remote host, with what may travel as far as that."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
+import shutil
+from time import perf_counter
 
 import numpy as np
 import pytest
@@ -16,6 +19,9 @@ from wherever_contracts.wire.messages import decode_request, encode_response
 from wherever_contracts.wire.tensors import InferResponse, from_array, to_array
 from wherever_convert.builder import build_package
 from wherever_edge.counters import COUNTERS
+from wherever_edge.egress.release import released
+from wherever_edge.images import Image
+from wherever_edge.packages.store import open_package
 
 CANARY = b"canary-77e0a1"
 SIZE = (40, 20)
@@ -95,6 +101,17 @@ def package(tmp_path_factory):
             ],
         },
     )
+
+
+@pytest.fixture(scope="module")
+def slow_package(package, tmp_path_factory):
+    """The same with a rule that takes far longer than the device."""
+    root = tmp_path_factory.mktemp("slow") / "things"
+    shutil.copytree(package.root, root)
+    manifest = json.loads((root / "model.json").read_text())
+    manifest["release"] = [{**SMALL_RIGHT_HALF, "steps": [{"op": "blur", "radius": 30}] * 3}]
+    (root / "model.json").write_text(json.dumps(manifest))
+    return open_package(root)
 
 
 def photo() -> bytes:
@@ -191,3 +208,20 @@ def test_a_kept_answer_to_what_a_rule_makes_is_moved_once(client, asked):
     for _ in range(2):
         found = things(photo(), mode="only_in_cloud", cache=True)
         assert found.value[0].box == RIGHT_HALF
+
+
+@pytest.mark.parametrize("way", [ask, ask_many])
+def test_the_device_does_not_wait_for_what_a_rule_takes_long_to_make(slow_package, gateway, way):
+    frame = np.zeros((2000, 3000, 3), np.uint8)
+    with wherever.Client(gateways=[gateway], packages=[slow_package.root]) as client:
+        things = client.model("things")
+        device = things(frame, mode="only_on_device")
+        began = perf_counter()
+        (rule,) = slow_package.manifest.release
+        released(rule, {"image": Image.from_pixels(frame, "image")})
+        release_s = perf_counter() - began
+        deadline_s = 0.25 * release_s
+        assert device.receipt.total_s < deadline_s
+        found = way(things, frame, mode="prefer_in_cloud", deadline_s=deadline_s)
+    assert (found.place, found.degraded) == ("device", True)
+    assert found.receipt.total_s < 0.75 * release_s
