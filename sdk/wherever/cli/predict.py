@@ -13,7 +13,7 @@ from wherever._routing.plan import MODES
 from wherever.cli._file import FileOptions, Labels, Pixels, Task, is_file
 from wherever.cli._options import Gateways, Packages
 from wherever_contracts.errors import SettingsError
-from wherever_contracts.places import BOUNDARIES, Boundary, Mode
+from wherever_contracts.places import BOUNDARIES, PLACES, Boundary, Mode
 from wherever_edge.cli import JsonFlag, Output, run
 
 if TYPE_CHECKING:
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from wherever._client import Client
     from wherever._handle import Model
     from wherever._prediction import Prediction
+    from wherever_contracts.places import Place
     from wherever_contracts.tensors import Array
     from wherever_contracts.values import Detection
 
 # What a call takes besides the model's own options.
-_OF_CALLS = ("mode", "boundary", "deadline_s", "places")
+_OF_CALLS = ("mode", "boundary", "deadline_s", "places", "cache", "strict", "priority", "later")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -62,6 +63,23 @@ def command(
     deadline_s: Annotated[
         float | None, typer.Option(help="Seconds in which the answer is wanted.")
     ] = None,
+    place: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PLACE", help=f"Ask here alone: {', '.join(PLACES)}; may be repeated."
+        ),
+    ] = None,
+    cache: Annotated[
+        bool | None,
+        typer.Option("--cache/--no-cache", help="Keep the answer, and take one that was kept."),
+    ] = None,
+    later: Annotated[
+        bool,
+        typer.Option(
+            "--later",
+            help="Answer now from this device; the reference's answer comes into the outbox.",
+        ),
+    ] = False,
     gateway: Gateways = None,
     packages: Packages = None,
     task: Task = None,
@@ -93,7 +111,16 @@ def command(
         handle = _handle(client, model, about_file)
         _check_plot(handle, plot)
         value = _value(handle, given or [])
-        prediction = handle(value, mode=mode, boundary=boundary, deadline_s=deadline_s, **options)
+        prediction = handle(
+            value,
+            mode=mode,
+            boundary=boundary,
+            deadline_s=deadline_s,
+            places=cast("list[Place]", place) or None,
+            cache=cache,
+            later=later,
+            **options,
+        )
     data = prediction.to_dict()
     if plot is not None:
         prediction.plot().save(plot)
@@ -154,6 +181,8 @@ def _check_plot(handle: Model, plot: Path | None) -> None:
 def _view(prediction: Prediction, *, explain: bool, plot: Path | None) -> str | RenderableType:
     answer = "\n".join(value_lines(prediction.value))
     rest = prediction.explain() if explain else f"  {_where(prediction)}"
+    if prediction.receipt.later:
+        rest += f"\n  later: {prediction.receipt.later} (wherever outbox show {prediction.id})"
     if plot is not None:
         rest += f"\n  picture saved as {plot}"
     if not sys.stdout.isatty():
