@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     )
 
     gateways: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
-    """Gateways, as host:port, grpc(s)://host:port or http(s)://host:port; asked in this order."""
+    """Gateways, as host:port, grpc(s)://host:port or http(s)://host:port."""
 
     api_key: SecretStr | None = None
     """The key that the gateways ask for; it is sent by TLS alone, or on this machine."""

@@ -37,7 +37,7 @@ from wherever_contracts.places import Place
 
 # A call is overdue after so many times as long as 99 % of its kind take, and so long at least.
 OVERDUE_TIMES = 3.0
-OVERDUE_S = 0.1
+OVERDUE_S = 0.2
 # A host cannot shut itself out for longer, whatever it says.
 LONGEST_PUSHBACK_S = 30.0
 # With nobody else to ask, so little of it may be left: most of that passes on the way there.
