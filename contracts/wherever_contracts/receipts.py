@@ -54,7 +54,7 @@ class AttemptRecord:
     """One try: where, how long it took, and how it ended.
 
     `outcome` is "answered", "given_up" (it was cancelled: another answer was taken), or an error's
-    code.
+    code. `released` is the package's rule that what was sent came out of, or "".
     """
 
     place: Place
@@ -62,6 +62,7 @@ class AttemptRecord:
     outcome: str
     elapsed_s: float
     error: str = ""
+    released: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,8 @@ def _times(receipt: Receipt) -> str:
 def _attempt(record: AttemptRecord) -> str:
     ends = {"answered": "answered", "given_up": "given up"}
     end = ends.get(record.outcome) or f"failed: {record.error}"
-    return f"{record.place} ({record.host}): {end} after {duration(record.elapsed_s)}"
+    rule = f", sent by the rule {record.released!r}" if record.released else ""
+    return f"{record.place} ({record.host}): {end} after {duration(record.elapsed_s)}{rule}"
 
 
 def _wish(receipt: Receipt) -> str:

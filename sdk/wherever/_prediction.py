@@ -257,7 +257,8 @@ def _cache_word(answer: Answer, *, caches: bool) -> Literal["hit", "miss", "off"
 def _record(tried: Tried) -> AttemptRecord:
     candidate, elapsed_s, error, given_up = tried
     outcome = "given_up" if given_up else "answered" if error is None else error.code
-    return AttemptRecord(candidate.place, candidate.host, outcome, elapsed_s, str(error or ""))
+    place, host, rule = candidate.place, candidate.host, candidate.release
+    return AttemptRecord(place, host, outcome, elapsed_s, str(error or ""), rule)
 
 
 def _short(value: Any) -> str:

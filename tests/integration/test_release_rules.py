@@ -224,4 +224,9 @@ def test_the_device_does_not_wait_for_what_a_rule_takes_long_to_make(slow_packag
         assert device.receipt.total_s < deadline_s
         found = way(things, frame, mode="prefer_in_cloud", deadline_s=deadline_s)
     assert (found.place, found.degraded) == ("device", True)
+    # what was sent, if anything was, and to whom, is told although another answered
+    assert {each.place: each.released for each in found.receipt.attempts} in (
+        {"device": "", "cloud": "right-half"},
+        {"device": ""},
+    )
     assert found.receipt.total_s < 0.75 * release_s
