@@ -13,6 +13,7 @@ from pathlib import Path
 import batching
 import best_engine
 import engines
+import host_health
 import in_cloud
 import isolation
 import kept
@@ -29,6 +30,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "start-up": start_up.rows,
     "on-device": on_device.rows,
     "in-cloud": in_cloud.rows,
+    "host-health": host_health.rows,
     "transports": transports.rows,
     "kept": kept.rows,
     "memory": memory.rows,
