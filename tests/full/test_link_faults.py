@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from wherever._surroundings import NETWORK_FRESH_S
+
 pytestmark = [pytest.mark.full, pytest.mark.alone]
 
 PROGRAM = Path(__file__).parent / "site" / "gateway_calls.py"
@@ -63,6 +65,10 @@ class Link:
 
     def unplugged(self, *, unplugged: bool) -> None:
         ip("-n", self.gateway, "link", "set", self._wire, "down" if unplugged else "up")
+
+    def offline(self, *, offline: bool) -> None:
+        """Switch the device's own interface off."""
+        ip("-n", self.device, "link", "set", f"{self._wire}d", "down" if offline else "up")
 
     def name(self, *, known: bool) -> None:
         self._hosts.write_text(f"127.0.0.1 localhost\n{f'{GATEWAY} {NAME}' if known else ''}\n")
@@ -141,6 +147,37 @@ def test_a_cut_link_costs_one_slow_call_and_no_failed_one(link, device, fault):
     assert len(during["slow"] + after["slow"]) <= 1
     assert during["last"] == "device"
     assert after["last"] == "cloud"
+
+
+def test_a_device_that_is_offline_pays_nothing_and_asks_the_gateway_within_a_second_of_its_return(
+    link, device
+):
+    program = device()
+    assert program.calls(20, until="cloud")["last"] == "cloud"
+    for outage_s in (0.3, OUTAGE_S):
+        program.calls(1)
+        link.offline(offline=True)
+        time.sleep(NETWORK_FRESH_S)  # what is known of the network is as old at most
+        during = program.calls(outage_s)
+        link.offline(offline=False)
+        back_at = time.monotonic()
+        after = program.calls(20, until="cloud")
+        print(during, after, f"first cloud answer {after['at'] - back_at:.3f} s after")
+        assert during["failed"] == after["failed"] == during["slow"] == after["slow"] == []
+        assert list(during["places"]) == ["device"]
+        assert (after["last"], after["at"] - back_at < 1.0) == ("cloud", True)
+
+
+def test_a_gateway_of_this_machine_is_asked_also_offline(link):
+    with ExitStack() as stack:
+        plain = ["--no-http", "--no-tls", "--no-keys"]
+        gateway = Program(link.device, "-m", "wherever", "gateway", "--json", *plain)
+        stack.callback(gateway.kill)
+        gateway.hear()
+        link.offline(offline=True)
+        program = Program(link.device, str(PROGRAM), "localhost:8001?rest=off")
+        stack.callback(program.kill)
+        assert program.calls(20, until="cloud")["last"] == "cloud"
 
 
 def test_a_name_that_is_not_known_for_a_while_costs_one_call(link, device):
