@@ -118,8 +118,8 @@ def _conditions(here: Here) -> Iterator[str]:
     network = {None: "network not known to be metered", True: "metered network", False: ""}
     yield power[now.on_battery]
     yield f"heat {now.thermal or 'not known'}"
-    if network[now.metered]:
-        yield network[now.metered]
+    if now.offline or network[now.metered]:
+        yield "offline" if now.offline else network[now.metered]
     if now.available_memory_bytes is not None:
         yield f"{human_size(now.available_memory_bytes)} of memory free"
 

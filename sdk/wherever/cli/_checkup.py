@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from wherever._access import box_targets, gateway_targets
 from wherever._settings import Settings
+from wherever._status import NetworkStatus
 from wherever_contracts.durations import duration
 from wherever_contracts.errors import SettingsError, WhereverError
 from wherever_devices.here import look_here
@@ -31,6 +32,7 @@ from wherever_edge.resident import Resident
 
 if TYPE_CHECKING:
     from wherever._access import Target
+    from wherever._routing.hints import Hints
     from wherever_contracts.manifest import Variant
     from wherever_edge.engines.engine import Engine
     from wherever_edge.packages.store import Package
@@ -166,6 +168,15 @@ def look_at_home(home: Path) -> Iterator[Finding]:
         yield Finding("state", "warn", text, "make room: archives are unpacked there")
     else:
         yield Finding("state", "ok", text)
+
+
+def look_at_network(network: Hints) -> Finding:
+    """Is this device connected, and does that cost?"""
+    text = str(NetworkStatus(*network))
+    if network.offline:
+        mend = "connect it; calls stay on this device, and on hosts that run on it"
+        return Finding("network", "warn", text, mend)
+    return Finding("network", "ok", text)
 
 
 def look_at_hosts(settings: Settings, models: Sequence[str], timeout_s: float) -> Iterator[Finding]:

@@ -36,7 +36,7 @@ def command(
     ] = 3.0,
     json: JsonFlag = False,
 ) -> None:
-    """Check installation, engines, packages, settings and gateways.
+    """Check installation, engines, packages, settings, network and gateways.
 
     The exit code is 1 when something needed does not work.
     """
@@ -53,6 +53,7 @@ def _findings(
 ) -> Iterator[Finding]:
     from wherever._access import open_store  # noqa: PLC0415 (pydantic)
     from wherever._settings import Settings, load_settings  # noqa: PLC0415 (pydantic)
+    from wherever._surroundings import Surroundings  # noqa: PLC0415
     from wherever.cli import _checkup  # noqa: PLC0415
     from wherever_edge.configured import settings_files  # noqa: PLC0415
 
@@ -74,6 +75,7 @@ def _findings(
     store = open_store(settings)
     yield from _checkup.look_at_packages(store)
     models = sorted({package.name for package in store.list()})
+    yield _checkup.look_at_network(Surroundings(settings.metered).network())
     yield from _checkup.look_at_hosts(settings, models, timeout_s)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from wherever._routing.hints import Hints
 from wherever._settings import load_settings
-from wherever.cli._checkup import look_at_machine
+from wherever.cli._checkup import look_at_machine, look_at_network
 
 
 def test_the_machine_is_shown_with_its_profile_its_conditions_and_its_decision():
@@ -29,3 +30,18 @@ def test_a_profile_that_is_wrong_is_a_failure_and_the_machine_is_shown(own_home,
     assert (first.state, first.mend) == ("fail", "correct the profile, or name another one")
     assert said in first.text
     assert [finding.state for finding in rest][:4] == ["ok"] * 4
+
+
+@pytest.mark.parametrize(
+    ("hints", "state", "text"),
+    [
+        (Hints(), "ok", "not known to be connected, not known to be metered"),
+        (Hints(False, False), "ok", "connected, not metered"),
+        (Hints(False, True), "ok", "connected, metered"),
+        (Hints(True), "warn", "offline, not known to be metered"),
+    ],
+)
+def test_the_network_is_shown_and_a_device_without_one_is_warned(hints, state, text):
+    found = look_at_network(hints)
+    assert (found.area, found.state, found.text) == ("network", state, text)
+    assert ("connect it" in found.mend) == (state == "warn")
