@@ -8,6 +8,9 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# What is imported is compiled then, once: that needs bytecode to be written.
+INSTALL := $(PIP) install --no-compile
+unexport PYTHONDONTWRITEBYTECODE
 SOURCES := contracts device_profiles edge_runtime converters cloud_gateway sdk
 CODE := $(SOURCES) tests examples benchmarks
 # Two files of tests at a time; ARGS='-n 0' runs them one after the other, as a debugger needs it.
@@ -56,22 +59,22 @@ $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "wherever needs Python 3.11 or newer; none was found. Set PYTHON=/path/to/python." >&2; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "wherever needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version)." >&2; exit 1; }
 	"$(PYTHON)" -m venv $(VENV)
-	$(PIP) install --upgrade 'pip>=25.1'
+	$(INSTALL) --upgrade 'pip>=25.1'
 
 # Stamps are newer than pyproject.toml when what it asks for is installed.
 $(VENV)/demo: pyproject.toml | $(BIN)/python
-	$(PIP) install --editable '.[convert]'
+	$(INSTALL) --editable '.[convert]'
 	@touch $@
 
 $(VENV)/test: pyproject.toml | $(BIN)/python
-	$(PIP) install --editable '.[all]' --group test
+	$(INSTALL) --editable '.[all]' --group test
 	@touch $@ $(VENV)/demo
 
 $(VENV)/dev: pyproject.toml | $(BIN)/python
-	$(PIP) install --editable '.[all]' --group dev
+	$(INSTALL) --editable '.[all]' --group dev
 	@touch $@ $(VENV)/test $(VENV)/demo
 
 $(VENV)/train/.ready: examples/digits/requirements.txt tests/full/torch-requirements.txt pyproject.toml | $(BIN)/python
 	$(BIN)/python -m venv $(VENV)/train
-	$(VENV)/train/bin/python -m pip --disable-pip-version-check --quiet install -r examples/digits/requirements.txt -r tests/full/torch-requirements.txt --editable '.[convert,image]'
+	$(VENV)/train/bin/python -m pip --disable-pip-version-check --quiet install --no-compile -r examples/digits/requirements.txt -r tests/full/torch-requirements.txt --editable '.[convert,image]'
 	@touch $@

@@ -26,9 +26,17 @@ _USUAL = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TF_CPP_MIN_LOG_LEVEL": "2",
 }
-# What steers one interpreter does not suit another.
+# What steers one interpreter does not suit another. An environment that is made without bytecode
+# needs leave to write it: a framework takes seconds to compile.
 _OURS = frozenset(
-    {"PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__"}
+    {
+        "PYTHONDONTWRITEBYTECODE",
+        "PYTHONHOME",
+        "PYTHONPATH",
+        "PYTHONSTARTUP",
+        "VIRTUAL_ENV",
+        "__PYVENV_LAUNCHER__",
+    }
 )
 
 

@@ -24,8 +24,8 @@ def fresh(tmp_path_factory) -> Path:
     """The programs of an environment with what the example's first lines install."""
     folder = tmp_path_factory.mktemp("fresh") / "environment"
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    install = [str(folder / "bin" / "pip"), "install", "-q", f"{ROOT}[convert]", "scikit-learn"]
-    subprocess.run(install, check=True)
+    install = [str(folder / "bin" / "pip"), "install", "-q", "--no-compile"]
+    subprocess.run([*install, f"{ROOT}[convert]", "scikit-learn"], check=True)
     return folder / "bin"
 
 
