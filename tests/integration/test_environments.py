@@ -41,8 +41,8 @@ else:
 
 
 def model():
-    if "PYTHONPATH" in os.environ:
-        raise RuntimeError("PYTHONPATH came along")
+    if came := {"PYTHONPATH", "PYTHONDONTWRITEBYTECODE"} & os.environ.keys():
+        raise RuntimeError(f"{came} came along")
     return LogisticRegression(max_iter=300).fit(*load_iris(return_X_y=True))
 
 
@@ -118,6 +118,7 @@ def test_a_file_is_converted_in_an_environment_without_wherever(
     train, training_python, monkeypatch
 ):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "contracts"))
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     source = find_source("train.py:model")
     model = source.load("train.py:model", request_for(train, python=training_python))
     assert model.labels == ("0", "1", "2")
