@@ -140,7 +140,7 @@ class Route:
             self._arrange,
             random,
             remote_timeout_s,
-            lambda host: remotes[host.host].costs,
+            self._costs,
             saving,
         )
 
@@ -215,6 +215,9 @@ class Route:
         if self.device_cost is None:
             return Forecast(0.0, 0.0)
         return self.device_cost.forecast(_ONE_ROW, quantile, perf_counter())
+
+    def _costs(self, candidate: Candidate) -> bool:
+        return self.remotes[candidate.host].costs
 
     def _arrange(self, group: Sequence[Candidate], work: Work) -> Sequence[Candidate]:
         remotes = self.remotes
