@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
 
+import wherever
 from wherever._remotes import Remote
 from wherever._routing.forecast import Work
 from wherever._routing.hints import OFFLINE, WAS_OFFLINE
@@ -33,6 +35,7 @@ NUMBERS = from_array("numbers", np.array([1, 1.2, 1], np.float32))
 REQUEST = InferRequest("scales", "", "id", {}, (NUMBERS,), boundary="anywhere")
 OUTPUTS = (TensorSpec("scores", "float32", (3,)),)
 WORK = Work("scales", "", len(NUMBERS.data))
+UNSURE = np.array([1, 1.2, 1], np.float32)
 # Linux takes it for this machine's own, and no rule says so.
 ELSEWHERE = "0.0.0.0"
 # "SERVING", as a message of gRPC's health service
@@ -202,3 +205,35 @@ def test_the_network_is_looked_up_again_and_again(kernel):
     assert surroundings.network().offline is False
     kernel.plug(into=False)
     assert eventually(lambda: surroundings.network().offline)
+
+
+@pytest.fixture
+def client(kernel, monkeypatch, scales_package):
+    """A client of a gateway that is not on this machine."""
+    monkeypatch.setattr("wherever._client.Surroundings", partial(Surroundings, root=kernel.root))
+    with wherever.Client(["grpc://203.0.113.1:8001"], packages=[scales_package.root]) as client:
+        yield client
+
+
+def test_offline_calls_are_answered_here_and_the_receipt_says_why(kernel, client):
+    kernel.plug(into=False)
+    for mode, degraded in (("prefer_in_cloud", True), ("auto", True)):
+        prediction = client.predict("scales", UNSURE, mode=mode)
+        assert (prediction.place, prediction.degraded) == ("device", degraded)
+        assert OFFLINE in prediction.explain()
+        assert [attempt.place for attempt in prediction.receipt.attempts] == ["device"]
+    with pytest.raises(wherever.NoRouteError, match=OFFLINE):
+        client.predict("scales", UNSURE, mode="only_in_cloud")
+    status = client.status()
+    assert (status.network.offline, status.places[1].state) == (True, "offline")
+    assert "offline, not known to be metered" in str(status)
+    kernel.plug(into=True)
+    assert eventually(lambda: client.status().network.offline is False)
+    assert client.status().places[1].state != "offline"
+
+
+def test_looking_at_the_status_changes_nothing(kernel, client):
+    kernel.plug(into=False)
+    assert client.status().places[1].state == "offline"
+    kernel.plug(into=True)
+    assert eventually(lambda: client.status().places[1].state == "ready")
