@@ -259,11 +259,10 @@ def bare_package(root, path, **changes):
 def test_a_model_without_samples_is_measured_on_made_up_numbers(test_data, tmp_path, here):
     path = test_data / "models" / "vww_96_int8.tflite"
     package = bare_package(tmp_path / "vww", path)
-    report, kept = tuned(tmp_path, here, package, budget_s=3.0)
+    report, kept = tuned(tmp_path, here, package)
     found = list(kept.load())
     assert report.measured == len(found) == 2
     assert all(each.usable for each in found), [(e.plan, e.wrong, e.failed) for e in found]
-    assert report.elapsed_s < 20
 
 
 PLUGIN = '''
