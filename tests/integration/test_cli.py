@@ -353,6 +353,7 @@ def test_the_doctor_finds_a_whole_installation_well():
         "settings",
         "state",
         "packages",
+        "network",
         "gateways",
     }
     engines = [f["text"] for f in report["findings"] if f["area"] == "engines"]

@@ -170,10 +170,10 @@ def look_at_home(home: Path) -> Iterator[Finding]:
         yield Finding("state", "ok", text)
 
 
-def look_at_network(network: Hints) -> Finding:
-    """Is this device connected, and does that cost?"""
+def look_at_network(settings: Settings, network: Hints) -> Finding:
+    """Is this device connected, where calls may leave it, and does that cost?"""
     text = str(NetworkStatus(*network))
-    if network.offline:
+    if network.offline and settings.gateways:
         mend = "connect it; calls stay on this device, and on hosts that run on it"
         return Finding("network", "warn", text, mend)
     return Finding("network", "ok", text)

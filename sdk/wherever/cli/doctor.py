@@ -75,7 +75,7 @@ def _findings(
     store = open_store(settings)
     yield from _checkup.look_at_packages(store)
     models = sorted({package.name for package in store.list()})
-    yield _checkup.look_at_network(Surroundings(settings.metered).network())
+    yield _checkup.look_at_network(settings, Surroundings(settings.metered).network())
     yield from _checkup.look_at_hosts(settings, models, timeout_s)
 
 

@@ -33,15 +33,18 @@ def test_a_profile_that_is_wrong_is_a_failure_and_the_machine_is_shown(own_home,
 
 
 @pytest.mark.parametrize(
-    ("hints", "state", "text"),
+    ("hints", "gateways", "state", "text"),
     [
-        (Hints(), "ok", "not known to be connected, not known to be metered"),
-        (Hints(False, False), "ok", "connected, not metered"),
-        (Hints(False, True), "ok", "connected, metered"),
-        (Hints(True), "warn", "offline, not known to be metered"),
+        (Hints(), "gw", "ok", "not known to be connected, not known to be metered"),
+        (Hints(False, False), "gw", "ok", "connected, not metered"),
+        (Hints(False, True), "gw", "ok", "connected, metered"),
+        (Hints(True), "gw", "warn", "offline, not known to be metered"),
+        (Hints(True), (), "ok", "offline, not known to be metered"),
     ],
 )
-def test_the_network_is_shown_and_a_device_without_one_is_warned(hints, state, text):
-    found = look_at_network(hints)
+def test_the_network_is_shown_and_who_needs_one_and_has_none_is_warned(
+    hints, gateways, state, text
+):
+    found = look_at_network(load_settings(gateways=gateways), hints)
     assert (found.area, found.state, found.text) == ("network", state, text)
     assert ("connect it" in found.mend) == (state == "warn")
