@@ -25,6 +25,7 @@ import quantization
 import start_up
 import transports
 from harness import Row, table
+from routing import run as routing
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "start-up": start_up.rows,
@@ -41,6 +42,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "best-engine": best_engine.rows,
     "isolation": isolation.rows,
     "engines": engines.rows,
+    "routing": routing.rows,
 }
 HEAD = """# Measured
 

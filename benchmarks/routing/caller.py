@@ -1,9 +1,9 @@
 """A device at one end of a shaped link: makes calls as each line of standard input says.
 
 `python caller.py ADDRESS`; a line is {"seconds": 5, "pause_s": 0.02, "mode": "auto", "deadline_s":
-0.1}, and is answered by [began, elapsed_s, place] of each call, on the clock that all processes of
-a machine share; the place is "" for a call that failed. All inputs are ones that the device is
-unsure of.
+0.1}, and is answered by [began, elapsed_s, place, asked] of each call, on the clock that all
+processes of a machine share; the place is "" for a call that failed, and `asked` says whether the
+gateway was asked. All inputs are ones that the device is unsure of.
 """
 
 from __future__ import annotations
@@ -42,18 +42,23 @@ def _unsure(digits: wherever.Model) -> list[Array]:
 
 def _calls(
     digits: wherever.Model, inputs: list[Array], *, seconds: float, pause_s: float, **options: Any
-) -> list[tuple[float, float, str]]:
-    made: list[tuple[float, float, str]] = []
+) -> list[tuple[float, float, str, bool]]:
+    made: list[tuple[float, float, str, bool]] = []
     until = monotonic() + seconds
     while (began := monotonic()) < until:
-        try:
-            place: str = digits(inputs[len(made) % len(inputs)], **options).place
-        except wherever.WhereverError as error:
-            print(f"failed: {error}", file=sys.stderr, flush=True)
-            place = ""
-        made.append((began, monotonic() - began, place))
+        place, asked = _call(digits, inputs[len(made) % len(inputs)], options)
+        made.append((began, monotonic() - began, place, asked))
         sleep(pause_s)
     return made
+
+
+def _call(digits: wherever.Model, image: Array, options: dict[str, Any]) -> tuple[str, bool]:
+    try:
+        answer = digits(image, **options)
+    except wherever.WhereverError as error:
+        print(f"failed: {error}", file=sys.stderr, flush=True)
+        return "", True
+    return answer.place, any(record.place != "device" for record in answer.receipt.attempts)
 
 
 if __name__ == "__main__":

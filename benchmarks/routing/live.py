@@ -41,11 +41,17 @@ MISSING = (
 
 
 class Made(NamedTuple):
-    """One call: when it began, what it took, and where its answer came from ("": it failed)."""
+    """One call: when it began, what it took, where its answer came from ("": it failed).
+
+    Attributes:
+        asked: whether the gateway was asked; a call that it was not can only be slow because the
+            machine is busy.
+    """
 
     began: float
     elapsed_s: float
     place: str
+    asked: bool
 
 
 class Seen(NamedTuple):
@@ -124,12 +130,13 @@ class ShapedLink:
 class Program:
     """A program of ours in a namespace; each line that it is told is answered by one of JSON."""
 
-    def __init__(self, namespace: str, *command: str) -> None:
+    def __init__(self, namespace: str, home: str, *command: str) -> None:
         self.process = subprocess.Popen(
             ["ip", "netns", "exec", namespace, sys.executable, *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            env={**os.environ, "WHEREVER_HOME": home},
         )
         self.ready: dict[str, Any] = self.hear()
 
@@ -160,18 +167,20 @@ class Program:
 class Bench:
     """The link, a gateway at one end and a caller at the other."""
 
-    def __init__(self, link: ShapedLink) -> None:
+    def __init__(self, link: ShapedLink, home: str) -> None:
         self.link = link
+        self._home = home
         self.gateway = self.start_gateway()
-        caller = Path(__file__).with_name("caller.py")
-        self.caller = Program(link.client, str(caller), f"grpc://{NAME}:{PORT}")
+        caller = str(Path(__file__).with_name("caller.py"))
+        self.caller = Program(link.client, home, caller, f"grpc://{NAME}:{PORT}")
         self.local_s = self._local_p99_s()
 
     def start_gateway(self) -> Program:
         """A gateway at the server's end."""
         options = ["--host", SERVER_IP, "--grpc-port", str(PORT), "--no-http", "--insecure"]
         options += ["--no-tls", "--no-keys", "--json"]
-        self.gateway = Program(self.link.server, "-m", "wherever", "gateway", *options)
+        command = ["-m", "wherever", "gateway", *options]
+        self.gateway = Program(self.link.server, self._home, *command)
         return self.gateway
 
     def during(
@@ -209,8 +218,7 @@ def bench() -> Iterator[Bench]:
     """
     with ExitStack() as stack:
         home = stack.enter_context(tempfile.TemporaryDirectory())
-        os.environ["WHEREVER_HOME"] = home
-        made = Bench(stack.enter_context(ShapedLink(find_shaper())))
+        made = Bench(stack.enter_context(ShapedLink(find_shaper())), home)
         stack.callback(made.close)
         yield made
 
@@ -301,7 +309,8 @@ def outage(made: Bench, name: str, mode: str, seconds: float) -> Seen:
     calls = made.during(seconds + 4.0, happen, mode=mode)
     begin, end = moments
     hit = [call for call in calls if call.began + call.elapsed_s > begin and call.began < end]
-    slow = [call.elapsed_s for call in hit if call.elapsed_s > made.local_s + SLOW_S]
+    limit_s = made.local_s + SLOW_S
+    slow = [call.elapsed_s for call in hit if call.asked and call.elapsed_s > limit_s]
     ends = [call.began + call.elapsed_s for call in calls if call.place == "cloud"]
     back_s = min((moment for moment in ends if moment > end), default=float("inf")) - end
     worst_s = max(slow, default=0.0)

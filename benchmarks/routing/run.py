@@ -31,6 +31,7 @@ from routing.bars import (
 )
 from routing.links import Link
 from routing.scenarios import data_folder, recorded
+from wherever_contracts.places import Mode
 
 LATE_SHARE = 0.001
 RATIO = 1.15
@@ -38,7 +39,7 @@ EXTRA_LOAD = 0.05
 SHARE_OF_GAIN = 0.95
 SLOW_CALLS = 1
 BACK_S = 1.0
-MODES = ("auto", "prefer_in_cloud")
+MODES: tuple[Mode, ...] = ("auto", "prefer_in_cloud")
 
 
 def rows() -> list[Row]:
@@ -54,9 +55,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="the rows as JSON")
     arguments = parser.parse_args()
     if arguments.live:
-        from routing import live
+        from routing.live import rows as live_rows
 
-        measured = live.rows()
+        measured = live_rows()
     else:
         measured = rows()
     print(json.dumps([asdict(row) for row in measured]) if arguments.json else table(measured))
@@ -121,7 +122,7 @@ def _outages(links: Sequence[Link]) -> list[Row]:
     ]
 
 
-def _outage(mode: str, where: str, seen: Sequence[Outage]) -> Row:
+def _outage(mode: Mode, where: str, seen: Sequence[Outage]) -> Row:
     slow = max(one.slow for one in seen)
     failed = sum(one.failed for one in seen)
     back = sorted(one.back_s for one in seen)
