@@ -82,7 +82,7 @@ class Recorder:
         self._closed = True
         self._wake.send(b"x")
         self._thread.join(5)
-        for each in (*self._pairs, self._listening, self._wake, self._woken):
+        for each in (*self._pairs.copy(), self._listening, self._wake, self._woken):
             each.close()
 
     def taken(self) -> list[bytes]:
@@ -109,7 +109,11 @@ class Recorder:
         if self.mode == "refuse":
             _break_off(near)
             return
-        far = socket.create_connection(self.behind)
+        try:
+            far = socket.create_connection(self.behind)
+        except OSError:  # the gateway is gone, which its fixture tells
+            _break_off(near)
+            return
         for each in (near, far):
             each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._pairs[near], self._pairs[far] = far, near
@@ -473,9 +477,11 @@ def gateway(packages, tmp_path_factory) -> Iterator[dict]:
         env=environment,
     )
     yield json.loads(process.stdout.readline())
+    ended = process.poll()
     process.terminate()
     process.wait(30)
     process.stdout.close()
+    assert ended is None, f"the gateway ended by itself, with {ended}"
 
 
 @pytest.fixture
