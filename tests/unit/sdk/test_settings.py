@@ -91,3 +91,11 @@ def test_settings_do_not_change_once_read():
 def test_every_setting_is_documented():
     undocumented = [name for name, field in Settings.model_fields.items() if not field.description]
     assert undocumented == []
+
+
+def test_who_knows_what_the_network_costs_says_so(monkeypatch):
+    assert load_settings().metered == "auto"
+    monkeypatch.setenv("WHEREVER_METERED", "yes")
+    assert load_settings().metered == "yes"
+    with pytest.raises(SettingsError, match=r"'metered'.*'auto', 'yes' or 'no'.*'often'"):
+        load_settings(metered="often")
