@@ -97,6 +97,10 @@ class _Flight(NamedTuple):
         return max(OVERDUE_S, OVERDUE_TIMES * self.late_s)
 
 
+# A share of calls that are answered sooner than one that lets a probe go first.
+_MOST = 0.9
+
+
 class HostHealth:
     """One host, as its calls and probes showed it. The caller sees to it that one thread at a
     time uses it.
@@ -217,8 +221,10 @@ class HostHealth:
         if flight is None:
             return
         elapsed_s = now - flight.began
+        # a device that stands by is begun at the 95th percentile, so few are waited for so long
+        late_s = min(flight.late_s, self.cost.forecast(flight.work, _MOST, now).latency_s)
         self.cost.outlasted(flight.work, elapsed_s, now)
-        if elapsed_s > max(TELLING_S, flight.late_s) and self.heard_at <= flight.began:
+        if elapsed_s > max(TELLING_S, late_s) and self.heard_at <= flight.began:
             self._doubt = _OVERDUE
 
     def probed(

@@ -8,7 +8,7 @@ from itertools import groupby
 from wherever._routing.forecast import Forecast, Work
 from wherever._routing.plan import Candidate, Plan
 from wherever._routing.steps import Senses
-from wherever._routing.timing import CLEARLY, EARLY, QUICK_S, SURE, USUAL
+from wherever._routing.timing import EARLY, QUICK_S, SURE, USUAL
 from wherever_contracts.durations import duration
 
 # what the device takes does not depend on what would travel
@@ -21,7 +21,7 @@ def why_not_here(
     """Why a call of mode "auto" should not begin on the device, its first choice; "": it should.
 
     Another host goes first where the device would miss the deadline and the other would not, or
-    where the device is slow and the other is expected to answer clearly sooner. A host of which
+    where the device is slow and the other is expected to answer sooner. A host of which
     little is known yet is tried now and then, as the budget for extra attempts allows, when it
     might be the faster one: nobody learns of a host that is never asked. To be faster is no reason
     where each byte costs.
@@ -61,7 +61,7 @@ def _sooner(
         return ""
     there = senses.forecast(other, work, USUAL)
     expected = f"the device is expected to take {duration(here.latency_s)}"
-    if here.latency_s > CLEARLY * there.latency_s:
+    if there.latency_s < here.latency_s:
         return f"{expected}, {other.host} {duration(there.latency_s)}"
     early = senses.forecast(other, work, EARLY)
     unknown = early.samples < SURE and early.latency_s < here.latency_s

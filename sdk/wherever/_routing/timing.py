@@ -12,9 +12,7 @@ MARGIN_S = 0.01
 
 # A device whose usual answer takes less goes first whatever others promise.
 QUICK_S = 0.05
-# Another host has to be so many times as fast as the device to go first without need.
-CLEARLY = 1.15
-# It has this share of the device's time as a head start; that bounds what is lost when it is slow.
+# A host that goes first without need has this share of the device's time as a head start; that bounds what is lost when it is slow.
 _HEAD_START = 0.1
 # So many recent calls make a forecast worth acting on.
 SURE = 3.0
