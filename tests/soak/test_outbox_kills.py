@@ -37,6 +37,6 @@ def test_no_kill_of_two_thousand_loses_or_doubles_a_result(gateway):
     )
     found = json.loads(done.stdout)
     print(f"seed {SEED}: {found}")
-    assert (found["kills"], found["acknowledged"] > KILLS / 2) == (KILLS, True)
+    assert (found["kills"], found["acknowledged"] > KILLS / 4) == (KILLS, True)
     assert (found["lost"], found["changed"], found["left"]) == ([], [], [])
     assert (found["not_told"], found["told_differently"]) == ([], [])

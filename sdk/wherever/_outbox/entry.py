@@ -188,36 +188,50 @@ def _letter(arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> Letter:
         WireTensor(name, datatype, tuple(shape), arrays[f"{_BUFFER}{i}"].data, content_type)
         for i, (name, datatype, shape, content_type) in enumerate(meta["inputs"])
     ]
-    said = _known(InferRequest, meta["request"])
-    request = InferRequest(**said | {"inputs": tuple(tensors), "outputs": tuple(said["outputs"])})
+    said = meta["request"]
+    own = {"inputs": tuple(tensors), "outputs": tuple(said["outputs"])}
+    request = InferRequest(**_known(InferRequest, said, **own))
     return Letter(_entry(meta["entry"]), request, arrays[_SIGNATURE].tobytes())
 
 
 def _result(arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> Result:
-    said = _known(Result, meta)
-    facts, answer = said["answer"], None
-    if facts is not None:
-        outputs = {
-            name.removeprefix(_OUTPUT): array
-            for name, array in arrays.items()
-            if name.startswith(_OUTPUT)
-        }
-        words = _known(Answer, facts) | {"ran": Ran(**facts["ran"]), "outputs": outputs}
-        answer = Answer(**words | {"substituted": tuple(facts["substituted"])})
-    said |= {"entry": _entry(said["entry"]), "recorded": _stamp(said["recorded"])}
-    result = Result(**said | {"answer": answer, "signature": arrays[_SIGNATURE].tobytes()})
-    if result.place not in PLACES or bool(result.kind) == (answer is not None):
+    outputs = {
+        name.removeprefix(_OUTPUT): array
+        for name, array in arrays.items()
+        if name.startswith(_OUTPUT)
+    }
+    facts = meta["answer"]
+    own = {
+        "entry": _entry(meta["entry"]),
+        "recorded": _stamp(meta["recorded"]),
+        "answer": None if facts is None else _answer(facts, outputs),
+        "signature": arrays[_SIGNATURE].tobytes(),
+    }
+    result = Result(**_known(Result, meta, **own))
+    if result.place not in PLACES or bool(result.kind) == (result.answer is not None):
         raise ValueError("neither an answer nor an error")
     return result
 
 
+def _answer(facts: Mapping[str, Any], outputs: dict[str, Array]) -> Answer:
+    own = {
+        "outputs": outputs,
+        "ran": Ran(**facts["ran"]),
+        "substituted": tuple(facts["substituted"]),
+    }
+    return Answer(**_known(Answer, facts, **own))
+
+
 def _entry(facts: Mapping[str, Any]) -> Entry:
-    said = _known(Entry, facts) | {"places": tuple(facts["places"])}
-    said["placement"] = tuple(map(float, facts["placement"]))
-    said["created"] = _stamp(facts["created"])
-    entry = Entry(**said)
+    own = {
+        "places": tuple(facts["places"]),
+        "placement": tuple(map(float, facts["placement"])),
+        "created": _stamp(facts["created"]),
+        "ttl_s": float(facts["ttl_s"]),
+    }
+    entry = Entry(**_known(Entry, facts, **own))
     words = (entry.boundary in BOUNDARIES, entry.priority in PRIORITIES, _ID.fullmatch(entry.id))
-    if not all(words) or not isinstance(entry.ttl_s, int | float):
+    if not all(words) or not set(entry.places) <= set(PLACES):
         raise ValueError("an entry that was not written here")
     return entry
 
@@ -227,9 +241,9 @@ def _stamp(facts: Any) -> Stamp:
     return Stamp(float(wall_s), float(up_s), str(boot))
 
 
-def _known(kind: Any, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts that a tuple of this kind has; a newer version's others are left out."""
-    return {name: value for name, value in facts.items() if name in kind._fields}
+def _known(kind: Any, facts: Mapping[str, Any], **own: Any) -> dict[str, Any]:
+    """The facts that a tuple of this kind has, and its own; a newer version's are left out."""
+    return {name: value for name, value in facts.items() if name in kind._fields} | own
 
 
 def _fitting(read: Callable[[], T]) -> T:

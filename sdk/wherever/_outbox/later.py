@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from wherever._outbox.entry import Entry, Letter
 from wherever._prediction import Context, Prediction, Serial
-from wherever._route import Call
+from wherever._calls import Call
 from wherever._routing.plan import MODES, Candidate, Plan
 from wherever._routing.reasons import is_unsure
 from wherever._routing.steps import Tried, Verdict
 from wherever_contracts.errors import UpgradeError, WhereverError
 from wherever_contracts.frames import FrameError
 from wherever_contracts.manifest import Signature
-from wherever_contracts.places import WITHIN
+from wherever_contracts.places import PLACES, WITHIN
 from wherever_contracts.urgency import Urgency
 
 if TYPE_CHECKING:
@@ -70,11 +70,12 @@ def reach_of(plan: Plan, places: Collection[Place] | None) -> Reach:
         plan: what was decided for such calls.
         places: what the call narrowed its places to.
     """
+    wanted: set[Place] = set(PLACES if places is None else places)
 
     def within(boundary: Boundary) -> tuple[Place, ...]:
-        order = MODES[plan.mode].order
-        allowed = (place for place in order if place in WITHIN[boundary] and place != "device")
-        return tuple(place for place in allowed if places is None or place in places)
+        near = wanted.intersection(WITHIN[boundary]) - {"device"}
+        allowed: list[Place] = [place for place in MODES[plan.mode].order if place in near]
+        return tuple(allowed)
 
     if direct := within(plan.boundary):
         return Reach(direct, "")
