@@ -11,9 +11,10 @@ from itertools import islice
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
+from wherever._batches import Wish
 from wherever._chain_prediction import Carried, ChainPrediction, Part
 from wherever._default import model as default_model
-from wherever._handle import Model, Wish
+from wherever._handle import Model
 from wherever._prediction import Prediction
 from wherever._sending import Sending, sending_of
 from wherever_contracts.durations import duration

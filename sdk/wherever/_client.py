@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from wherever._access import gateway_security, open_store
 from wherever._handle import Model
 from wherever._nearby import Nearby
+from wherever._own_device import OwnDevice
+from wherever._planning import plan_of, sendable, wire_version
 from wherever._remotes import Remote
-from wherever._route import DEVICE, NO_VIEWS, Route, Views
-from wherever._routing.plan import MODES, Candidate, Release, check_words, make_plan
+from wherever._route import DEVICE, Route
+from wherever._routing.plan import MODES, Candidate
 from wherever._routing.tokens import RetryTokens
 from wherever._settings import Settings, load_settings
 from wherever._status import Status, make_status
@@ -30,13 +32,10 @@ from wherever_contracts.errors import (
     WhereverError,
 )
 from wherever_contracts.manifest import signature_digest
-from wherever_contracts.places import stricter
 from wherever_edge.forking import loading
-from wherever_edge.host import LoadedVariant, LocalHost
-from wherever_edge.hosting import HostOptions, open_host
+from wherever_edge.host import LoadedVariant
 from wherever_edge.oip.client import RemoteHost
 from wherever_edge.oip.endpoints import Endpoint
-from wherever_edge.updates.state import CHANNELS
 
 if TYPE_CHECKING:
     from wherever._cache import ResultCache
@@ -117,7 +116,7 @@ class Client:
         settings = self.settings
         self._lock = threading.RLock()
         self._models: dict[str, Model] = {}
-        self._host: LocalHost | None = None
+        self._own = OwnDevice(settings, lambda: self.store)
         self._store: Store | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._racers: ThreadPoolExecutor | None = None
@@ -204,7 +203,7 @@ class Client:
             known = ", ".join(Pixels.__dataclass_fields__)
             raise InputError(unknown[0], f"one of {known}", "an unknown name", kind="argument")
         if self.settings.memory_max_bytes:
-            self._local_host()  # counts the engines that are loaded to read the file, too
+            self._own.open()  # counts the engines that are loaded to read the file, too
         package = open_file(
             path,
             task=task,
@@ -234,8 +233,7 @@ class Client:
                     model.renew(package)
             except WhereverError as error:
                 kept.append((name, error))
-        if self._host is not None:
-            self._host.release({model.digest for model in self._models.values()})
+        self._own.release({model.digest for model in self._models.values()})
         return kept
 
     def predict(self, model: str, value: Any, /, **arguments: Any) -> Prediction:
@@ -282,7 +280,7 @@ class Client:
     def status(self) -> Status:
         """Models, places and their health, as known without asking anyone. Never raises."""
         problems = self._nearby.problems
-        loaded = () if self._host is None else self._host.loaded()
+        loaded = self._own.loaded()
         return make_status(
             self.settings,
             self._store_or_error(),
@@ -323,8 +321,7 @@ class Client:
             self._outbox.close()  # what was on its way has ended with the connections
         if self._cache is not None:
             self._cache.close()
-        if self._host is not None:
-            self._host.close()
+        self._own.close()
 
     def __enter__(self) -> Self:
         return self
@@ -344,51 +341,40 @@ class Client:
         self._refuse_closed()
         self._watch()
         self._resume()
-        manifest = package.manifest
-        wished = self.settings.boundary
-        if boundary is not None:
-            check_words(boundary=boundary)
-            wished = stricter(wished, boundary)
-        # what only a chain can make is for a chain to send
-        rules = {rule.name: rule for rule in manifest.release if not rule.needs_box}
         with loading():
-            device, unfit, failed = self._load_device(package, mode or self.settings.mode, places)
+            loaded = self._own.load(package, mode or self.settings.mode, places)
             for remote in self._remotes.values():
                 remote.host.prepare()  # 75 ms, not within a deadline
-        plan = make_plan(
-            model=manifest.name,
-            mode=mode or self.settings.mode,
-            boundary=stricter(manifest.boundary, wished),
+        manifest = package.manifest
+        plan = plan_of(
+            manifest,
+            mode or self.settings.mode,
+            limits=(self.settings.boundary, boundary),
             places=places,
             candidates=[
-                Candidate(DEVICE, "device", unfit),
+                Candidate(DEVICE, "device", loaded.unfit),
                 *(Candidate(remote.name, remote.place) for remote in self._remotes.values()),
-            ],
-            thresholds=_thresholds(package),
-            reference=manifest.reference,
-            releases=[
-                Release(rule.name, stricter(rule.boundary, wished)) for rule in rules.values()
             ],
         )
         if any(candidate.place == "nearby" for candidate in plan.attempts):
             self._nearby.start()
         return Route(
             plan=plan,
-            releases=rules,
+            releases=sendable(manifest),
             signature=manifest.signature,
             signature_digest=signature_digest(manifest.signature),
             wire_name=manifest.name,
-            wire_version=_wire_version(name, package),
-            device=device,
-            device_failed=failed,
-            views=self._views(package) if device is not None else NO_VIEWS,
+            wire_version=wire_version(name, package.version),
+            device=loaded.device,
+            device_failed=loaded.failed,
+            views=loaded.views,
             remotes=self._remotes,
             remote_timeout_s=self.settings.remote_timeout_s,
             tokens=self._tokens,
             saving=self._surroundings.on_battery,
             in_thread=self.in_thread,
             spare=self._spare,
-            kept=lambda: self._kept(package, device),
+            kept=lambda: self._kept(package, loaded.device),
         )
 
     @property
@@ -423,8 +409,7 @@ class Client:
         Returns:
             A number that is another one than before when it is.
         """
-        host = self._host
-        if host is not None and host.changed():
+        if self._own.changed():
             self.standing += 1
         return self.standing
 
@@ -459,51 +444,6 @@ class Client:
             workers = 2 * (os.cpu_count() or 1)
             self._pool = ThreadPoolExecutor(workers, thread_name_prefix="wherever")
         return self._pool
-
-    def _load_device(
-        self, package: Package, mode: Mode, places: Collection[Place] | None
-    ) -> tuple[LoadedVariant | None, str, bool]:
-        """The device's variant, or why there is none, and whether it failed to load.
-
-        It is not loaded when no plan could use it.
-
-        Raises:
-            SettingsError: no host can be opened as the settings say.
-        """
-        rule = MODES.get(mode)
-        if rule is None or "device" not in rule.order or (places and "device" not in places):
-            return None, "", False
-        if not package.present():
-            from wherever_edge.packages.catalogue import not_fetched  # noqa: PLC0415
-
-            return None, str(not_fetched(package)), False
-        host = self._local_host()
-        try:
-            return host.resolve_package(package), "", False
-        except WhereverError as error:
-            return None, str(error), True
-
-    def _views(self, package: Package) -> Views:
-        host = self._local_host()
-        return Views(tuple(host.table(package)), host.reasons)
-
-    def _local_host(self) -> LocalHost:
-        with self._lock:
-            if self._host is None:
-                self._host = self._new_host()
-            return self._host
-
-    def _new_host(self) -> LocalHost:
-        settings = self.settings
-        options = HostOptions(
-            profile=settings.profile,
-            threads=settings.threads,
-            memory_max_bytes=settings.memory_max_bytes,
-            batching=settings.batching,
-            isolation=settings.isolation,
-            pinned=settings.pinned,
-        )
-        return open_host(self.store, distance="device", home=settings.home, options=options)
 
     def _kept(self, package: Package, device: LoadedVariant | None) -> KeptAnswers:
         """The result cache, for calls of a package."""
@@ -558,23 +498,6 @@ class Client:
         for name, model in handles.items():
             model.forget()
             self._models[name] = model
-
-
-def _wire_version(name: str, package: Package) -> str:
-    """The version to ask a box or gateway for: none when the name has none.
-
-    They know no channels: what a channel means is said by its version.
-    """
-    wanted = name.partition("@")[2]
-    return package.version if wanted in CHANNELS else wanted
-
-
-def _thresholds(package: Package) -> dict[str, float]:
-    return {
-        variant.id: variant.escalate_below
-        for variant in package.manifest.variants
-        if variant.escalate_below is not None
-    }
 
 
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()

@@ -3,75 +3,36 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sized
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from itertools import chain, islice
-from time import perf_counter, time
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from itertools import islice
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from wherever._drivers import drive, drive_async, drive_many
-from wherever._prediction import Context, Prediction
+from wherever._batches import Wish, answer_batch, prediction_of, shown, urgency_of
+from wherever._drivers import drive, drive_async
+from wherever._edition import Edition
 from wherever._route import DEVICE, Route
 from wherever._routing.flow import predict_flow
 from wherever._routing.plan import check_words
-from wherever._sharing import drive_kept, drive_kept_async, drive_many_kept
+from wherever._sharing import drive_kept, drive_kept_async
 from wherever_contracts.errors import EngineError, InputError, NoRouteError, WhereverError
 from wherever_contracts.places import PLACES
-from wherever_contracts.urgency import CALM, Urgency
-from wherever_edge.inputs import InputChecker, check_options
 
 _log = logging.getLogger(__name__)
 
-# How often a model in use looks whether its calls should be planned anew, and how often at least
-# when that keeps failing.
-LOOK_EVERY_S = 30.0
+# How often a model in use looks at least whether its calls should be planned anew, when that keeps
+# failing.
 LOOK_AT_LEAST_EVERY_S = 600.0
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
-RouteKey: TypeAlias = "tuple[Mode | None, Boundary | None, tuple[Place, ...] | None]"
 
 if TYPE_CHECKING:
     from wherever._client import Client
-    from wherever._kept import KeptAnswers
-    from wherever._route import Call
-    from wherever._routing.steps import Verdict
+    from wherever._prediction import Prediction
     from wherever_contracts.manifest import Signature
     from wherever_contracts.places import Boundary, Mode, Place, Priority
     from wherever_edge.packages.store import Package
-
-
-class Edition:
-    """One package behind a handle, with everything that calls of it share.
-
-    A call takes the edition once, so that a newer package that comes meanwhile does not mix with
-    the one that the call began with.
-    """
-
-    __slots__ = ("check", "defaults", "look_at", "package", "pause_s", "routes", "standing")
-
-    def __init__(self, package: Package, standing: int = 0) -> None:
-        self.package: Package = package
-        self.check: Callable[[Any], dict[str, Any]] = InputChecker(package.manifest.signature).check
-        self.defaults: dict[str, float] = check_options(package.manifest.signature, {})
-        self.routes: dict[RouteKey, Route] = {}
-        self.standing: int = standing
-        self.pause_s: float = LOOK_EVERY_S
-        self.look_at: float = perf_counter() + self.pause_s
-
-    def options(self, given: dict[str, float]) -> dict[str, float]:
-        """The options of a call, those that it did not name by default."""
-        return check_options(self.package.manifest.signature, given) if given else self.defaults
-
-
-class Wish(NamedTuple):
-    """What many calls are given alike; see a call."""
-
-    deadline_s: float | None
-    cache: bool
-    strict: bool
-    priority: Priority
 
 
 class Model:
@@ -178,7 +139,7 @@ class Model:
             inputs,
             chosen,
             kept=kept,
-            urgency=_urgency(priority, deadline_s, started),
+            urgency=urgency_of(priority, deadline_s, started),
             strict=self._strict if strict is None else strict,
         )
         senses = call.wary(route.senses)
@@ -187,7 +148,7 @@ class Model:
             verdict = drive(flow, call)
         else:
             verdict = drive_kept(flow, call, call.kept, call.terms(deadline_s, started))
-        return _prediction(route, verdict, deadline_s, chosen, inputs, started, call)
+        return prediction_of(route, verdict, deadline_s, chosen, inputs, started, call)
 
     async def aio(
         self,
@@ -229,7 +190,7 @@ class Model:
             inputs,
             chosen,
             kept=kept,
-            urgency=_urgency(priority, deadline_s, started),
+            urgency=urgency_of(priority, deadline_s, started),
             strict=self._strict if strict is None else strict,
         )
         senses = call.wary(route.senses)
@@ -239,7 +200,7 @@ class Model:
         else:
             terms = call.terms(deadline_s, started)
             verdict = await drive_kept_async(flow, call.perform_async, call.kept, terms, in_thread)
-        return _prediction(route, verdict, deadline_s, chosen, inputs, started, call)
+        return prediction_of(route, verdict, deadline_s, chosen, inputs, started, call)
 
     def map(
         self,
@@ -282,7 +243,7 @@ class Model:
         wish = self.wish(deadline_s, cache, strict, priority)
         ends = self._ends(values, batch, (mode, boundary, places), options, wish)
         total = len(values) if isinstance(values, Sized) else None
-        return _shown(ends, total, self.name, wanted=progress)
+        return shown(ends, total, self.name, wanted=progress)
 
     async def amap(
         self,
@@ -358,7 +319,7 @@ class Model:
                 route = self._route(edition, *key)
                 chosen = edition.options(options)
                 kept = route.kept() if wish.cache else None
-                yield list(_answer_batch(edition, route, rows, chosen, kept, wish))
+                yield list(answer_batch(edition, route, rows, chosen, kept, wish))
 
         return ends()
 
@@ -483,113 +444,10 @@ class Model:
         return f"<wherever.Model {self.name} {self.version}>"
 
 
-def _answer_batch(
-    edition: Edition,
-    route: Route,
-    rows: list[Any],
-    chosen: dict[str, float],
-    kept: KeptAnswers | None,
-    wish: Wish,
-) -> Iterator[Prediction | Exception]:
-    started = perf_counter()
-    checked: list[dict[str, Any] | InputError] = []
-    for row in rows:
-        try:
-            checked.append(edition.check(row))
-        except InputError as error:
-            checked.append(error)
-            break
-    inputs = [row for row in checked if isinstance(row, dict)]
-    deadline_s = wish.deadline_s
-    call = route.batch_call(
-        inputs,
-        chosen,
-        kept=kept,
-        urgency=_urgency(wish.priority, deadline_s, started),
-        strict=wish.strict,
-    )
-    flows = [
-        predict_flow(route.plan, single.wary(call.senses), single.work, deadline_s, started)
-        for single in call.calls
-    ]
-    looked = [single.kept for single in call.calls if single.kept is not None]
-    if looked:
-        ends = drive_many_kept(flows, call, looked, call.calls[0].terms(deadline_s, started))
-    else:
-        ends = drive_many(flows, call)
-    for end, row, single in zip(ends, inputs, call.calls, strict=True):
-        if isinstance(end, Exception):
-            yield end
-        else:
-            yield _prediction(route, end, deadline_s, chosen, row, started, single)
-    yield from (error for error in checked if isinstance(error, InputError))
-
-
 def _device_of(places: Collection[Place] | None) -> tuple[Place, ...]:
     """This device, where a call may be answered by it."""
     return ("device",) if places is None or "device" in places else ()
 
 
-def _urgency(priority: Priority, deadline_s: float | None, started: float) -> Urgency:
-    if priority == CALM.priority and deadline_s is None:
-        return CALM
-    check_words(priority=priority)
-    return Urgency(priority, None if deadline_s is None else started + deadline_s)
-
-
 def _tell_nobody(_stage: str, _done: int, _total: int | None) -> None:
     pass
-
-
-def _shown(
-    batches: Iterable[list[Prediction | Exception]],
-    total: int | None,
-    name: str,
-    *,
-    wanted: bool | None,
-) -> Iterator[Prediction]:
-    """One prediction after the other, with a progress bar; an error is raised at its place."""
-    with _progress_bar(total, name, wanted=wanted) as advance:
-        for end in chain.from_iterable(batches):
-            if isinstance(end, Exception):
-                raise end
-            yield end
-            advance()
-
-
-def _progress_bar(
-    total: int | None, description: str, *, wanted: bool | None
-) -> AbstractContextManager[Callable[[], None]]:
-    """A progress bar when it is wanted, or when nobody said and a person is watching."""
-    watched = sys.stderr is not None and sys.stderr.isatty()  # pythonw has no standard error
-    if wanted is False or (wanted is None and not watched):
-        return nullcontext(lambda: None)
-    from wherever_edge.cli import progress  # noqa: PLC0415 (rich costs 60 ms)
-
-    return progress(total, description)
-
-
-def _prediction(
-    route: Route,
-    verdict: Verdict,
-    deadline_s: float | None,
-    options: dict[str, float],
-    inputs: dict[str, Any],
-    started: float,
-    call: Call,
-) -> Prediction:
-    total_s = perf_counter() - started
-    context = Context(
-        route.signature,
-        route.plan,
-        deadline_s,
-        options,
-        inputs,
-        call.serial,
-        time() - total_s,
-        total_s,
-        call.caches,
-        () if route.device is None else route.device.passed_over,
-        route.views,
-    )
-    return Prediction(verdict, context)

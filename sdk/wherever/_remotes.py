@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 # While this device is offline, it is looked so often whether it still is.
 LOOK_S = 0.2
 
+# A probe of a host that is well may take so many round trips, but no longer than this.
+_ROUND_TRIPS = 3.0
+_LONGEST_PROBE_S = 3.0
+
 
 class _Sent(NamedTuple):
     """A call that is on its way."""
@@ -234,6 +238,12 @@ class Remote:
                 self._prober = None
             return in_s
 
+    def prober_ended(self, prober: threading.Thread) -> None:
+        """Note that a thread that probed has ended."""
+        with self._lock:
+            if self._prober is prober:
+                self._prober = None
+
     def probe(self) -> None:
         """Ask the host whether it is well, and remember; not while nothing leads to it."""
         if not self.cut_off():
@@ -296,7 +306,8 @@ class Remote:
 
     def _probe(self) -> None:
         started = monotonic()
-        error = self._ailment()
+        timeout_s = self._patience_s(started)
+        error = self._ailment(timeout_s)
         now = monotonic()
         sparing = not self._watch.tokens.allows
         with self._lock:
@@ -305,14 +316,25 @@ class Remote:
                 now - started,
                 now,
                 error=error,
-                timeout_s=self._probe_timeout_s,
+                timeout_s=timeout_s,
                 sparing=sparing,
             )
 
-    def _ailment(self) -> AttemptError | None:
+    def _patience_s(self, now: float) -> float:
+        """How long a probe may take: a host that is well and far away has time for its round trip.
+
+        One that is shut out is connected to anew with each probe, and is back when that works.
+        """
+        with self._lock:
+            if self._health.breaker.state != "closed":
+                return self._probe_timeout_s
+            trip_s = self._health.cost.facts(now).round_trip_p50_s
+        return max(self._probe_timeout_s, min(_ROUND_TRIPS * trip_s, _LONGEST_PROBE_S))
+
+    def _ailment(self, timeout_s: float) -> AttemptError | None:
         """Why the host is not well, asked of itself; None when it is."""
         try:
-            self.host.probe(self._probe_timeout_s)
+            self.host.probe(timeout_s)
         except AttemptError as error:
             return error
         except Exception as error:  # noqa: BLE001 (whatever is wrong, the host is not well)
@@ -322,11 +344,16 @@ class Remote:
 
 def _probe_until_back(remote: weakref.ref[Remote], closing: threading.Event) -> None:
     """Probe until the host is back, the client is closed, or nobody has it any more."""
-    while (target := remote()) is not None:
-        pause_s = target.probe_in_s()
-        del target
-        if pause_s is None or closing.wait(pause_s):
-            return
+    try:
+        while (target := remote()) is not None:
+            pause_s = target.probe_in_s()
+            del target
+            if pause_s is None or closing.wait(pause_s):
+                return
+            target = remote()
+            if target is not None:
+                target.probe()
+    finally:  # whatever ended it, the next failure must find that nobody probes
         target = remote()
         if target is not None:
-            target.probe()
+            target.prober_ended(threading.current_thread())

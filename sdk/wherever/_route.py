@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cache
 from random import random
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wherever._outgoing import Beside, Outgoing, expected_bytes
-from wherever._prediction import Serial, next_serial
+from wherever._calls import BatchCall, Call
+from wherever._prediction import next_serial
 from wherever._routing.balance import arrange
 from wherever._routing.cost import DeviceCost
 from wherever._routing.forecast import Forecast, Work
 from wherever._routing.plan import Candidate
 from wherever._routing.steps import Senses
 from wherever._routing.timing import LATE
-from wherever._sharing import Terms
-from wherever_contracts.errors import AttemptError, SubstitutedError, WhereverError
-from wherever_contracts.receipts import Answer
+from wherever_contracts.errors import WhereverError
 from wherever_contracts.urgency import CALM, Urgency
-from wherever_contracts.wire.tensors import InferRequest
-from wherever_edge.wire_inputs import WireInputs, wire_bytes
+from wherever_edge.wire_inputs import WireInputs
 
 if TYPE_CHECKING:
-    from wherever._drivers import Done, GiveUp
-    from wherever._kept import KeptAnswers, KeptCall
+    from wherever._kept import KeptAnswers
     from wherever._remotes import Remote
     from wherever._routing.plan import Plan
-    from wherever._routing.steps import Attempt, Outcome
+    from wherever._routing.steps import Outcome
     from wherever._routing.tokens import RetryTokens
     from wherever_contracts.manifest import Signature
     from wherever_contracts.releases import ReleaseRule
@@ -200,9 +195,13 @@ class Route:
         if elapsed_s >= _AT_ONCE_S and self.device_cost is not None:
             self.device_cost.answered(_ONE_ROW, elapsed_s, now)
 
+    def late_here_s(self) -> float:
+        """How long this device takes when it takes long; 0: not known."""
+        return self._forecast(_HERE, _ONE_ROW, LATE).latency_s
+
     def answers_at_once(self) -> bool:
         """Whether this device is sure to be done before a thread would have begun."""
-        return self._forecast(_HERE, _ONE_ROW, LATE).latency_s < _AT_ONCE_S
+        return self.late_here_s() < _AT_ONCE_S
 
     def _admit(self, candidate: Candidate, last_hope: bool) -> str:  # noqa: FBT001 (hot path)
         return self.remotes[candidate.host].admit(last_hope=last_hope)
@@ -232,322 +231,3 @@ def _measured_s(views: Views) -> float:
     """How long this device takes for a call, as was measured before; 0: not known."""
     chosen = (row.found for row in views.plans if row.chosen and row.found is not None)
     return next((found.latency_s for found in chosen if found.usable), 0.0)
-
-
-class Call:
-    """One call: its inputs, and how each host is asked with them."""
-
-    __slots__ = (
-        "_inputs",
-        "_options",
-        "_outgoing",
-        "_route",
-        "_strict",
-        "_up_bytes",
-        "_urgency",
-        "kept",
-        "serial",
-    )
-
-    def __init__(
-        self,
-        route: Route,
-        inputs: Mapping[str, Any],
-        options: Mapping[str, float],
-        serial: Serial,
-        kept: KeptAnswers | None,
-        urgency: Urgency,
-        *,
-        strict: bool,
-    ) -> None:
-        self._route = route
-        self._inputs = inputs
-        self._options = options
-        self.kept: KeptCall | None = None if kept is None else kept.of_call(inputs, options)
-        self._urgency = urgency
-        self._strict = strict
-        self._outgoing: Outgoing | None = None
-        self._up_bytes = -1
-        self.serial: Serial = serial
-
-    def work(self, variant: str) -> Work:
-        """What the call asks of a host for a variant."""
-        route = self._route
-        if self._up_bytes < 0:
-            up_bytes = wire_bytes(self._inputs)
-            self._up_bytes = expected_bytes(route.plan, route.releases, up_bytes)
-        return Work(route.wire_name, variant, self._up_bytes)
-
-    def wary(self, senses: Senses) -> Senses:
-        """Senses by which no host is asked that refused this very call a moment ago."""
-        kept = self.kept
-        return senses if kept is None else senses._replace(admit=kept.wary(senses.admit))
-
-    def terms(self, deadline_s: float | None, started: float) -> Terms:
-        """What a kept answer, or that of an identical call, is measured by."""
-        route = self._route
-        left_s = None if deadline_s is None else deadline_s - (perf_counter() - started)
-        device_s = 0.0 if route.device is None else route.senses.forecast(_HERE, _ONE_ROW, LATE)[0]
-        way = (self._strict, self._urgency.priority)
-        return Terms(route.plan, self._strict, way, left_s, device_s)
-
-    def perform(self, attempt: Attempt) -> Outcome:
-        """Carry out one attempt in this thread."""
-        if self.kept is None:
-            outcome = self._ask(attempt)
-            return self.judged(outcome) if self._strict else outcome
-        found = self.find(attempt)
-        if found is None:
-            found = self._ask(attempt)
-            self.keep(attempt, found)
-        return self.judged(found)
-
-    async def perform_async(self, attempt: Attempt) -> Outcome:
-        """Carry out one attempt beside the running event loop."""
-        if self.kept is None:
-            return self.judged(await self._ask_async(attempt))
-        in_thread = self._route.in_thread
-        outcome: Outcome | None = await in_thread(self.find, attempt)
-        if outcome is None:
-            outcome = await self._ask_async(attempt)
-            await in_thread(self.keep, attempt, outcome)
-        return self.judged(outcome)
-
-    def begin(self, attempt: Attempt, done: Done) -> GiveUp:
-        """Begin an attempt beside this thread; `done` is called once with what comes of it."""
-        found = self.find(attempt)
-        if found is not None:
-            done(self.judged(found))
-            return _nothing
-
-        def ended(outcome: Outcome) -> None:
-            self.keep(attempt, outcome)
-            done(self.judged(outcome))
-
-        if attempt.timeout_s is not None:
-            if self._sent().takes_long(attempt.candidate.release):
-                return self._send_beside(attempt, ended)
-            return self._send(attempt, ended)
-        if self._route.answers_at_once():
-            ended(self._ask(attempt))
-        else:
-            self._route.spare(lambda: ended(self._ask(attempt)))
-        return _nothing
-
-    def judged(self, outcome: Outcome) -> Outcome:
-        """The outcome; of a strict call, an error in place of an answer that was not as planned."""
-        if self._strict and isinstance(outcome, Answer) and outcome.substituted:
-            happened = "; ".join(outcome.substituted)
-            return SubstitutedError(f"the call is strict, and not all went as planned: {happened}")
-        return outcome
-
-    @property
-    def caches(self) -> bool:
-        """Whether answers are kept, and looked for among those that were."""
-        return self.kept is not None
-
-    def find(self, attempt: Attempt) -> Outcome | None:
-        """The answer that was kept for an attempt, which is then not to be made."""
-        if self.kept is None:
-            return None
-        try:
-            found: Outcome | None = self.kept.find(attempt)
-        except WhereverError as error:
-            found = error  # the input is damaged
-        if found is not None and attempt.timeout_s is not None:
-            self._route.remotes[attempt.candidate.host].release()
-        return found
-
-    def keep(self, attempt: Attempt, outcome: Outcome) -> None:
-        """Keep what came of an attempt."""
-        if self.kept is not None:
-            self.kept.keep(attempt, outcome)
-
-    def _ask(self, attempt: Attempt) -> Outcome:
-        route = self._route
-        if attempt.timeout_s is None:
-            return route.ask_device(self._inputs, self._options, self._urgency)
-        remote = route.remotes[attempt.candidate.host]
-        try:
-            request = self.request(attempt.candidate, attempt.variant)
-        except BaseException as error:
-            remote.release()
-            if isinstance(error, WhereverError):
-                return error
-            raise
-        work = self.work(attempt.variant)
-        outcome = remote.infer(request, route.outputs, attempt.timeout_s, work)
-        return self._restored(attempt, outcome)
-
-    async def _ask_async(self, attempt: Attempt) -> Outcome:
-        route = self._route
-        if attempt.timeout_s is None:
-            outcome: Outcome = await route.in_thread(
-                route.ask_device, self._inputs, self._options, self._urgency
-            )
-            return outcome
-        loop = asyncio.get_running_loop()
-        arrival: asyncio.Future[Outcome] = loop.create_future()
-
-        def arrived(outcome: Outcome) -> None:
-            if not arrival.done():
-                arrival.set_result(outcome)
-
-        def done(outcome: Outcome) -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(arrived, outcome)
-
-        # shielded: what was admitted is sent, or the host would wait for it for ever
-        sending = asyncio.ensure_future(route.in_thread(self._send, attempt, done))
-        try:
-            await asyncio.shield(sending)
-            return await arrival
-        except asyncio.CancelledError:
-            sending.add_done_callback(_give_up)
-            raise
-
-    def _send(self, attempt: Attempt, done: Callable[[Outcome], None]) -> Callable[[], None]:
-        """Send a remote attempt; returns what gives it up, and `done` is called in any case."""
-        route = self._route
-        remote = route.remotes[attempt.candidate.host]
-        assert attempt.timeout_s is not None  # noqa: S101 (only remote attempts are sent)
-        try:
-            request = self.request(attempt.candidate, attempt.variant)
-        except WhereverError as error:
-            remote.release()
-            done(error)
-            return lambda: None
-        except BaseException:
-            remote.release()
-            raise
-        work = self.work(attempt.variant)
-        return remote.start(
-            request,
-            route.outputs,
-            attempt.timeout_s,
-            work,
-            lambda outcome: done(self._restored(attempt, outcome)),
-        )
-
-    def _send_beside(self, attempt: Attempt, done: Done) -> GiveUp:
-        """The same from another thread: a device that has to answer in time does not wait."""
-        remote = self._route.remotes[attempt.candidate.host]
-        beside = Beside()
-
-        def send() -> None:
-            if beside.given_up:
-                remote.release()
-                done(AttemptError(f"{remote.name}: the call was given up"))
-                return
-            try:
-                beside.sent(self._send(attempt, done))
-            except Exception as error:  # noqa: BLE001 (or whoever waits would wait for ever)
-                failed = f"{remote.name}: the call ended with {type(error).__name__}: {error}"
-                done(AttemptError(failed))
-
-        self._route.spare(send)
-        return beside
-
-    def request(self, candidate: Candidate, variant: str) -> InferRequest:
-        """The call as a request to a remote host, with what may travel as far as that."""
-        route = self._route
-        parameters: dict[str, str | int | float | bool] = dict(self._options)
-        parameters["signature"] = route.signature_digest
-        if variant:
-            parameters["variant"] = variant
-        if self._urgency.priority != CALM.priority:
-            parameters["priority"] = self._urgency.priority
-        return InferRequest(
-            route.wire_name,
-            route.wire_version,
-            str(self.serial),
-            parameters,
-            self._sent().tensors(candidate.release),
-            boundary=route.plan.limit(candidate),
-        )
-
-    def placement(self, rule: str) -> tuple[float, ...]:
-        """Where what a release rule made of the input lies in it; see `Outgoing.placement`."""
-        return self._sent().placement(rule)
-
-    def _restored(self, attempt: Attempt, outcome: Outcome) -> Outcome:
-        rule = attempt.candidate.release
-        return self._sent().restored(rule, outcome, self._route.signature) if rule else outcome
-
-    def _sent(self) -> Outgoing:
-        if self._outgoing is None:
-            route = self._route
-            self._outgoing = Outgoing(self._inputs, route.wire_inputs, route.releases)
-        return self._outgoing
-
-
-def _nothing() -> None:
-    """Give nothing up: what runs in this process runs to its end."""
-
-
-def _give_up(sending: asyncio.Future[Callable[[], None]]) -> None:
-    if not sending.cancelled() and sending.exception() is None:
-        sending.result()()
-
-
-class BatchCall:
-    """Many calls in step: those due on the device share a run, those elsewhere run at once."""
-
-    __slots__ = ("_options", "_route", "_rows", "_urgency", "calls", "senses")
-
-    def __init__(
-        self,
-        route: Route,
-        rows: Sequence[Mapping[str, Any]],
-        options: Mapping[str, float],
-        kept: KeptAnswers | None,
-        urgency: Urgency,
-        *,
-        strict: bool,
-    ) -> None:
-        self._route = route
-        self._rows = rows
-        self._options = options
-        self._urgency = urgency
-        self.calls: list[Call] = [
-            route.call(row, options, kept=kept, urgency=urgency, strict=strict) for row in rows
-        ]
-        self.senses: Senses = route.senses._replace(forecast=self._forecast)
-
-    def perform(self, steps: Sequence[tuple[int, Attempt]]) -> list[Outcome]:
-        """Carry out attempts on this device; those with a kept answer are not made."""
-        outcomes: dict[int, Outcome] = {}
-        for position, attempt in steps:
-            found = self.calls[position].find(attempt)
-            if found is not None:
-                outcomes[position] = found
-        made = [step for step in steps if step[0] not in outcomes]
-        positions = [position for position, _ in made]
-        outcomes.update(zip(positions, self._ask_device(positions), strict=True))
-        for position, attempt in made:
-            self.calls[position].keep(attempt, outcomes[position])
-        return [self.calls[position].judged(outcomes[position]) for position, _ in steps]
-
-    def begin(self, position: int, attempt: Attempt, done: Done) -> GiveUp:
-        """Begin a remote attempt of one row; see `Call.begin`."""
-        return self.calls[position].begin(attempt, done)
-
-    def _forecast(self, candidate: Candidate, work: Work, quantile: float) -> Forecast:
-        """The whole batch may have to fall back to the device together."""
-        forecast = self._route.senses.forecast(candidate, work, quantile)
-        if candidate.place != "device":
-            return forecast
-        return forecast._replace(latency_s=len(self.calls) * forecast.latency_s)
-
-    def _ask_device(self, positions: Sequence[int]) -> Sequence[Outcome]:
-        route = self._route
-        device = route.device
-        if not positions or device is None:
-            return []
-        started = perf_counter()
-        answers = device.answer_many(
-            [self._rows[i] for i in positions], self._options, self._urgency
-        )
-        if route.device_cost is not None:
-            route.took(started, len(positions))
-        return answers

@@ -123,7 +123,7 @@ def test_pixels_that_cannot_be_are_refused_before_the_first_call(client, mean_of
 def test_a_budget_begins_before_a_file_is_read(mean_of_channels):
     with wherever.Client(memory_max_bytes=100_000_000) as client:
         client.open(mean_of_channels, task="classify")
-        assert client._host is not None
+        assert client._own._host is not None
 
 
 def test_opened_files_make_room_for_each_other_and_come_back(mean_of_channels):

@@ -109,7 +109,7 @@ def test_versions_swap_under_eight_callers_without_a_failed_or_a_mixed_answer(tm
         assert problems == []
         assert min(counts) > 0
         assert adds.version == f"{SWAPS + 1}.0.0"
-        assert len(client._local_host()._residents) == 1  # the old ones are let go of
+        assert len(client._own.open()._residents) == 1  # the old ones are let go of
 
 
 def test_a_newer_version_that_does_not_load_leaves_the_old_one_serving(tmp_path):

@@ -9,7 +9,7 @@ import time
 import pytest
 
 import wherever
-from wherever import _handle
+from wherever import _edition
 from wherever_contracts.errors import NoRouteError
 from wherever_devices import here
 from wherever_devices.conditions import Conditions
@@ -25,7 +25,7 @@ def conditions(monkeypatch):
     now = {"conditions": Conditions(on_battery=False)}
     monkeypatch.setattr(here, "conditions_now", lambda _root: now["conditions"])
     monkeypatch.setattr(guidance, "EVERY_S", 0.0)
-    monkeypatch.setattr(_handle, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(_edition, "LOOK_EVERY_S", 0.0)
     return now
 
 

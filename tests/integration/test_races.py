@@ -100,7 +100,7 @@ def test_without_a_deadline_a_gateway_that_hangs_costs_what_it_usually_takes(
     client = connect(gateway.address, remote_timeout_s=20.0)
     scales = client.model("scales")
     for _ in range(30):
-        assert scales(SURE, mode="prefer_in_cloud").place == "cloud"
+        assert scales(SURE, mode="only_in_cloud").place == "cloud"
     gateway.send(signal.SIGSTOP)
     try:
         prediction = ask(client, SURE, mode="prefer_in_cloud")

@@ -229,7 +229,7 @@ class Approach:
                 self._transport.lost()
                 self.chosen = None
         if grpc is not None:
-            grpc.renew()
+            grpc.seek()
         if chosen is not None and chosen is grpc and len(self._transport.order) > 1:
             self._beside(self._compare)
 

@@ -100,6 +100,10 @@ class Connection:
         link.leave()
         self.links.renew(link)
 
+    def seek(self) -> None:
+        """Connect anew beside the connection there is; see `Links.seek`."""
+        self.links.seek()
+
     def close(self) -> None:
         """Close the connection; calls that run end with an error."""
         self.links.close()
@@ -110,13 +114,16 @@ class Connection:
         return self.links.pings
 
     def is_well(self, time: Allotted) -> bool:
-        """Whether the server says that it serves; later calls connect anew if it says nothing."""
-        link = self.links.enter()
-        link.leave()
+        """Whether the server says that it serves.
+
+        One that is so far away that it cannot say so in time is well once a new connection was
+        answered.
+        """
         try:
             return self._is_well(time)
         except DeadlineError:
-            self.links.renew(link)
+            if self.links.was_found():
+                return True
             raise
 
     def server_metadata(self, time: Allotted) -> metadata.ServerMetadata:

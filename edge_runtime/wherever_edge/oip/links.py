@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from wherever_edge.oip.security import Way
 
 
+# connections to a host that is away that are tried at a time
+_MOST_SEEKING = 10
+
+
 class Links:
     """Hands out the channel for a call. Safe to use from many threads.
 
@@ -35,6 +39,8 @@ class Links:
         self._lock = threading.Lock()
         self._link: Link | None = None
         self._coming: Link | None = None
+        self._seeking: set[Link] = set()
+        self._was_found = False
         self.pings = False
 
     def enter(self) -> Link:
@@ -62,6 +68,26 @@ class Links:
                 self._link = None
         link.retire()
 
+    def seek(self) -> None:
+        """Connect anew beside the channel in use, and go over to the new one if that works.
+
+        Each of these connections has the time that a far host needs, and a new one is begun with
+        every call of this: a host that is back is found at once, however long the earlier ones
+        still wait for packets that were lost.
+        """
+        with self._lock:
+            if self.closed or len(self._seeking) >= _MOST_SEEKING:
+                return
+            link = self._open(pings=self.pings)
+            self._seeking.add(link)
+        link.connect(lambda connected: self._found(link, connected=connected))
+
+    def was_found(self) -> bool:
+        """Whether a connection that `seek` began has reached the host since this was last asked."""
+        with self._lock:
+            found, self._was_found = self._was_found, False
+            return found
+
     def allow_pings(self) -> None:
         """Note that the peer allows pings, and go over to a channel that sends them.
 
@@ -79,8 +105,9 @@ class Links:
         """Close; calls that run are cancelled."""
         with self._lock:
             self.closed = True
-            links = (self._link, self._coming)
+            links = (self._link, self._coming, *self._seeking)
             self._link = self._coming = None
+            self._seeking = set()
         for link in links:
             if link is not None:
                 link.close()
@@ -95,6 +122,17 @@ class Links:
 
     def _open(self, *, pings: bool) -> Link:
         return Link(self._endpoint, max_bytes=self._max_bytes, pings=pings, way=self._way)
+
+    def _found(self, link: Link, *, connected: bool) -> None:
+        """Put a channel that reached the host in use; the others that seek it are dropped."""
+        with self._lock:
+            useless = {link} if link in self._seeking else set()
+            self._seeking.discard(link)
+            if useless and connected and not self.closed:
+                useless = {*self._seeking, *filter(None, [self._link])}
+                self._seeking, self._link, self._was_found = set(), link, True
+        for each in useless:
+            each.retire()
 
     def _arrived(self, link: Link, *, connected: bool) -> None:
         """Put the channel with pings in use, or drop it; the next answer brings another try."""

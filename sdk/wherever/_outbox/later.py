@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, NamedTuple
 
+from wherever._calls import Call
 from wherever._outbox.entry import Entry, Letter
 from wherever._prediction import Context, Prediction, Serial
-from wherever._calls import Call
 from wherever._routing.plan import MODES, Candidate, Plan
 from wherever._routing.reasons import is_unsure
 from wherever._routing.steps import Tried, Verdict

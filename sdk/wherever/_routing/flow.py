@@ -298,7 +298,7 @@ class _Course:
             if self._elsewhere and self._deadline is None:
                 due = rival_at(now, here, late, saving=self._senses.saving())
             else:
-                due = backup_at(now, self._deadline, here, late)
+                due = backup_at(now, self._deadline, here, late, attempt.timeout_s)
             self._backup_at = min(self._backup_at, due)
         if self._hand and self._deadline is None:
             self._patient_until = now + attempt.timeout_s

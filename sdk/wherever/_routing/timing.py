@@ -12,7 +12,8 @@ MARGIN_S = 0.01
 
 # A device whose usual answer takes less goes first whatever others promise.
 QUICK_S = 0.05
-# A host that goes first without need has this share of the device's time as a head start; that bounds what is lost when it is slow.
+# A host that goes first without need has this share of the device's time as a head start; that
+# bounds what is lost when it is slow.
 _HEAD_START = 0.1
 # So many recent calls make a forecast worth acting on.
 SURE = 3.0
@@ -28,21 +29,26 @@ _RETRY_AFTER_S = 0.025
 _UNKNOWN_S = 1e-5
 
 
-def backup_at(now: float, deadline: float | None, device: Forecast, remote: Forecast) -> float:
+def backup_at(
+    now: float, deadline: float | None, device: Forecast, remote: Forecast, timeout_s: float
+) -> float:
     """When the device has to begin to answer in time, should the remote host not.
 
     With a deadline that is just early enough for it; without one, early enough for an answer when
     nearly every remote one has come ("hedge after the 95th percentile": Dean and Barroso, The Tail
-    at Scale, CACM 2013).
+    at Scale, CACM 2013). A host of which little is known has half of the time that it may take: it
+    may have to be connected to, and to load the model.
 
     Args:
         now: when the remote attempt begins.
         deadline: when an answer is wanted; None: no deadline.
         device: how long the device takes at worst.
         remote: how long the remote host takes at worst.
+        timeout_s: how long the attempt may take.
     """
     if deadline is None:
-        return now + max(0.0, remote.latency_s - device.latency_s)
+        least_s = timeout_s / 2 if remote.samples < SURE else 0.0
+        return now + max(0.0, least_s, remote.latency_s - device.latency_s)
     left_s = deadline - MARGIN_S - now
     needed_s = device.latency_s if device.latency_s > _UNKNOWN_S else left_s / 2
     return now + max(0.0, left_s - needed_s)

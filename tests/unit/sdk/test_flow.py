@@ -361,6 +361,16 @@ def test_without_a_deadline_the_device_answers_when_nearly_every_gateway_answer_
     assert world.clock - 100.0 == pytest.approx(0.12)
 
 
+def test_a_gateway_of_which_little_is_known_has_half_of_the_time_that_it_may_take():
+    world = World(mode="prefer_in_cloud")
+    world.expected["gw:8001"] = Forecast(0.05, 0.0)
+    world.takes["gw:8001"] = 0.9
+    assert world.run().candidate == CLOUD
+    world.takes["gw:8001"] = 60.0
+    assert world.run().candidate == DEVICE
+    assert world.began_at[-1] == pytest.approx(0.9 + 1.0)
+
+
 def test_an_unsure_backup_waits_for_the_gateway_as_long_as_the_deadline_allows():
     world = World(mode="prefer_in_cloud", device=answer(confidence=0.1))
     world.takes.update({"gw:8001": 0.185, "device": 0.008})

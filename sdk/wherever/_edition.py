@@ -1,0 +1,42 @@
+"""One package behind a handle, with everything that its calls share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from wherever_edge.inputs import InputChecker, check_options
+
+if TYPE_CHECKING:
+    from wherever._route import Route
+    from wherever_contracts.places import Boundary, Mode, Place
+    from wherever_edge.packages.store import Package
+
+RouteKey: TypeAlias = "tuple[Mode | None, Boundary | None, tuple[Place, ...] | None]"
+
+# How often a model in use looks whether its calls should be planned anew.
+LOOK_EVERY_S = 30.0
+
+
+class Edition:
+    """One package behind a handle, with everything that calls of it share.
+
+    A call takes the edition once, so that a newer package that comes meanwhile does not mix with
+    the one that the call began with.
+    """
+
+    __slots__ = ("check", "defaults", "look_at", "package", "pause_s", "routes", "standing")
+
+    def __init__(self, package: Package, standing: int = 0) -> None:
+        self.package: Package = package
+        self.check: Callable[[Any], dict[str, Any]] = InputChecker(package.manifest.signature).check
+        self.defaults: dict[str, float] = check_options(package.manifest.signature, {})
+        self.routes: dict[RouteKey, Route] = {}
+        self.standing: int = standing
+        self.pause_s: float = LOOK_EVERY_S
+        self.look_at: float = perf_counter() + self.pause_s
+
+    def options(self, given: dict[str, float]) -> dict[str, float]:
+        """The options of a call, those that it did not name by default."""
+        return check_options(self.package.manifest.signature, given) if given else self.defaults
