@@ -122,7 +122,7 @@ class Client:
         self._racers: ThreadPoolExecutor | None = None
         self._tokens = RetryTokens()
         self._surroundings = Surroundings(settings.metered)
-        self._beside_calls = Watch(self._tokens, self._surroundings)
+        self._beside_calls = Watch(self._tokens, self._surroundings, on_back=_Hurry(self))
         self._watcher: Watcher | None = None
         self._cache: ResultCache | None = None
         self._outbox: Outbox | None = None
@@ -276,6 +276,11 @@ class Client:
                     self.settings, self._remotes, self._nearby.start, self._on_upgrade
                 )
             return self._outbox
+
+    def hurry(self) -> None:
+        """A host was found well again: send soon what waits in the outbox."""
+        if self._outbox is not None:
+            self._outbox.hurry()
 
     def status(self) -> Status:
         """Models, places and their health, as known without asking anyone. Never raises."""
@@ -498,6 +503,18 @@ class Client:
         for name, model in handles.items():
             model.forget()
             self._models[name] = model
+
+
+class _Hurry:
+    """Lets a client's calls that wait be sent soon, without keeping the client alive."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = weakref.ref(client)
+
+    def __call__(self) -> None:
+        client = self._client()
+        if client is not None:
+            client.hurry()
 
 
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()

@@ -311,6 +311,7 @@ class Remote:
         now = monotonic()
         sparing = not self._watch.tokens.allows
         with self._lock:
+            was_shut = self._health.breaker.state == "open"
             self._health.probed(
                 error is None,
                 now - started,
@@ -319,6 +320,8 @@ class Remote:
                 timeout_s=timeout_s,
                 sparing=sparing,
             )
+        if was_shut and error is None:
+            self._watch.came_back()
 
     def _patience_s(self, now: float) -> float:
         """How long a probe may take: a host that is well and far away has time for its round trip.

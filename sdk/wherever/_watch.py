@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import weakref
+from collections.abc import Callable
 from random import random
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -42,6 +43,7 @@ class Watch:
         tokens: the budget for extra attempts.
         surroundings: this device's network.
         quiet_s: a host that is used is probed when nothing was heard of it for so long.
+        on_back: called from another thread when a host is found well again that was shut out.
     """
 
     def __init__(
@@ -50,10 +52,12 @@ class Watch:
         surroundings: Surroundings | None = None,
         *,
         quiet_s: float = QUIET_S,
+        on_back: Callable[[], None] | None = None,
     ) -> None:
         self.tokens = tokens or RetryTokens()
         self.surroundings = surroundings or Surroundings()
         self._quiet_s = quiet_s
+        self._on_back = on_back
         self._remotes: list[weakref.ref[Remote]] = []
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -89,6 +93,11 @@ class Watch:
             if error.retryable or error.retry_after_s == math.inf:
                 self.tokens.failed()
             self._compare(remote, work)
+
+    def came_back(self) -> None:
+        """A host was shut out, and is found well again."""
+        if self._on_back is not None and not self._closing.is_set():
+            self._on_back()
 
     def close(self) -> None:
         """Stop; the hosts themselves are closed by those who have them."""

@@ -99,7 +99,8 @@ def test_an_outage_costs_one_of_the_calls_that_follow_each_other_and_none_after(
     start_gateway, scales_package, connect, outage
 ):
     gateway = start_gateway(scales_package.root)
-    remote = connect(gateway.address)
+    back = threading.Event()
+    remote = connect(gateway.address, Watch(on_back=back.set))
     for _ in range(20):
         assert answered(ask(remote))
     if outage == "hangs":
@@ -113,12 +114,14 @@ def test_an_outage_costs_one_of_the_calls_that_follow_each_other_and_none_after(
         "DeadlineError" if outage == "hangs" else "UnreachableError"
     ]
     assert all(not_sent(ask(remote)) for _ in range(50))
+    assert not back.is_set()
     if outage == "hangs":
         gateway.send(signal.SIGCONT)
     else:
         gateway.start()
     assert not [each for each in ask_until(remote, answered) if not answered(each)]
     assert answered(ask(remote))
+    assert back.wait(10)  # whoever waits for a host is told
 
 
 def test_a_call_that_is_overdue_keeps_others_from_following_it_into_the_silence(

@@ -118,6 +118,8 @@ class Outbox:
         """
         until = monotonic() + (timeout_s or 0.0)
         look_s = _FIRST_LOOK_S
+        if timeout_s:
+            self.hurry()
         while True:
             result = self._known(id_)
             left_s = until - monotonic()
