@@ -232,7 +232,8 @@ class UpgradeError(WhereverError):
 
     Attributes:
         kind: why, as a word for programs: "refused", "expired", "dropped", "kept" (the call was
-            not put into the outbox) or "unknown" (the outbox knows no such call).
+            not put into the outbox), "busy" (another process is sending what waits) or "unknown"
+            (the outbox knows no such call).
     """
 
     code = "upgrade"
