@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import module_from_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 from wherever_contracts.errors import ConversionError
 from wherever_contracts.manifest import DetectionsValue, EmbeddingValue, LabelValue, Signature
 from wherever_contracts.values import Label, detections
+from wherever_convert.env.user_file import spec_of
 from wherever_convert.judge import Judge
 
 if TYPE_CHECKING:
@@ -115,10 +116,10 @@ def name_of(function: Callable[..., Any]) -> str:
 
 
 def _run(file: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(f"wherever_metric_{file.stem}", file)
+    spec = spec_of(f"wherever_metric_{file.stem}", file)
     if spec is None or spec.loader is None:
         raise ConversionError(f"metric: {file.name} is no Python file")
-    module = importlib.util.module_from_spec(spec)
+    module = module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
     try:
         spec.loader.exec_module(module)

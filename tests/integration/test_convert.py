@@ -176,7 +176,10 @@ def test_a_reference_to_a_python_file_is_converted_on_the_shell(iris, answered):
         assert client.predict("iris", [5.1, 3.5, 1.4, 0.2]).value == "setosa"
 
 
-def test_the_command_says_in_a_table_what_was_made(iris):
+def test_the_command_says_in_a_table_what_was_made(iris, monkeypatch):
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    (iris / "kinds.py").write_text("KINDS = 3\n")
+    (iris / "train.py").write_text(f"import kinds\n{SCRIPT}")
     command = [sys.executable, "-m", "wherever", "convert", "train.py:model"]
     command += ["--samples", "iris.csv", "--task", "classify", "-o", "flowers"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -184,7 +187,8 @@ def test_the_command_says_in_a_table_what_was_made(iris):
     assert "flowers-fp32" in done.stdout
     assert "no int8 variant: nothing in it has weights" in done.stdout
     assert "training" not in done.stdout + done.stderr
-    assert sorted(path.name for path in iris.iterdir()) == ["flowers", "iris.csv", "train.py"]
+    files = ["flowers", "iris.csv", "kinds.py", "train.py"]
+    assert sorted(path.name for path in iris.iterdir()) == files
 
 
 @pytest.mark.parametrize(

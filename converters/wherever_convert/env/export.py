@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import sys
+from importlib.util import module_from_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -13,6 +13,7 @@ import numpy as np
 
 from wherever_convert.env.exporters import exporter, find
 from wherever_convert.env.script import RefusedError, fail_in_words, main
+from wherever_convert.env.user_file import spec_of
 
 
 def export(job: dict[str, Any]) -> dict[str, Any]:
@@ -40,10 +41,10 @@ def export(job: dict[str, Any]) -> dict[str, Any]:
 def made(path: Path, name: str) -> object:
     """Run the file, and return its object `name`, or what its function `name` returns."""
     sys.path.insert(0, str(path.parent))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = spec_of(path.stem, path)
     if spec is None or spec.loader is None:
         raise RefusedError(f"{path.name} is no Python file")
-    module = importlib.util.module_from_spec(spec)
+    module = module_from_spec(spec)
     sys.modules[path.stem] = module  # classes that are defined there may look themselves up
     try:
         spec.loader.exec_module(module)
