@@ -178,13 +178,18 @@ def image_check(entry: InputEntry) -> Check:
             if (checked := numbers(array)) is not None:
                 return checked
             raise InputError(entry.name, _image_words(entry), f"{_kind(value)} {describe(array)}")
-        if hasattr(value, "convert") and hasattr(value, "getbbox"):
-            return Image.from_pil(value, entry.name)
-        if isinstance(value, Image):  # checked before, as the crops of a chain are
-            return value
-        raise InputError(entry.name, _image_words(entry), _kind(value))
+        return _image_object(entry, value)
 
     return check
+
+
+def _image_object(entry: InputEntry, value: Any) -> Image:
+    """An image that is an object of Pillow's, or was checked before as the crops of a chain are."""
+    if isinstance(value, Image):
+        return value
+    if hasattr(value, "convert") and hasattr(value, "getbbox"):
+        return Image.from_pil(value, entry.name)
+    raise InputError(entry.name, _image_words(entry), _kind(value))
 
 
 def _numbers_check(name: str, entry: NumbersEntry) -> Callable[[Array], Array | None]:

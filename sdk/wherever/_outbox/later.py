@@ -11,6 +11,7 @@ from wherever._prediction import Context, Prediction, Serial
 from wherever._routing.plan import MODES, Candidate, Plan
 from wherever._routing.reasons import is_unsure
 from wherever._routing.steps import Tried, Verdict
+from wherever_contracts.durations import duration
 from wherever_contracts.errors import UpgradeError, WhereverError
 from wherever_contracts.frames import FrameError
 from wherever_contracts.manifest import Signature
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from wherever_edge.packages.store import Package
 
 
+WAITS = "waits in the outbox"
+
+
 class Later:
     """What becomes of the better answer to one call.
 
@@ -37,7 +41,7 @@ class Later:
     __slots__ = ("_error", "_outbox", "word")
 
     def __init__(self, word: str, outbox: Outbox | None, error: WhereverError | None) -> None:
-        self.word = word
+        self.word: str = word
         self._outbox = outbox
         self._error = error
 
@@ -132,7 +136,7 @@ def put_in(
     except (WhereverError, FrameError, OSError) as problem:
         said = problem if isinstance(problem, WhereverError) else _not_put_in(call, problem)
         return Later(f"not put in: {problem}", None, said)
-    return Later("waits in the outbox", box, None)
+    return Later(WAITS, box, None)
 
 
 def upgraded(result: Result, given: Context | None = None) -> Prediction:
@@ -150,8 +154,8 @@ def upgraded(result: Result, given: Context | None = None) -> Prediction:
         raise UpgradeError(f"call {entry.id} ended without an answer: {result.error}", result.kind)
     candidate = Candidate(result.host, result.place, entry.release)
     waited_s = max(0.0, result.recorded.wall_s - entry.created.wall_s)
-    reason = (f"answered later: {waited_s:.1f} s after it was asked",)
-    tried = (Tried(candidate, 0.0, None),)
+    reason = (f"answered later: {duration(waited_s)} after it was asked",)
+    tried = (Tried(candidate, waited_s, None),)
     verdict = Verdict(answer, candidate, degraded=False, reason=reason, tried=tried, skipped=())
     settled = Later("answered", None, None)
     if given is not None:

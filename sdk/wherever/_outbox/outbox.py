@@ -19,7 +19,7 @@ from wherever._outbox.drain import Drain, turn_of
 from wherever._outbox.entry import Letter, Result
 from wherever._outbox.turn import Turn
 from wherever._outbox.worker import Worker
-from wherever_contracts.errors import UpgradeError, WhereverError
+from wherever_contracts.errors import InputError, UpgradeError, WhereverError
 
 MAX_ENTRIES = 10_000
 _FIRST_LOOK_S, _LONGEST_LOOK_S = 0.02, 0.5
@@ -76,7 +76,7 @@ class Outbox:
         self.limits = limits
         self._now = now
         self._send = send
-        self.box = open_box(home, limits, now)
+        self.box: Box = open_box(home, limits, now)
         self._turn = Turn(self.box.root / ".turn")
         self._changed = threading.Condition()
         self._courier = self._new_courier(limits.share)
@@ -115,8 +115,9 @@ class Outbox:
 
         Raises:
             UpgradeError: no such call is known; it never was, or its result was forgotten.
+            InputError: the id or the timeout is no such thing.
         """
-        until = monotonic() + (timeout_s or 0.0)
+        until = monotonic() + _checked(timeout_s)
         look_s = _FIRST_LOOK_S
         if timeout_s:
             self.hurry()
@@ -192,6 +193,14 @@ def open_box(home: Path, limits: Limits, now: Callable[[], Stamp] = stamp_now) -
     """The calls and results of a home, on this machine's disk."""
     bounds = Bounds(limits.max_bytes, MAX_ENTRIES, limits.ttl_s)
     return Box(home / "outbox", RealDisk(), now, bounds)
+
+
+def _checked(timeout_s: object) -> float:
+    if timeout_s is None:
+        return 0.0
+    if not isinstance(timeout_s, int | float) or not timeout_s >= 0:
+        raise InputError("timeout_s", "seconds, 0 or more", f"{timeout_s!r:.100}", kind="argument")
+    return timeout_s
 
 
 def _tell(box: Box, on_upgrade: Callable[[Result], None], id_: str) -> None:

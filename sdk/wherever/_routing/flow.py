@@ -12,7 +12,7 @@ from typing import NamedTuple
 from wherever._routing.forecast import Forecast, Work
 from wherever._routing.order import in_turn, why_not_here
 from wherever._routing.plan import Candidate, Plan
-from wherever._routing.reasons import certainty, doubt, failures, is_unsure
+from wherever._routing.reasons import certainty, doubt, failures, is_unsure, unescalated
 from wherever._routing.steps import Attempt, Flow, Outcome, Race, Senses, Tried, Verdict
 from wherever._routing.timing import (
     EARLY,
@@ -27,12 +27,7 @@ from wherever._routing.timing import (
     rival_at,
 )
 from wherever_contracts.durations import duration
-from wherever_contracts.errors import (
-    InputError,
-    NoRouteError,
-    SubstitutedError,
-    WhereverError,
-)
+from wherever_contracts.errors import InputError, NoRouteError, SubstitutedError, WhereverError
 from wherever_contracts.receipts import Answer
 
 _NEVER = float("inf")
@@ -67,23 +62,47 @@ def predict_flow(
     deadline = None if deadline_s is None else (began or started) + deadline_s
     attempts = plan.attempts
     elsewhere = ""
-    if attempts and attempts[0].place == "device":
+    first = next(iter(attempts), None)
+    if first is not None and first.place == "device":
         if len(attempts) > 1:
             left_s = None if deadline is None else deadline - started
             elsewhere = why_not_here(plan, senses, work, left_s)
         if not elsewhere:
-            first = attempts[0]
             outcome = yield Attempt(first, None, "")
             elapsed_s = senses.now() - started
-            if isinstance(outcome, Answer) and not (plan.escalates and is_unsure(plan, outcome)):
-                reason = ("first choice of mode ", plan.mode, *certainty(plan, outcome))
-                tried = (Tried(first, elapsed_s, None),)
-                return Verdict(outcome, first, _is_lesser(plan, first), reason, tried, ())
+            if isinstance(outcome, Answer):
+                verdict = _at_once(plan, first, outcome, elapsed_s)
+                if verdict is not None:
+                    return verdict
             course = _Course(plan, senses, work, deadline, device=None)
             course.take(first, elapsed_s, outcome)  # type: ignore[arg-type]  # of an Attempt
             return (yield from course.run())
     device = next((each for each in attempts if each.place == "device"), None)
     return (yield from _Course(plan, senses, work, deadline, device, elsewhere).run())
+
+
+def _at_once(plan: Plan, first: Candidate, answer: Answer, elapsed_s: float) -> Verdict | None:
+    """The verdict for the first answer, when that is good enough or nobody else may be asked."""
+    tried = (Tried(first, elapsed_s, None),)
+    if not (plan.escalates and is_unsure(plan, answer)):
+        reason = ("first choice of mode ", plan.mode, *certainty(plan, answer))
+        return Verdict(answer, first, _is_lesser(plan, first), reason, tried, ())
+    if len(plan.attempts) == 1:
+        return _kept(plan, (answer, first), tried)
+    return None
+
+
+def _kept(
+    plan: Plan,
+    hand: tuple[Answer, Candidate],
+    tried: tuple[Tried, ...],
+    skipped: tuple[tuple[str, str], ...] = (),
+) -> Verdict:
+    """The verdict for an unsure answer that nothing better came after."""
+    answer, candidate = hand
+    trouble = failures(tried, skipped)
+    reason = unescalated(plan, answer, trouble)
+    return Verdict(answer, candidate, bool(trouble), reason, tried, skipped)
 
 
 class _Running(NamedTuple):
@@ -355,23 +374,13 @@ class _Course:
         """Give what is in hand, or say that nothing is."""
         tried = self._all_tried()
         if self._hand is not None:
-            return self._kept(*self._hand, tried)
+            return _kept(self._plan, self._hand, tried, tuple(self._skipped))
         plan, skipped = self._plan, self._skipped
         causes = [each.error for each in tried if each.error is not None]
         nowhere = NoRouteError(plan.model, causes, {**plan.ruled_out, **dict(skipped)})
         if causes and all(isinstance(cause, SubstitutedError) for cause in causes):
             raise causes[0] from nowhere  # there were answers, which the call would not have
         raise nowhere
-
-    def _kept(self, answer: Answer, candidate: Candidate, tried: tuple[Tried, ...]) -> Verdict:
-        trouble = failures(tried, self._skipped)
-        reason = (
-            "kept although ",
-            *doubt(self._plan, answer),
-            "; ",
-            trouble or "no other host may be asked",
-        )
-        return Verdict(answer, candidate, bool(trouble), reason, tried, tuple(self._skipped))
 
     def _all_tried(self) -> tuple[Tried, ...]:
         """Every attempt; what still runs is given up."""

@@ -42,6 +42,11 @@ def certainty(plan: Plan, answer: Answer) -> tuple[str, ...]:
     return (", confident enough",)
 
 
+def unescalated(plan: Plan, answer: Answer, trouble: str) -> tuple[str, ...]:
+    """Why an answer that is not good enough is given all the same."""
+    return ("kept although ", *doubt(plan, answer), "; ", trouble or "no other host may be asked")
+
+
 def failures(tried: Sequence[Tried], skipped: Sequence[tuple[str, str]]) -> str:
     """What came of the hosts that were to answer and did not; "" when there are none.
 
