@@ -20,6 +20,11 @@ class Work(NamedTuple):
     up_bytes: int = 0
     batch: int = 1
 
+    @property
+    def kind(self) -> tuple[str, str, int, int]:
+        """Works of one kind can be compared: the same model, sizes within a factor of two."""
+        return self.model, self.variant, self.up_bytes.bit_length(), self.batch.bit_length()
+
 
 class Traffic(NamedTuple):
     """What a call that was answered showed of its host.

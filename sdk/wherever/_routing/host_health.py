@@ -38,6 +38,8 @@ from wherever_contracts.places import Place
 # A call is overdue after so many times as long as 99 % of its kind take, and so long at least.
 OVERDUE_TIMES = 3.0
 OVERDUE_S = 0.2
+# So many calls in a row that were not answered when they usually are let a probe go first.
+UNANSWERED_IN_A_ROW = 2
 # A host cannot shut itself out for longer, whatever it says.
 LONGEST_PUSHBACK_S = 30.0
 # With nobody else to ask, so little of it may be left: most of that passes on the way there.
@@ -135,6 +137,8 @@ class HostHealth:
         self._overdue_from = math.inf
         # why nothing follows before a probe has passed; "": nothing speaks against it
         self._doubt = ""
+        # calls in a row that outlasted the usual one, and nothing was heard since they began
+        self._unanswered = 0
         self._late: dict[object, tuple[float, float]] = {}
 
     @property
@@ -183,9 +187,8 @@ class HostHealth:
         self.cost.answered(traffic, now)
         self.conduct.note(now, answered=True)
         if not traffic.connected:
-            self.concurrency.answered(
-                _kind(traffic.work), traffic.elapsed_s, self.in_flight + 1, now
-            )
+            kind = traffic.work.kind
+            self.concurrency.answered(kind, traffic.elapsed_s, self.in_flight + 1, now)
 
     def failed(self, ticket: int, error: WhereverError, now: float, timeout_s: float) -> None:
         """A call failed with `error`; it had been given `timeout_s`.
@@ -205,7 +208,7 @@ class HostHealth:
         else:
             self._heard(now)
         if isinstance(error, DeadlineError):
-            self.cost.outlasted(flight.work, elapsed_s, now)
+            self._outlasted(flight, now)
         if isinstance(error, DeadlineError | OverloadedError):
             self.concurrency.backed_off(now)
         self.breaker.failed(error, now, timeout_s, elapsed_s)
@@ -214,7 +217,8 @@ class HostHealth:
         """A call was cancelled, because another answer was taken: no failure of the host's.
 
         It shows that the call would have taken longer; and if it took longer than nearly all do,
-        and nothing was heard of the host since, others do not follow before a probe has passed.
+        or is the second in a row to take longer than usual, and nothing was heard of the host
+        since, others do not follow before a probe has passed.
         """
         flight = self._lands(ticket)
         self.breaker.released()
@@ -223,7 +227,7 @@ class HostHealth:
         elapsed_s = now - flight.began
         # a device that stands by is begun at the 95th percentile, so few are waited for so long
         late_s = min(flight.late_s, self.cost.forecast(flight.work, _MOST, now).latency_s)
-        self.cost.outlasted(flight.work, elapsed_s, now)
+        self._outlasted(flight, now)
         if elapsed_s > max(TELLING_S, late_s) and self.heard_at <= flight.began:
             self._doubt = _OVERDUE
 
@@ -337,7 +341,7 @@ class HostHealth:
 
     def _late_s(self, work: Work, now: float) -> float:
         """By when 99 % of such calls are answered, as was forecast a moment ago at most."""
-        kind = _kind(work)
+        kind = work.kind
         forecast_at, late_s = self._late.get(kind, (-math.inf, 0.0))
         if now - forecast_at > LATE_FRESH_S:
             late_s = self.cost.forecast(work, LATEST, now).latency_s
@@ -349,9 +353,20 @@ class HostHealth:
     def _lands(self, ticket: int) -> _Flight | None:
         return self._flights.pop(ticket, None)
 
+    def _outlasted(self, flight: _Flight, now: float) -> None:
+        """A call took longer than it was waited for; so does the next, once two in a row did."""
+        elapsed_s = now - flight.began
+        usual_s = self.cost.forecast(flight.work, USUAL, now).latency_s
+        self.cost.outlasted(flight.work, elapsed_s, now)
+        if elapsed_s > max(TELLING_S, usual_s) and self.heard_at <= flight.began:
+            self._unanswered += 1
+            if self._unanswered >= UNANSWERED_IN_A_ROW:
+                self._doubt = _UNANSWERED
+
     def _heard(self, now: float) -> None:
         self.heard_at = now
         self._doubt = ""
+        self._unanswered = 0
 
     def _note_pushback(self, error: AttemptError, now: float) -> None:
         """Leave the host alone for as long as it said; "never" is said of the one call."""
@@ -380,9 +395,5 @@ class HostHealth:
 
 
 _OVERDUE = "a call to it is overdue"
+_UNANSWERED = f"{UNANSWERED_IN_A_ROW} calls in a row were not answered"
 _SILENT = UnreachableError("a probe was not answered")
-
-
-def _kind(work: Work) -> tuple[str, str, int, int]:
-    """Works whose latencies can be compared: the same model, sizes within a factor of two."""
-    return work.model, work.variant, work.up_bytes.bit_length(), work.batch.bit_length()

@@ -190,6 +190,53 @@ def test_one_given_up_while_others_are_answered_does_not():
     assert health.admit(now + 10) == ""
 
 
+def unanswered(health: HostHealth, now: float, elapsed_s: float, *, timed_out: bool) -> None:
+    ticket = begin(health, now)
+    if timed_out:
+        health.failed(ticket, DeadlineError("late"), now + elapsed_s, elapsed_s)
+    else:
+        health.given_up(ticket, now + elapsed_s)
+
+
+def spell_of_loss(health: HostHealth, now: float) -> float:
+    """Answers that came very late, now and then; when they were over."""
+    for number in range(60):
+        now = call(health, now, 20 * USUAL_S if number % 4 == 0 else USUAL_S)
+    return now
+
+
+@pytest.mark.parametrize("timed_out", [False, True])
+def test_two_in_a_row_that_outlast_the_usual_one_let_a_probe_go_first(timed_out):
+    health, now = known()
+    now = spell_of_loss(health, now)
+    waited_s = 1.5 * USUAL_S
+    assert waited_s < health.forecast(WORK, 0.9, now).latency_s
+    unanswered(health, now, waited_s, timed_out=timed_out)
+    assert not health.suspect(now + waited_s)
+    unanswered(health, now + 0.1, waited_s, timed_out=timed_out)
+    later = now + 0.1 + waited_s
+    assert health.admit(later) == "2 calls in a row were not answered, and it is being probed"
+    assert health.admit(later, last_hope=True) == ""
+    health.released()
+    health.probed(True, 0.02, later + 0.02)
+    assert health.admit(later + 0.02) == ""
+    unanswered(health, later + 0.03, waited_s, timed_out=False)
+    assert not health.suspect(later + 0.03 + waited_s)
+
+
+def test_a_sign_of_life_between_them_or_since_they_began_makes_them_none_in_a_row():
+    health, now = known()
+    now = spell_of_loss(health, now)
+    waited_s = 1.5 * USUAL_S
+    unanswered(health, now, waited_s, timed_out=False)
+    health.probed(True, 0.02, now + 0.1)
+    first, second, third = (begin(health, now + 0.2) for _ in range(3))
+    health.given_up(first, now + 0.2 + waited_s)
+    health.answered(second, Traffic(WORK, 100, waited_s), now + 0.2 + waited_s)
+    health.given_up(third, now + 0.2 + 1.1 * waited_s)
+    assert not health.suspect(now + 0.2 + 1.1 * waited_s)
+
+
 def test_what_takes_longer_than_anybody_waits_for_is_not_forgotten():
     health, now = known()
     before = health.forecast(WORK, 0.99, now).latency_s
