@@ -11,7 +11,7 @@ from wherever._outgoing import Beside, Outgoing, expected_bytes
 from wherever._prediction import Serial
 from wherever._routing.forecast import Forecast, Work
 from wherever._sharing import Terms
-from wherever_contracts.errors import AttemptError, SubstitutedError, WhereverError
+from wherever_contracts.errors import AttemptError, EngineError, SubstitutedError, WhereverError
 from wherever_contracts.receipts import Answer
 from wherever_contracts.urgency import CALM, Urgency
 from wherever_contracts.wire.tensors import InferRequest
@@ -97,11 +97,10 @@ class Call:
         """Carry out one attempt beside the running event loop."""
         if self.kept is None:
             return self.judged(await self._ask_async(attempt))
-        in_thread = self._route.in_thread
-        outcome: Outcome | None = await in_thread(self.find, attempt)
+        outcome = await self._find_async(attempt)
         if outcome is None:
             outcome = await self._ask_async(attempt)
-            await in_thread(self.keep, attempt, outcome)
+            await self._route.in_thread(self.keep, attempt, outcome)
         return self.judged(outcome)
 
     def begin(self, attempt: Attempt, done: Done) -> GiveUp:
@@ -112,17 +111,16 @@ class Call:
             return _nothing
 
         def ended(outcome: Outcome) -> None:
-            self.keep(attempt, outcome)
-            done(self.judged(outcome))
+            done(self._kept(attempt, outcome))
 
         if attempt.timeout_s is not None:
             if self._sent().takes_long(attempt.candidate.release):
                 return self._send_beside(attempt, ended)
             return self._send(attempt, ended)
         if self._route.answers_at_once():
-            ended(self._ask(attempt))
+            ended(self._ask_here(attempt))
         else:
-            self._route.spare(lambda: ended(self._ask(attempt)))
+            self._route.spare(lambda: ended(self._ask_here(attempt)))
         return _nothing
 
     def judged(self, outcome: Outcome) -> Outcome:
@@ -154,6 +152,30 @@ class Call:
         if self.kept is not None:
             self.kept.keep(attempt, outcome)
 
+    def _kept(self, attempt: Attempt, outcome: Outcome) -> Outcome:
+        """The outcome of an attempt that ended, kept; whatever happens, there is one."""
+        try:
+            self.keep(attempt, outcome)
+            return self.judged(outcome)
+        except Exception as error:  # noqa: BLE001 (or whoever waits would wait for ever)
+            return _broken(attempt.candidate.host, error)
+
+    async def _find_async(self, attempt: Attempt) -> Outcome | None:
+        """The same as `find` beside the loop; who is cancelled meanwhile hands its leave back."""
+        finding = asyncio.ensure_future(self._route.in_thread(self.find, attempt))
+
+        def hand_back(found: asyncio.Future[Outcome | None]) -> None:
+            unsent = found.cancelled() or found.exception() is not None or found.result() is None
+            if unsent and attempt.timeout_s is not None:
+                self._route.remotes[attempt.candidate.host].release()
+
+        try:
+            outcome: Outcome | None = await asyncio.shield(finding)
+        except asyncio.CancelledError:
+            finding.add_done_callback(hand_back)
+            raise
+        return outcome
+
     def _ask(self, attempt: Attempt) -> Outcome:
         route = self._route
         if attempt.timeout_s is None:
@@ -169,6 +191,13 @@ class Call:
         work = self.work(attempt.variant)
         outcome = remote.infer(request, route.outputs, attempt.timeout_s, work)
         return self._restored(attempt, outcome)
+
+    def _ask_here(self, attempt: Attempt) -> Outcome:
+        """Have this device answer in a race; whatever happens, something comes of it."""
+        try:
+            return self._ask(attempt)
+        except Exception as error:  # noqa: BLE001 (or whoever waits would wait for ever)
+            return EngineError(f"the call ended with {type(error).__name__}: {error}")
 
     async def _ask_async(self, attempt: Attempt) -> Outcome:
         route = self._route
@@ -233,10 +262,13 @@ class Call:
             try:
                 beside.sent(self._send(attempt, done))
             except Exception as error:  # noqa: BLE001 (or whoever waits would wait for ever)
-                failed = f"{remote.name}: the call ended with {type(error).__name__}: {error}"
-                done(AttemptError(failed))
+                done(_broken(remote.name, error))
 
-        self._route.spare(send)
+        try:
+            self._route.spare(send)
+        except BaseException:
+            remote.release()
+            raise
         return beside
 
     def request(self, candidate: Candidate, variant: str) -> InferRequest:
@@ -263,13 +295,22 @@ class Call:
 
     def _restored(self, attempt: Attempt, outcome: Outcome) -> Outcome:
         rule = attempt.candidate.release
-        return self._sent().restored(rule, outcome, self._route.signature) if rule else outcome
+        if not rule:
+            return outcome
+        try:
+            return self._sent().restored(rule, outcome, self._route.signature)
+        except Exception as error:  # noqa: BLE001 (or whoever waits would wait for ever)
+            return _broken(attempt.candidate.host, error)
 
     def _sent(self) -> Outgoing:
         if self._outgoing is None:
             route = self._route
             self._outgoing = Outgoing(self._inputs, route.wire_inputs, route.releases)
         return self._outgoing
+
+
+def _broken(host: str, error: Exception) -> AttemptError:
+    return AttemptError(f"{host}: the call ended with {type(error).__name__}: {error}")
 
 
 def _nothing() -> None:

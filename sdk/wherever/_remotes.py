@@ -6,8 +6,9 @@ import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from wherever._answers import Outputs, answer_of, load_of
 from wherever._routing.forecast import Forecast, Traffic, Work
@@ -170,17 +171,16 @@ class Remote:
             done(self._failed(error, sent))
             return lambda: None
 
-        def finish(_: Any) -> None:
+        def outcome() -> Outcome:
             try:
                 response = call.result()
                 answer = answer_of(response, outputs)
+                self._answered(sent, response, answer)
             except BaseException as error:  # noqa: BLE001 (passed on as the outcome)
-                done(self._failed(error, sent, keep=True))
-                return
-            self._answered(sent, response, answer)
-            done(answer)
+                return self._failed(error, sent, keep=True)
+            return answer
 
-        call.add_done_callback(finish)
+        call.add_done_callback(lambda _: done(outcome()))
         return call.cancel
 
     def move(self, host: RemoteHost) -> RemoteHost:
@@ -296,13 +296,15 @@ class Remote:
         if self._prober is not None or self._closing.is_set():
             return
         if self._health.probe_in_s(now) is not None:
-            self._prober = threading.Thread(
+            prober = threading.Thread(
                 target=_probe_until_back,
                 args=(weakref.ref(self), self._closing),
                 name=f"wherever-probe-{self.name}",
                 daemon=True,
             )
-            self._prober.start()
+            with suppress(RuntimeError):  # no thread is to be had now; the next call tries again
+                prober.start()
+                self._prober = prober
 
     def _probe(self) -> None:
         started = monotonic()

@@ -6,6 +6,7 @@ import math
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from random import random
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -74,13 +75,15 @@ class Watch:
         if self._thread is None and not self._closing.is_set():
             with self._lock:
                 if self._thread is None:
-                    self._thread = threading.Thread(
+                    thread = threading.Thread(
                         target=_keep_fresh,
                         args=(weakref.ref(self), self._closing),
                         name="wherever-quiet",
                         daemon=True,
                     )
-                    self._thread.start()
+                    with suppress(RuntimeError):  # no thread is to be had; the next call tries
+                        thread.start()
+                        self._thread = thread
 
     def answered(self, remote: Remote, work: Work) -> None:
         """A call to `remote` was answered."""
@@ -124,6 +127,12 @@ class Watch:
         quietest_s = max((remote.quiet_s() for remote in free), default=0.0)
         return min(self._quiet_s, max(_LEAST_PAUSE_S, self._quiet_s - quietest_s))
 
+    def ended(self, thread: threading.Thread) -> None:
+        """Note that the thread that saw to the hosts has ended; the next call begins another."""
+        with self._lock:
+            if self._thread is thread:
+                self._thread = None
+
     def _compare(self, remote: Remote, work: Work) -> None:
         """Leave a host out that does much worse at this work than the others of its place."""
         if len(self._remotes) < 2 or monotonic() < self._compare_at:
@@ -140,8 +149,13 @@ class Watch:
 
 def _keep_fresh(watch: weakref.ref[Watch], closing: threading.Event) -> None:
     """Probe quiet hosts until none is used, the client is closed, or nobody has it any more."""
-    while (target := watch()) is not None:
-        pause_s = target.tend()
-        del target
-        if pause_s is None or closing.wait(pause_s):
-            return
+    try:
+        while (target := watch()) is not None:
+            pause_s = target.tend()
+            del target
+            if pause_s is None or closing.wait(pause_s):
+                return
+    finally:
+        target = watch()
+        if target is not None:
+            target.ended(threading.current_thread())
