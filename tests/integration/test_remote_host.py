@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from typing import Any
 
 import grpc
@@ -31,6 +31,7 @@ from wherever_contracts.errors import (
 from wherever_contracts.wire import metadata
 from wherever_contracts.wire.messages import decode_request, encode_response
 from wherever_contracts.wire.tensors import InferRequest, InferResponse, from_array, to_array
+from wherever_edge.oip import links
 from wherever_edge.oip.client import RemoteHost
 from wherever_edge.oip.endpoints import Endpoint
 
@@ -432,6 +433,90 @@ def test_a_probe_without_an_answer_connects_anew_beside_the_connection_there_is(
         assert eventually(lambda n=connections: silent_listener.connections == n)
 
 
+class Patient:
+    """A health check that does not answer the connections which are muted."""
+
+    def __init__(self) -> None:
+        self.peers: set[str] = set()
+        self.muted: set[str] = set()
+        self.mute_all = False
+        self.held = Held()
+
+    def __call__(self, _data: bytes, context: grpc.ServicerContext) -> bytes:
+        self.peers.add(context.peer())
+        if self.mute_all or context.peer() in self.muted:
+            self.held.begun.release()
+            self.held.release.wait(20)
+        return metadata.encode_health(metadata.SERVING)
+
+
+@pytest.fixture
+def patient() -> Iterator[Patient]:
+    patient = Patient()
+    yield patient
+    patient.held.release.set()
+
+
+def probe_in_vain(host: RemoteHost) -> None:
+    with suppress(DeadlineError):
+        host.probe(0.2)
+
+
+def test_a_probe_that_waits_on_a_dead_connection_is_answered_over_a_new_one(serve, remote, patient):
+    host = remote(serve(HEALTH, Check=patient))
+    host.probe(5)
+    patient.muted = set(patient.peers)
+    with ThreadPoolExecutor(1) as beside:
+        waiting = beside.submit(host.probe, 60)
+        assert patient.held.begun.acquire(timeout=10)
+        probe_in_vain(host)
+        waiting.result(15)
+    assert len(patient.peers) == 2
+
+
+def found_and_then_silent(host: RemoteHost, patient: Patient) -> RemoteHost:
+    """The host, after a new connection reached it, and all of them fell silent."""
+    host.probe(5)
+    patient.muted = set(patient.peers)
+    probe_in_vain(host)
+    host.probe(60)
+    patient.mute_all = True
+    return host
+
+
+def test_a_host_that_just_answered_a_new_connection_is_well_once_though_it_says_so_too_late(
+    serve, remote, patient, monkeypatch
+):
+    monkeypatch.setattr(links, "_FOUND_FRESH_S", 60.0)
+    host = found_and_then_silent(remote(serve(HEALTH, Check=patient)), patient)
+    host.probe(0.2)
+    with pytest.raises(DeadlineError):
+        host.probe(0.2)
+
+
+def test_that_a_new_connection_was_answered_long_ago_says_nothing_of_now(
+    serve, remote, patient, monkeypatch
+):
+    monkeypatch.setattr(links, "_FOUND_FRESH_S", 0.0)
+    host = found_and_then_silent(remote(serve(HEALTH, Check=patient)), patient)
+    with pytest.raises(DeadlineError):
+        host.probe(0.2)
+
+
+def test_a_host_that_is_back_is_found_by_the_first_probe_however_often_others_failed(
+    serve, remote, patient
+):
+    address = serve(HEALTH, Check=patient)
+    host = remote(address)
+    host.probe(5)
+    serve.stop(0).wait()
+    for _ in range(5):
+        with pytest.raises(UnreachableError):
+            host.probe(5)
+    serve(HEALTH, port=int(address.rpartition(":")[2]), Check=patient)
+    host.probe(5)
+
+
 # --- what the link is worth ---
 
 
@@ -548,6 +633,7 @@ import os, signal, sys, threading, warnings
 import numpy as np
 from wherever_contracts.errors import ForkedError
 from wherever_contracts.wire.tensors import InferRequest, from_array
+from wherever_edge.oip import links
 from wherever_edge.oip.client import RemoteHost
 from wherever_edge.oip.endpoints import Endpoint
 warnings.simplefilter("ignore", DeprecationWarning)

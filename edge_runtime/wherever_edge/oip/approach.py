@@ -218,17 +218,17 @@ class Approach:
             return self.chosen
 
     def _probe_failed(self) -> None:
-        """Connect anew; and see, beside the calls, whether REST would do better.
+        """Look for the host anew; and see, beside the calls, whether REST would do better.
 
-        Anew, because gRPC itself waits longer and longer before it tries to connect again, and
-        until then fails every probe without looking.
+        gRPC itself waits longer and longer before it tries to connect again, and until then fails
+        every probe without looking.
         """
         with self._lock:
             grpc, chosen = self._grpc, self.chosen
             if chosen is not grpc:
                 self._transport.lost()
                 self.chosen = None
-        if grpc is not None:
+        if grpc is not None and chosen is not grpc:
             grpc.seek()
         if chosen is not None and chosen is grpc and len(self._transport.order) > 1:
             self._beside(self._compare)

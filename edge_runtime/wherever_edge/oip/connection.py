@@ -116,15 +116,19 @@ class Connection:
     def is_well(self, time: Allotted) -> bool:
         """Whether the server says that it serves.
 
-        One that is so far away that it cannot say so in time is well once a new connection was
-        answered.
+        When it is not reached, it is looked for over new connections in what is left of the time.
+        One that is so far away that it cannot say so in time is well once one of them was answered.
         """
         try:
             return self._is_well(time)
+        except (UnreachableError, DeadlineError):
+            self.links.seek()
+            if not self.links.finds(0.0 if time.over else time.left_s(self.name)):
+                raise
+        try:
+            return self._is_well(time)
         except DeadlineError:
-            if self.links.was_found():
-                return True
-            raise
+            return True
 
     def server_metadata(self, time: Allotted) -> metadata.ServerMetadata:
         """What the server says about itself."""
@@ -214,11 +218,34 @@ class Connection:
 
     def _is_well(self, time: Allotted) -> bool:
         try:
-            reply = self.exchange(HEALTH_CHECK, metadata.encode_health_request(), time)
+            reply = self._ask(HEALTH_CHECK, metadata.encode_health_request(), time)
         except RefusedError:
             reply = self.exchange(SERVER_READY, b"", time)
             return self._read(metadata.decode_ready, reply)
         return self._read(metadata.decode_health, reply) == metadata.SERVING
+
+    def _ask(self, method: str, data: bytes, time: Allotted) -> bytes:
+        """Send a question; again, over a connection that reaches the host while this one does not.
+
+        The one in use may be waiting for packets that a cut swallowed.
+        """
+        left_s = time.left_s(self.name)
+        link = self.links.enter()
+        try:
+            question = link.unary(method).future(data, left_s, link.metadata)
+            with self.links.until_found(question.cancel):
+                return question.result()
+        except grpc.FutureCancelledError:
+            return self.exchange(method, data, time)
+        except grpc.RpcError as error:
+            assert isinstance(error, grpc.Call)  # noqa: S101 (grpcio raises no others here)
+            if self.broken_off(error):
+                return self.exchange(method, data, time)
+            raise self.failure(error, link, time) from error
+        except ValueError as error:  # the channel was closed in between
+            raise self.links.closed_error() from error
+        finally:
+            link.leave()
 
     def _read(self, decode: Callable[[bytes], T], reply: bytes) -> T:
         try:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from wherever_contracts.errors import ClosedError
@@ -16,6 +20,8 @@ if TYPE_CHECKING:
 
 # connections to a host that is away that are tried at a time
 _MOST_SEEKING = 10
+# so long it may take until somebody asks whether one was answered; later that is old news
+_FOUND_FRESH_S = 2.0
 
 
 class Links:
@@ -37,10 +43,12 @@ class Links:
         self._max_bytes = max_bytes
         self._way = way
         self._lock = threading.Lock()
+        self._change = threading.Condition(self._lock)
         self._link: Link | None = None
         self._coming: Link | None = None
         self._seeking: set[Link] = set()
-        self._was_found = False
+        self._found_at = -math.inf
+        self._when_found: set[Callable[[], object]] = set()
         self.pings = False
 
     def enter(self) -> Link:
@@ -82,11 +90,29 @@ class Links:
             self._seeking.add(link)
         link.connect(lambda connected: self._found(link, connected=connected))
 
-    def was_found(self) -> bool:
-        """Whether a connection that `seek` began has reached the host since this was last asked."""
-        with self._lock:
-            found, self._was_found = self._was_found, False
+    def finds(self, timeout_s: float | None) -> bool:
+        """Whether a connection that `seek` began reaches the host soon, or did lately.
+
+        Each that does is told of once.
+
+        Args:
+            timeout_s: how long to wait while there are any; None: without a limit.
+        """
+        with self._change:
+            self._change.wait_for(lambda: self._is_found() or not self._seeking, timeout_s)
+            found, self._found_at = self._is_found(), -math.inf
             return found
+
+    @contextmanager
+    def until_found(self, happen: Callable[[], object]) -> Generator[None]:
+        """Have something done if a connection that `seek` began reaches the host meanwhile."""
+        with self._lock:
+            self._when_found.add(happen)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._when_found.discard(happen)
 
     def allow_pings(self) -> None:
         """Note that the peer allows pings, and go over to a channel that sends them.
@@ -108,6 +134,7 @@ class Links:
             links = (self._link, self._coming, *self._seeking)
             self._link = self._coming = None
             self._seeking = set()
+            self._change.notify_all()
         for link in links:
             if link is not None:
                 link.close()
@@ -123,16 +150,24 @@ class Links:
     def _open(self, *, pings: bool) -> Link:
         return Link(self._endpoint, max_bytes=self._max_bytes, pings=pings, way=self._way)
 
+    def _is_found(self) -> bool:
+        return monotonic() - self._found_at < _FOUND_FRESH_S
+
     def _found(self, link: Link, *, connected: bool) -> None:
         """Put a channel that reached the host in use; the others that seek it are dropped."""
         with self._lock:
-            useless = {link} if link in self._seeking else set()
+            useless: set[Link] = {link} if link in self._seeking else set()
+            waiting: tuple[Callable[[], object], ...] = ()
             self._seeking.discard(link)
             if useless and connected and not self.closed:
                 useless = {*self._seeking, *filter(None, [self._link])}
-                self._seeking, self._link, self._was_found = set(), link, True
+                self._seeking, self._link, self._found_at = set(), link, monotonic()
+                waiting = tuple(self._when_found)
+            self._change.notify_all()
         for each in useless:
             each.retire()
+        for happen in waiting:
+            happen()
 
     def _arrived(self, link: Link, *, connected: bool) -> None:
         """Put the channel with pings in use, or drop it; the next answer brings another try."""
