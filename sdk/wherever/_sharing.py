@@ -69,9 +69,7 @@ def drive_many_kept(
     first: dict[bytes, int] = {}
     due: list[Flow] = []
     for position, (flow, one) in enumerate(zip(flows, kept, strict=True)):
-        end: Verdict | Exception | None = _end(one, terms)
-        if end is None and first.setdefault(one.digest, position) != position:
-            end = _Double(first[one.digest])
+        end = _end(one, terms, position, first)
         due.append(flow if end is None else _ended(end))
     ends = drive_many(due, performer)
     return [_own(end, ends) for end in ends]
@@ -94,12 +92,24 @@ def _own(end: Verdict | Exception, ends: Sequence[Verdict | Exception]) -> Verdi
     return own_copy(same, "the same call was made in this batch, and was answered: ")
 
 
-def _end(kept: KeptCall, terms: Terms) -> Verdict | WhereverError | None:
-    """What a call ends with before it begins: its kept answer, or what is wrong with its input."""
+def _end(
+    kept: KeptCall, terms: Terms, position: int, first: dict[bytes, int]
+) -> Verdict | Exception | None:
+    """What a call ends with before it begins: its kept answer, or what is wrong with its input.
+
+    Args:
+        kept: what is known of the call.
+        terms: what else it asks.
+        position: its own.
+        first: at which position each call was seen first, by its digest; this one is added.
+    """
     try:
-        return _best(kept, terms)
+        found = _best(kept, terms)
+        if found is None and first.setdefault(kept.digest, position) != position:
+            return _Double(first[kept.digest])
     except WhereverError as error:
         return error
+    return found
 
 
 def _best(kept: KeptCall, terms: Terms) -> Verdict | None:

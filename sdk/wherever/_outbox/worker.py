@@ -7,6 +7,7 @@ import math
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 
 from wherever._outbox.box import Box
@@ -69,13 +70,15 @@ class Worker:
                 return
             self._wake.set()
             if self._thread is None and self._has_work():
-                self._thread = threading.Thread(
+                thread = threading.Thread(
                     target=_work,
                     args=(weakref.ref(self), self._wake, self._turn),
                     name="wherever-outbox",
                     daemon=True,
                 )
-                self._thread.start()
+                with suppress(RuntimeError):  # no thread is to be had; what is put in next tries
+                    thread.start()
+                    self._thread = thread
 
     def hurry(self) -> None:
         """A host was seen to answer: try soon what waits because none did."""
@@ -99,11 +102,19 @@ class Worker:
             return None if self._leaves() else 0.0
         return min(wait_s, TIDY_EVERY_S)
 
+    def left(self, thread: threading.Thread) -> None:
+        """Note that a thread has ended, however it did; another may have taken its place."""
+        with self._lock:
+            if self._thread is thread:
+                self._turn.give_back()
+                self._thread = None
+
     def _leaves(self) -> bool:
         """End the thread, unless there is work since."""
         with self._lock:
             if not self._closed and self._has_work():
                 return False
+            self._turn.give_back()  # not later: the turn may be another thread's then
             self._thread = None
             return True
 
@@ -197,4 +208,8 @@ def _work(worker: weakref.ref[Worker], wake: threading.Event, turn: Turn) -> Non
             del target
             wake.wait(wait_s)
     finally:
-        turn.give_back()
+        target = worker()
+        if target is None:
+            turn.give_back()
+        else:
+            target.left(threading.current_thread())

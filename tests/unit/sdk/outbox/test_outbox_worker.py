@@ -117,6 +117,18 @@ def test_a_call_that_its_host_refuses_ends_with_the_reason(outbox, host, letter)
     assert result.error == "RefusedError: it has no model 'm'"
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_breaks_down_is_followed_by_another(outbox, host, letter):
+    host.error = SystemExit()
+    box = outbox()
+    box.add(letter())
+    for thread in threads():
+        thread.join(30)
+    host.error = None
+    box.start()
+    assert box.result("a-1", timeout_s=30).answer is not None
+
+
 def test_why_a_call_waits_is_known(outbox, host, letter):
     host.error = UnreachableError("no network")
     box = outbox()
