@@ -16,11 +16,12 @@ import time
 import pytest
 from rich.console import Console
 
-from wherever.cli import _demo_crashes
+from wherever.cli import _demo_crashes, _demo_later
 from wherever.cli._demo_box import SLOW_S
 from wherever.cli._demo_convert import show_conversion
 from wherever.cli._demo_crashes import show_crashes
 from wherever.cli._demo_gateway import DemoGateway
+from wherever.cli._demo_later import show_later
 from wherever.cli._demo_modes import held_out_digits
 from wherever.cli._demo_update import show_updates
 from wherever.cli._demo_view import View
@@ -172,6 +173,21 @@ def test_a_picture_of_the_timeline_is_saved(figures):
         assert picture.width > 1000
 
 
+def test_a_hanging_gateway_costs_no_answer_and_a_killed_caller_no_later_one(figures, qualities):
+    later, n = figures["later"], figures["digits"]
+    in_time, better = later["phases"]
+    for phase in (in_time, better):
+        assert (phase["calls"], phase["failed"], phase["device"]) == (n, 0, n)
+        assert phase["accuracy"] == pytest.approx(qualities["mlp-int8"].value, abs=1e-6)
+        assert 0 <= phase["measured"]["late"] <= n
+    assert in_time["waiting"] == 0
+    assert better["waiting"] == later["waiting"] == later["came"] > 0
+    assert figures["lost_answers"] == later["lost"] == 0
+    modes = {mode["mode"]: mode for mode in figures["modes"]}
+    assert better["right"] + later["corrected"] == modes["auto"]["right"]
+    assert later["wrong"] == n - better["right"]
+
+
 def test_a_box_is_found_paired_and_lost_without_a_failed_call(figures, qualities):
     box = figures["box"]
     assert box["found"]
@@ -227,6 +243,30 @@ def test_killing_and_freezing_an_engine_costs_no_answer(figures):
     assert (crashes["failed"], crashes["wrong"], figures["wrong_answers"]) == (0, 0, 0)
     assert all(phase["measured"]["calls"] > 0 for phase in crashes["phases"])
     assert sum(phase["measured"]["instead"] for phase in crashes["phases"]) > 0
+
+
+def test_an_answer_that_does_not_come_is_lost(monkeypatch, tmp_path):
+    monkeypatch.setattr(_demo_later, "_COME_WITHIN_S", 0.0)
+    monkeypatch.setattr(DemoGateway, "thaw", lambda _: None)
+    settings = {"mode": "auto", "boundary": "anywhere", "nearby": False, "packages": ()}
+    said = io.StringIO()
+    view = View(Console(file=said, width=80))
+    with DemoGateway(tmp_path / "gateway") as gateway:
+        gateway.start()
+        gateway.wait_ready()
+        result = show_later(view, held_out_digits(), tmp_path, settings, "digits", gateway)
+    assert (result.failed, result.came, result.corrected) == (0, 0, 0)
+    assert result.lost == result.waiting > 0
+    assert result.error == "no later answer came within 0 s"
+    assert f"another process has 0 of {result.waiting} answers" in said.getvalue()
+
+
+def test_a_system_that_cannot_freeze_a_process_leaves_the_later_answers_out(monkeypatch, tmp_path):
+    monkeypatch.setattr(_demo_later, "CAN_FREEZE", False)
+    said = io.StringIO()
+    arguments = ([], tmp_path, {}, "digits", DemoGateway(tmp_path))
+    assert show_later(View(Console(file=said, width=80)), *arguments) is None
+    assert "left out: this system cannot freeze a process" in said.getvalue()
 
 
 def test_answers_that_nobody_gave_count_as_wrong(monkeypatch, tmp_path):
@@ -294,6 +334,12 @@ def test_on_a_terminal_the_same_figures_are_shown(figures, shown):
             assert re.search(row, shown), row
     example = figures["example"]
     assert f"digit {example['position']} is a {example['truth']}" in shown
+    for phase in figures["later"]["phases"]:
+        counts = [phase["calls"], 0, "[0-9]+", f"{phase['accuracy']:.1%}", phase["device"]]
+        row = [re.escape(phase["name"]), *counts, phase["waiting"]]
+        assert re.search(" +".join(map(str, row)), shown)
+    came = figures["later"]["came"]
+    assert f"another process has {came} of {came} answers" in shown
     for phase in figures["box"]["phases"]:
         counts = [phase["calls"], 0, f"{phase['accuracy']:.1%}", phase["box"], phase["device"]]
         assert re.search(" +".join(map(str, [phase["name"], *counts])), shown)

@@ -151,7 +151,7 @@ def show_crashes(
     Raises:
         WhereverError: there is no worker, or none comes back.
     """
-    view.title(f"9  an engine in its own process is killed, and frozen; {THREADS} threads call on")
+    view.title(f"10  an engine in its own process is killed, and frozen; {THREADS} threads call on")
     why = _impossible()
     if why:
         view.line(f"left out: {why}")

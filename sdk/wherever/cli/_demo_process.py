@@ -137,10 +137,20 @@ class DemoServer:
         self._listener: _Listener | None = None
 
     def launch(self, *arguments: str) -> None:
-        """Start the process; it is ready some time later."""
+        """Start one of our commands that serves; it is ready some time later."""
+        self.start_module("wherever.cli._leash", *arguments, "--json", tells="grpc")
+
+    def start_module(self, module: str, *arguments: str, tells: str) -> None:
+        """Start a process that ends when its standard input does.
+
+        Args:
+            module: one of ours, as it is imported.
+            arguments: what follows its name.
+            tells: what the JSON object has in it that says that it is ready.
+        """
         self._home.mkdir(parents=True, exist_ok=True)
         self._process = subprocess.Popen(  # noqa: S603 (this Python, our arguments)
-            [sys.executable, "-m", "wherever.cli._leash", *arguments, "--json"],
+            [sys.executable, "-m", module, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -151,7 +161,7 @@ class DemoServer:
             process_group=0,
         )
         self.pids.append(self._process.pid)
-        self._listener = _Listener(self._process)
+        self._listener = _Listener(self._process, tells)
 
     def wait_ready(self) -> None:
         """Wait until it serves.
@@ -236,8 +246,9 @@ class _Listener(threading.Thread):
         words: its last words, ready to be appended to a message.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], tells: str) -> None:
         super().__init__(daemon=True)
+        self._tells = tells
         self._lines = process.stdout
         self.ready = threading.Event()
         self.said: dict[str, Any] = {}
@@ -253,7 +264,7 @@ class _Listener(threading.Thread):
         """Read until the process has ended."""
         for line in self._lines or ():
             text = line.decode(errors="replace").strip()
-            said = _ready(text)
+            said = _ready(text, self._tells)
             if said:
                 self.said = said
                 self.ready.set()
@@ -270,10 +281,10 @@ def last_words(lines: Sequence[str]) -> str:
         return lines[-1] if lines else ""
 
 
-def _ready(line: str) -> dict[str, Any]:
+def _ready(line: str, tells: str) -> dict[str, Any]:
     """What a server says when it is ready; nothing when it is another line."""
     try:
         said: Any = json.loads(line)
     except ValueError:
         return {}
-    return cast("dict[str, Any]", said) if isinstance(said, dict) and "grpc" in said else {}
+    return cast("dict[str, Any]", said) if isinstance(said, dict) and tells in said else {}

@@ -20,9 +20,11 @@ from wherever.cli._timeline import COLOURS, timeline
 from wherever_contracts.durations import duration
 
 if TYPE_CHECKING:
+    from wherever.cli._demo_asker import Asked
     from wherever.cli._demo_box import BoxPhase
     from wherever.cli._demo_calls import VersionResult
     from wherever.cli._demo_crashes import CrashResult
+    from wherever.cli._demo_later import LaterResult
     from wherever.cli._demo_modes import Example, ModeResult
     from wherever.cli._demo_plans import PlansResult
     from wherever.cli._demo_story import Story
@@ -37,6 +39,10 @@ _MODES = f"   {'mode':<16}{'right':>9}{'median':>12}{'p95':>12}{'in the cloud':>
 _PHASES = (
     f"   {'phase':<12}{'calls':>7}{'failed':>8}{'right':>9}"
     f"{'device':>9}{'cloud':>7}{'kept':>7}{'slowest':>13}"
+)
+_ASKED = (
+    f"   {'':<16}{'calls':>6}{'failed':>8}{'late':>6}{'right':>8}{'device':>8}{'waiting':>9}"
+    f"{'slowest':>12}"
 )
 _BOX = f"   {'':<12}{'calls':>7}{'failed':>8}{'right':>9}{'box':>9}{'device':>9}{'slowest':>14}"
 _CONVERTED = f"   {'variant':<12}{'size':>10}{'right':>9}{'lost':>16}{'engine':>13}"
@@ -146,6 +152,24 @@ class View:
             for line in explained:
                 self.line(line)
 
+    def asked(self, phases: Sequence[Asked]) -> None:
+        """What was asked while the gateway hung."""
+        self.line(_ASKED.removeprefix("   "), "dim")
+        for phase in phases:
+            self.line(
+                f"{phase.name:<16}{phase.calls:>6}{phase.failed:>8}{phase.late:>6}"
+                f"{phase.right / phase.calls:>8.1%}{phase.device:>8}{len(phase.waiting):>9}"
+                f"{phase.slowest_s * 1000:>9.1f} ms"
+            )
+
+    def came_later(self, result: LaterResult) -> None:
+        """What another process than the one that asked got."""
+        came = f"{result.came} of {result.waiting} answers"
+        self.line(f"The gateway is thawed; another process has {came} {result.came_s:.1f} s later.")
+        self.line(
+            f"They correct {result.corrected} of the {result.wrong} that the device got wrong."
+        )
+
     def box_phase(self, phase: BoxPhase, *, head: bool = False) -> None:
         """The calls before or after the box was lost, perhaps with the head of the table."""
         if head:
@@ -204,7 +228,7 @@ class View:
     def closing(self, story: Story) -> None:
         """What to remember."""
         self._console.print()
-        bad = story.failed or story.mixed or story.wrong
+        bad = story.failed or story.lost or story.mixed or story.wrong
         self.line(
             f"{story.failed} of {story.calls:,} calls failed.",
             "bold " + (COLOURS["failed"] if bad else COLOURS["device"]),
@@ -219,6 +243,8 @@ class View:
         times = [f"{r.took_s:.1f} s after it was {r.mark}" for r in phases if r.waited]
         self.line(f"Asked again {' and '.join(times)}.")
         self.line(_on_freezing(phases))
+        if story.later:
+            self.line(_on_later(story.later))
         if story.crashes:
             self.line(_on_crashes(story.crashes))
 
@@ -275,6 +301,11 @@ def _on_freezing(results: Sequence[PhaseResult]) -> str:
                 f"{DEADLINE_S * 1000:.0f} ms, the others nothing."
             )
     return "This system cannot freeze a process, so that part was left out."
+
+
+def _on_later(result: LaterResult) -> str:
+    lost = f"{result.lost} of {result.waiting} later answers"
+    return f"{lost} were lost with the process that waited for them."
 
 
 def _on_crashes(result: CrashResult) -> str:

@@ -11,14 +11,15 @@ import sys
 import threading
 
 
-def _end_with_standard_input() -> None:
+def end_with_standard_input() -> None:
+    """Read standard input, and end this process when there is no more of it."""
     while os.read(0, 4096):
         pass
     os._exit(0)
 
 
 if __name__ == "__main__":
-    threading.Thread(target=_end_with_standard_input, daemon=True).start()
+    threading.Thread(target=end_with_standard_input, daemon=True).start()
     from wherever.cli import main
 
     main(sys.argv[1:])

@@ -38,6 +38,8 @@ SETTINGS: dict[str, Any] = {
     "cache": False,
     "nearby": False,
 }
+# What is to be 0.
+_BAD = ("failed_calls", "lost_answers", "mixed_answers", "wrong_answers")
 PICTURES = (".png", ".svg", ".pdf")
 
 
@@ -71,7 +73,7 @@ def command(
         data["saved"] = str(save)
     if json:
         Output(json=True).emit(data, "")
-    if data["failed_calls"] or data["mixed_answers"] or data["wrong_answers"]:
+    if any(data[what] for what in _BAD):
         sys.exit(FAILED)
 
 
@@ -102,6 +104,7 @@ def _with_gateway(
 ) -> tuple[Story, Package, Stream]:
     from wherever._client import Client  # noqa: PLC0415
     from wherever.cli._demo_gateway import DemoGateway  # noqa: PLC0415
+    from wherever.cli._demo_later import show_later  # noqa: PLC0415
     from wherever.cli._demo_story import Story  # noqa: PLC0415
 
     with DemoGateway(root / "gateway") as gateway:
@@ -113,9 +116,10 @@ def _with_gateway(
             view.opening(package, len(digits), gateway.address, gateway.pids[-1])
             modes, escalations = _measure_modes(view, client, digits)
             stream, phases = _stream(view, client, digits, gateway)
-    example = escalations.example
-    view.example(example, None if example is None else digits[example.position].ink)
-    story = Story(MODEL, len(digits), modes, phases, stream.error, example, gateway.pids)
+        example = escalations.example
+        view.example(example, None if example is None else digits[example.position].ink)
+        story = Story(MODEL, len(digits), modes, phases, stream.error, example, gateway.pids)
+        story.later = show_later(view, digits, root, settings, MODEL, gateway)
     return story, package, stream
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from wherever.cli._demo_asker import Asked
 from wherever.cli._demo_calls import Heard, version_result
+from wherever.cli._demo_later import LaterResult
 from wherever.cli._demo_modes import ModeResult
 from wherever.cli._demo_process import last_words
 from wherever.cli._demo_story import Story
@@ -72,6 +74,19 @@ def test_the_last_words_of_a_command_are_its_error_or_its_last_line():
     assert last_words([*error, "Killed"]) == "Killed"
     assert last_words(["one", "two"]) == "two"
     assert last_words([]) == ""
+
+
+def test_calls_that_wait_are_lost_until_their_answer_came():
+    waiting = [("a", 0, "3"), ("b", 1, "8")]
+    in_time = Asked("prefer_in_cloud", calls=2, device=2, wrong=1)
+    better = Asked("later=True", calls=2, failed=1, device=1, waiting=waiting, error="gone")
+    result = LaterResult([in_time, better], came=1, corrected=1)
+    assert (result.calls, result.failed, result.waiting, result.lost) == (4, 1, 2, 1)
+    assert (in_time.right, better.right, result.wrong) == (1, 1, 0)
+    assert [phase["waiting"] for phase in result.to_dict()["phases"]] == [0, 2]
+    story = Story("digits", 2, [], [], "", None, [7], later=result)
+    assert (story.calls, story.failed, story.lost, story.error) == (4, 1, 1, "gone")
+    assert story.to_dict()["lost_answers"] == 1
 
 
 def test_the_story_sums_up_every_act():
