@@ -110,7 +110,8 @@ class Listener:
         self.connections = 0
         self.received = 0
         self._open: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def _accept(self) -> None:
         while True:
@@ -130,6 +131,8 @@ class Listener:
             return
 
     def close(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)  # or it would still accept one more
+        self._accepting.join()
         self._socket.close()
         for connection in self._open:
             connection.close()
