@@ -32,8 +32,11 @@ from wherever_contracts.wire import metadata
 from wherever_contracts.wire.messages import decode_request, encode_response
 from wherever_contracts.wire.tensors import InferRequest, InferResponse, from_array, to_array
 from wherever_edge.oip import links
+from wherever_edge.oip.allotted import Allotted
 from wherever_edge.oip.client import RemoteHost
+from wherever_edge.oip.connection import Connection
 from wherever_edge.oip.endpoints import Endpoint
+from wherever_edge.oip.security import ClientSecurity
 
 FOUR = (from_array("x", np.arange(4, dtype=np.float32)),)
 REQUEST = InferRequest("m", "", "id", {}, FOUR, boundary="anywhere")
@@ -474,33 +477,33 @@ def test_a_probe_that_waits_on_a_dead_connection_is_answered_over_a_new_one(serv
     assert len(patient.peers) == 2
 
 
-def found_and_then_silent(host: RemoteHost, patient: Patient) -> RemoteHost:
-    """The host, after a new connection reached it, and all of them fell silent."""
-    host.probe(5)
-    patient.muted = set(patient.peers)
-    probe_in_vain(host)
-    host.probe(60)
-    patient.mute_all = True
-    return host
+@pytest.fixture
+def found(serve, patient) -> Iterator[Connection]:
+    """A connection to a host that a new channel just reached, and that then fell silent."""
+    endpoint = Endpoint.parse(serve(HEALTH, Check=patient))
+    way = ClientSecurity().way_to(endpoint, proxied=False)
+    connection = Connection(endpoint, max_bytes=2**20, way=way, place="device")
+    reached = threading.Event()
+    with closing(connection), connection.links.until_found(reached.set):
+        connection.seek()
+        assert reached.wait(10)
+        patient.mute_all = True
+        yield connection
 
 
 def test_a_host_that_just_answered_a_new_connection_is_well_once_though_it_says_so_too_late(
-    serve, remote, patient, monkeypatch
+    found, monkeypatch
 ):
     monkeypatch.setattr(links, "_FOUND_FRESH_S", 60.0)
-    host = found_and_then_silent(remote(serve(HEALTH, Check=patient)), patient)
-    host.probe(0.2)
+    assert found.is_well(Allotted.from_now(0.2))
     with pytest.raises(DeadlineError):
-        host.probe(0.2)
+        found.is_well(Allotted.from_now(0.2))
 
 
-def test_that_a_new_connection_was_answered_long_ago_says_nothing_of_now(
-    serve, remote, patient, monkeypatch
-):
+def test_that_a_new_connection_was_answered_long_ago_says_nothing_of_now(found, monkeypatch):
     monkeypatch.setattr(links, "_FOUND_FRESH_S", 0.0)
-    host = found_and_then_silent(remote(serve(HEALTH, Check=patient)), patient)
     with pytest.raises(DeadlineError):
-        host.probe(0.2)
+        found.is_well(Allotted.from_now(0.2))
 
 
 def test_a_host_that_is_back_is_found_by_the_first_probe_however_often_others_failed(
@@ -634,8 +637,11 @@ import numpy as np
 from wherever_contracts.errors import ForkedError
 from wherever_contracts.wire.tensors import InferRequest, from_array
 from wherever_edge.oip import links
+from wherever_edge.oip.allotted import Allotted
 from wherever_edge.oip.client import RemoteHost
+from wherever_edge.oip.connection import Connection
 from wherever_edge.oip.endpoints import Endpoint
+from wherever_edge.oip.security import ClientSecurity
 warnings.simplefilter("ignore", DeprecationWarning)
 endpoint = Endpoint.parse(sys.argv[1])
 zeros = (from_array("x", np.zeros(4, np.float32)),)
