@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from wherever._outgoing import Beside, Outgoing, expected_bytes
 from wherever._prediction import Serial
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from wherever._route import Route
     from wherever._routing.plan import Candidate
     from wherever._routing.steps import Attempt, Outcome, Senses
+
+    _Forecast: TypeAlias = Callable[[Candidate, Work, float], Forecast]
 
 
 class Call:
@@ -344,7 +346,9 @@ class BatchCall:
         self.calls: list[Call] = [
             route.call(row, options, kept=kept, urgency=urgency, strict=strict) for row in rows
         ]
-        self.senses: Senses = route.senses._replace(forecast=self._forecast)
+        # not a method of this: a cycle would keep the inputs until the collector comes
+        forecast = _of_batch(route.senses.forecast, len(rows))
+        self.senses: Senses = route.senses._replace(forecast=forecast)
 
     def perform(self, steps: Sequence[tuple[int, Attempt]]) -> list[Outcome]:
         """Carry out attempts on this device; those with a kept answer are not made."""
@@ -364,13 +368,6 @@ class BatchCall:
         """Begin a remote attempt of one row; see `Call.begin`."""
         return self.calls[position].begin(attempt, done)
 
-    def _forecast(self, candidate: Candidate, work: Work, quantile: float) -> Forecast:
-        """The whole batch may have to fall back to the device together."""
-        forecast = self._route.senses.forecast(candidate, work, quantile)
-        if candidate.place != "device":
-            return forecast
-        return forecast._replace(latency_s=len(self.calls) * forecast.latency_s)
-
     def _ask_device(self, positions: Sequence[int]) -> Sequence[Outcome]:
         route = self._route
         device = route.device
@@ -383,3 +380,15 @@ class BatchCall:
         if route.device_cost is not None:
             route.took(started, len(positions))
         return answers
+
+
+def _of_batch(forecast: _Forecast, rows: int) -> _Forecast:
+    """Forecasts for a batch: the whole of it may have to fall back to the device together."""
+
+    def batch_forecast(candidate: Candidate, work: Work, quantile: float) -> Forecast:
+        expected = forecast(candidate, work, quantile)
+        if candidate.place != "device":
+            return expected
+        return expected._replace(latency_s=rows * expected.latency_s)
+
+    return batch_forecast

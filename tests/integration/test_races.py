@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import threading
+import weakref
+from contextlib import suppress
 
 import grpc
 import numpy as np
 import pytest
 
 import wherever
+from wherever_contracts.errors import NoRouteError
 from wherever_contracts.wire.messages import encode_response
 from wherever_contracts.wire.tensors import InferResponse, from_array
 
@@ -153,3 +157,23 @@ def test_many_rows_race_together_and_each_gets_its_own_answer(connect, serve_inf
     found = list(client.model("scales").map(rows, mode="prefer_in_cloud", deadline_s=0.5, batch=12))
     assert [int(p.outputs["scores"].argmax()) for p in found] == [i % 3 for i in range(12)]
     assert {p.place for p in found} == {"device"}
+
+
+@pytest.mark.parametrize(
+    ("ask", "mode"),
+    [(call_sync, "only_on_device"), (call_mapped, "only_on_device"), (call_sync, "only_in_cloud")],
+)
+def test_inputs_are_let_go_with_what_came_of_them(connect, unused_address, ask, mode):
+    client = connect(unused_address)
+    with suppress(NoRouteError):  # it alone looks for the way to the host
+        ask(client, SURE, mode=mode, boundary="anywhere")
+    row = SURE.copy()
+    watched = weakref.ref(row)
+    gc.disable()  # it would find what holds itself, and later
+    try:
+        with suppress(NoRouteError):
+            ask(client, row, mode=mode, boundary="anywhere")
+        del row
+        assert watched() is None
+    finally:
+        gc.enable()

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from wherever._routing.forecast import Forecast, Work
 from wherever._routing.order import in_turn, why_not_here
 from wherever._routing.plan import Candidate, Plan
-from wherever._routing.reasons import certainty, doubt, failures, is_unsure, unescalated
+from wherever._routing.reasons import doubt, failures, is_unsure, turn_of_mode, unescalated
 from wherever._routing.steps import Attempt, Flow, Outcome, Race, Senses, Tried, Verdict
 from wherever._routing.timing import (
     EARLY,
@@ -85,8 +85,9 @@ def _at_once(plan: Plan, first: Candidate, answer: Answer, elapsed_s: float) -> 
     """The verdict for the first answer, when that is good enough or nobody else may be asked."""
     tried = (Tried(first, elapsed_s, None),)
     if not (plan.escalates and is_unsure(plan, answer)):
-        reason = ("first choice of mode ", plan.mode, *certainty(plan, answer))
-        return Verdict(answer, first, _is_lesser(plan, first), reason, tried, ())
+        lesser = _is_lesser(plan, first)
+        reason = turn_of_mode(plan, answer, lesser=lesser)
+        return Verdict(answer, first, lesser, reason, tried, ())
     if len(plan.attempts) == 1:
         return _kept(plan, (answer, first), tried)
     return None
@@ -359,6 +360,7 @@ class _Course:
     def _settled(self, answer: Answer, candidate: Candidate) -> Verdict:
         plan = self._plan
         tried = self._all_tried()
+        degraded = _is_lesser(plan, candidate)
         if self._hand is not None:
             reason = ("escalated: ", *doubt(plan, self._hand[0]))
         elif trouble := failures(tried, self._skipped):
@@ -366,8 +368,7 @@ class _Course:
         elif self._elsewhere:
             reason = ("first because ", self._elsewhere)
         else:
-            reason = ("first choice of mode ", plan.mode, *certainty(plan, answer))
-        degraded = _is_lesser(plan, candidate)
+            reason = turn_of_mode(plan, answer, lesser=degraded)
         return Verdict(answer, candidate, degraded, reason, tried, tuple(self._skipped))
 
     def _end(self) -> Verdict:
@@ -375,12 +376,15 @@ class _Course:
         tried = self._all_tried()
         if self._hand is not None:
             return _kept(self._plan, self._hand, tried, tuple(self._skipped))
-        plan, skipped = self._plan, self._skipped
         causes = [each.error for each in tried if each.error is not None]
-        nowhere = NoRouteError(plan.model, causes, {**plan.ruled_out, **dict(skipped)})
         if causes and all(isinstance(cause, SubstitutedError) for cause in causes):
-            raise causes[0] from nowhere  # there were answers, which the call would not have
-        raise nowhere
+            # there were answers, which the call would not have
+            raise causes[0] from self._nowhere(causes)
+        raise self._nowhere(causes)  # with no name here: it and the inputs go with its catcher
+
+    def _nowhere(self, causes: list[WhereverError]) -> NoRouteError:
+        why_not = {**self._plan.ruled_out, **dict(self._skipped)}
+        return NoRouteError(self._plan.model, causes, why_not)
 
     def _all_tried(self) -> tuple[Tried, ...]:
         """Every attempt; what still runs is given up."""
