@@ -98,9 +98,9 @@ def chain(
     Raises:
         ModelNotFoundError: no model of that name is known here.
         SettingsError: the two do not fit together; the message says why.
+        InputError: one of them is no model.
     """
-    small = default_model(first) if isinstance(first, str) else first
-    other = default_model(then) if isinstance(then, str) else then
+    small, other = _model(first, "first"), _model(then, "then")
     gate = Gate(send, when, min_score, margin, top)
     _refuse_misfits(small, other, gate)
     return Chain(small, other, gate)
@@ -291,6 +291,15 @@ class Chain:
         return f"<wherever.Chain {self.name}>"
 
 
+def _model(given: object, argument: str) -> Model:
+    if isinstance(given, str):
+        return default_model(given)
+    if not isinstance(given, Model):
+        expected = "a model, or the name of one"
+        raise InputError(argument, expected, f"{given!r:.100}", kind="argument")
+    return given
+
+
 def _made(sending: Sending, inputs: dict[str, Any], found: Any) -> Any:
     """What goes on for something that was found, or why nothing can be made of it."""
     try:
@@ -309,7 +318,9 @@ def _refuse_misfits(first: Model, then: Model, gate: Gate) -> None:
         )
     if gate.when is None and not isinstance(value, DetectionsValue | LabelValue):
         raise SettingsError(f"{first.name!r} gives no scores: say by when=... which answers go on")
-    if gate.top < 1 or gate.margin < 0:
+    if gate.when is not None and not callable(gate.when):
+        raise SettingsError(f"when: expected a function of one value, found {gate.when!r:.100}")
+    if gate.top < 1 or not gate.margin >= 0:
         raise SettingsError(
             f"expected top of 1 or more and margin of 0 or more, found {gate.top}, {gate.margin}"
         )

@@ -121,8 +121,13 @@ class ChainPrediction:
 
     @property
     def confidence(self) -> float | None:
-        """The least of the answers that say how sure they are; None when none says."""
-        ends = [self.gate, *(p.end for p in self.parts if isinstance(p.end, Prediction))]
+        """How sure the answer is; None when nothing says.
+
+        With crops the least of both models'. Else the second model's where it answered, as its
+        value is the answer, and the gate's where it did not.
+        """
+        answered = [part.end for part in self.parts if isinstance(part.end, Prediction)]
+        ends = [self.gate, *answered] if self._carried.sending.crops else answered or [self.gate]
         return min((end.confidence for end in ends if end.confidence is not None), default=None)
 
     @property

@@ -87,7 +87,7 @@ class Client:
         **arguments: Any,
     ) -> None:
         if isinstance(gateways, str):
-            gateways = (gateways,)
+            gateways = [part.strip() for part in gateways.split(",") if part.strip()]
         given: dict[str, Any] = {
             **(
                 {name: getattr(settings, name) for name in settings.model_fields_set}
@@ -105,6 +105,9 @@ class Client:
         self._endpoints = {endpoint.name: endpoint for endpoint in endpoints}
         self._security = gateway_security(self.settings)
         self._closed = False
+        if on_upgrade is not None and not callable(on_upgrade):
+            found = f"{on_upgrade!r:.100}"
+            raise InputError("on_upgrade", "a function of (id, end)", found, kind="argument")
         self._on_upgrade = on_upgrade
         self._start()
         _clients.add(self)
@@ -257,6 +260,7 @@ class Client:
 
         Raises:
             UpgradeError: it will not come, or no such call is known; the message says why.
+            InputError: the id or the timeout is no such thing.
         """
         from wherever._outbox.later import upgraded  # noqa: PLC0415 (not every client needs it)
 

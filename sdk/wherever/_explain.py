@@ -98,5 +98,7 @@ def _attempt(record: AttemptRecord) -> str:
 
 
 def _wish(receipt: Receipt) -> str:
-    deadline = "no deadline" if receipt.deadline_s is None else f"{receipt.deadline_s:g} s deadline"
+    deadline = (
+        "no deadline" if receipt.deadline_s is None else f"{receipt.deadline_s:.3g} s deadline"
+    )
     return f"mode {receipt.mode}, boundary {receipt.boundary}, {deadline}"

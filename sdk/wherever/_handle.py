@@ -122,7 +122,7 @@ class Model:
         if later:
             given: dict[str, Any] = {"mode": mode, "deadline_s": deadline_s, "boundary": boundary}
             given |= {"cache": cache, "strict": strict, "priority": priority, **options}
-            answered = self(value, places=_device_of(places), **given)
+            answered = self(value, places=self._now_by(places), **given)
             return self._put_off(answered, (mode, boundary, places), priority)
         started = perf_counter()
         edition = self._edition
@@ -169,7 +169,7 @@ class Model:
         if later:
             given: dict[str, Any] = {"mode": mode, "deadline_s": deadline_s, "boundary": boundary}
             given |= {"cache": cache, "strict": strict, "priority": priority, **options}
-            answered = await self.aio(value, places=_device_of(places), **given)
+            answered = await self.aio(value, places=self._now_by(places), **given)
             key = (mode, boundary, places)
             better: Prediction = await self._client.in_thread(
                 self._put_off, answered, key, priority
@@ -307,6 +307,8 @@ class Model:
         if batch < 1:
             raise InputError("batch", "1 or more", str(batch), kind="argument")
         check_words(priority=wish.priority)
+        if "later" in options:
+            raise InputError("later", "a call with one input", "map() or amap()", kind="argument")
         self._edition.options(options)  # what is wrong is said before the first input is taken
 
         def ends() -> Iterator[list[Prediction | Exception]]:
@@ -379,6 +381,13 @@ class Model:
                 raise EngineError(route.plan.ruled_out.get(DEVICE, "it does not load here"))
         self._edition = new
 
+    def _now_by(self, places: Collection[Place] | None) -> tuple[Place, ...]:
+        """This device, which answers now what another host is to answer later."""
+        if places is None or DEVICE in places:
+            return (DEVICE,)
+        why = f"the call's places {tuple(places)} leave it out, and later=True needs its answer now"
+        raise NoRouteError(self.name, (), {DEVICE: why})
+
     def _put_off(
         self,
         answered: Prediction,
@@ -436,17 +445,15 @@ class Model:
     def _deadline(self, given: float | None) -> float | None:
         if given is None:
             return self._client.settings.deadline_s
-        if not given > 0:
-            raise InputError("deadline_s", "seconds greater than 0", f"{given}", kind="argument")
-        return given
+        try:
+            if given > 0:
+                return given
+        except TypeError:
+            pass  # it is no number
+        raise InputError("deadline_s", "seconds greater than 0", f"{given!r:.100}", kind="argument")
 
     def __repr__(self) -> str:
         return f"<wherever.Model {self.name} {self.version}>"
-
-
-def _device_of(places: Collection[Place] | None) -> tuple[Place, ...]:
-    """This device, where a call may be answered by it."""
-    return ("device",) if places is None or "device" in places else ()
 
 
 def _tell_nobody(_stage: str, _done: int, _total: int | None) -> None:

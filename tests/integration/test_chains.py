@@ -16,6 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import wherever
 from wherever import chain
+from wherever._own_device import Here
+from wherever._route import NO_VIEWS
 from wherever_contracts.errors import InputError, NoRouteError, SettingsError
 from wherever_convert.builder import build_package
 
@@ -380,9 +382,38 @@ def test_a_gate_that_cannot_run_here_is_an_error(packages, monkeypatch):
         made = chain(client.model("tint"), client.model("tint"), send="input")
         packages_gone = client.model("tint")
         packages_gone.forget()
-        monkeypatch.setattr(client, "_load_device", lambda *_: (None, "it is gone", True))
+        gone = Here(None, "it is gone", failed=True, views=NO_VIEWS)
+        monkeypatch.setattr(client._own, "load", lambda *_: gone)
         with pytest.raises(NoRouteError, match="it is gone"):
             made(THREE)
+
+
+@pytest.mark.parametrize("wrong", [None, 5, ["tint"]])
+def test_what_is_no_model_is_refused_by_the_name_of_its_argument(packages, wrong):
+    with wherever.Client(packages=[packages[1].root]) as client:
+        tint = client.model("tint")
+        with pytest.raises(wherever.InputError, match="argument 'then': expected a model, or the"):
+            chain(tint, then=wrong, send="input")
+        with pytest.raises(wherever.InputError, match="argument 'first'"):
+            chain(wrong, then=tint, send="input")
+        with pytest.raises(wherever.InputError, match="argument 'first'"):
+            chain(chain(tint, then=tint, send="input"), then=tint, send="input")
+
+
+def test_a_when_that_cannot_be_called_is_refused(packages):
+    with wherever.Client(packages=[packages[1].root]) as client:
+        tint = client.model("tint")
+        with pytest.raises(wherever.SettingsError, match="when: expected a function"):
+            chain(tint, then=tint, send="input", when=0.5)
+
+
+def test_the_second_models_answer_to_the_whole_input_is_as_sure_as_that_model(packages):
+    with wherever.Client(packages=[packages[1].root]) as client:
+        tint = client.model("tint")
+        asked = chain(tint, then=tint, send="input")(THREE)
+        assert asked.confidence == asked.parts[0].end.confidence
+        alone = chain(tint, then=tint, send="input", when=lambda _: False)(THREE)
+        assert alone.confidence == alone.gate.confidence
 
 
 # Kept answers.

@@ -350,3 +350,26 @@ def test_a_profile_that_does_not_exist_is_refused_rather_than_the_device_passed_
     client = wherever.Client(profile="lap-top")
     with client, pytest.raises(SettingsError, match="did you mean 'laptop'"):
         client.predict("digits", np.zeros((8, 8), np.float32))
+
+
+def test_gateways_may_be_one_text_with_commas_as_in_the_environment():
+    with wherever.Client("127.0.0.1:8001, 127.0.0.1:8002") as client:
+        assert client.settings.gateways == ("127.0.0.1:8001", "127.0.0.1:8002")
+
+
+def test_a_command_takes_gateways_with_commas_too(answered):
+    said = answered("status", "--gateway", "127.0.0.1:8001,127.0.0.1:8002")
+    assert {"127.0.0.1:8001", "127.0.0.1:8002"} <= {place["host"] for place in said["places"]}
+
+
+@pytest.mark.parametrize("wrong", ["1", [1]])
+def test_a_deadline_that_is_no_number_is_refused(wrong):
+    with pytest.raises(wherever.InputError, match="argument 'deadline_s': expected seconds"):
+        wherever.predict("digits", np.zeros((8, 8), np.float32), deadline_s=wrong)
+
+
+def test_a_lesser_answer_for_want_of_a_gateway_says_that_none_is_set():
+    p = wherever.predict("digits", np.zeros((8, 8), np.float32), mode="prefer_in_cloud")
+    assert p.degraded
+    assert p.receipt.reason.startswith("next choice of mode prefer_in_cloud")
+    assert p.receipt.alternatives["cloud"].startswith("no gateway is set")

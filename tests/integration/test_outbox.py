@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import wherever
+from wherever.cli import main
 
 UNSURE = np.array([0.1, 0.2, 0.15], np.float32)
 SURE = np.array([0.0, 9.0, 0.0], np.float32)
@@ -201,3 +202,63 @@ def test_the_command_lists_shows_drops_and_drains(
     assert answered("outbox", "list") == {"waiting": [], "results": 3}
     with pytest.raises(wherever.UpgradeError, match="owner dropped it"):
         client().upgrade(third.id)
+
+
+# What is asked wrongly.
+
+
+@pytest.mark.parametrize("wrong", [-1, float("nan"), "5"])
+def test_a_timeout_that_is_none_is_refused(client, wrong):
+    p = later(client())
+    with pytest.raises(wherever.InputError, match="argument 'timeout_s': expected seconds"):
+        p.upgrade(timeout_s=wrong)
+
+
+@pytest.mark.parametrize("wrong", [None, 5, "", "../x"])
+def test_an_id_that_is_none_is_refused(client, wrong):
+    with pytest.raises(wherever.InputError, match="expected the id of a prediction"):
+        client().upgrade(wrong)
+
+
+def test_a_callback_that_cannot_be_called_is_refused_at_once():
+    with pytest.raises(wherever.InputError, match="argument 'on_upgrade': expected a function"):
+        wherever.Client(on_upgrade="print")
+
+
+def test_places_that_leave_this_device_out_are_no_ground_for_a_later_answer(client):
+    with pytest.raises(wherever.NoRouteError, match="later=True needs its answer now"):
+        later(client(), places=["cloud"])
+
+
+def test_many_inputs_at_once_have_no_later_answers_and_the_error_says_so(client):
+    with pytest.raises(wherever.InputError, match=r"expected a call with one input, found map\(\)"):
+        client().model("scales").map([UNSURE], later=True)
+
+
+def test_the_hosts_that_answer_later_are_told_of_as_they_are(client):
+    p = later(client("127.0.0.1:9"), mode="prefer_in_cloud")
+    assert p.degraded
+    assert p.receipt.reason.startswith("next choice of mode prefer_in_cloud")
+    assert p.receipt.alternatives["127.0.0.1:9"] == "the call is for device alone"
+
+
+def test_the_command_tells_people_what_waits(client, capsys):
+    def printed(*arguments):
+        with pytest.raises(SystemExit):
+            main(list(arguments))
+        return capsys.readouterr().out.strip()
+
+    assert printed("outbox", "list") == "nothing waits; 0 results kept"
+    assert printed("outbox", "drop", "--all") == "nothing waits"
+    p = later(client())
+    assert printed("outbox", "list").endswith("0 results kept")
+    shown = printed("outbox", "show", p.id)
+    assert "may go    boundary anywhere; nearby or cloud\n" in shown
+    assert shown.endswith("s at most")
+
+
+def test_the_command_says_where_a_call_waits_only_when_it_does(scales_package, capsys):
+    for numbers, waits in (("0.1 0.2 0.15", True), ("0 9 0", False)):
+        with pytest.raises(SystemExit):
+            main(["predict", "scales", numbers, "--packages", str(scales_package.root), "--later"])
+        assert ("(wherever outbox show" in capsys.readouterr().out) is waits

@@ -184,5 +184,5 @@ def _pillow() -> Any:  # the module
     try:
         from PIL import Image as pillow  # noqa: N813, PLC0415 (57 ms, and an extra)
     except ImportError as error:
-        raise missing_extra("release rules", "image") from error
+        raise missing_extra("a release rule", "image") from error
     return pillow

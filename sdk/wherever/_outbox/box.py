@@ -35,6 +35,7 @@ from wherever._outbox.entry import (
     unpack_letter,
     unpack_result,
 )
+from wherever_contracts.durations import duration
 from wherever_contracts.errors import OutboxFullError
 from wherever_contracts.frames import FrameError
 from wherever_edge.counters import COUNTERS
@@ -343,7 +344,9 @@ class Box:
             self._disk.unlink(self._results / f"{id_}{_TOLD}")
 
     def _end_expired(self, entry: Entry, age_s: float) -> None:
-        why = f"it waited for {age_s:.0f} s, and was to wait for {entry.ttl_s:.0f} s at most"
+        why = (
+            f"it waited for {duration(age_s)}, and was to wait for {duration(entry.ttl_s)} at most"
+        )
         letter = self.letter(entry.id)
         if letter is not None:
             self.record(

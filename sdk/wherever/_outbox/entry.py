@@ -104,9 +104,13 @@ def check_id(id_: str) -> str:
     Raises:
         InputError: it is something else.
     """
-    if not _ID.fullmatch(id_):
+    if not _is_id(id_):
         raise InputError("id", "the id of a prediction", f"{id_!r:.100}", kind="argument")
     return id_
+
+
+def _is_id(given: object) -> bool:
+    return isinstance(given, str) and _ID.fullmatch(given) is not None
 
 
 def pack_letter(letter: Letter) -> bytes:

@@ -151,7 +151,7 @@ def make_plan(
             ruled_out[candidate.host] = reason
         else:
             allowed.append(replace(candidate, release=release or ""))
-    if mode == "only_in_cloud" and all(each.place != "cloud" for each in candidates):
+    if rule.order[0] == "cloud" and all(each.place != "cloud" for each in candidates):
         ruled_out["cloud"] = NO_GATEWAY
     allowed.sort(key=lambda candidate: rule.order.index(candidate.place))
     return Plan(
@@ -212,5 +212,9 @@ def _why_not(
     if candidate.place not in rule.order:
         return f"mode {mode!r} does not use it"
     if places is not None and candidate.place not in places:
-        return f"the call named other places ({', '.join(places) or 'none'})"
+        return (
+            f"the call is for {' and '.join(places)} alone"
+            if places
+            else "the call is for no place"
+        )
     return candidate.unfit

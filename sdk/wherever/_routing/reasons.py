@@ -32,6 +32,13 @@ def doubt(plan: Plan, answer: Answer) -> tuple[str, ...]:
     return (f"confidence {answer.confidence:.3f} of {answer.ran.variant} is under {threshold:.3f}",)
 
 
+def turn_of_mode(plan: Plan, answer: Answer, *, lesser: bool) -> tuple[str, ...]:
+    """That the mode says so, where nothing came in between."""
+    if lesser:
+        return ("next choice of mode ", plan.mode, ", as nobody before it may be asked")
+    return ("first choice of mode ", plan.mode, *certainty(plan, answer))
+
+
 def certainty(plan: Plan, answer: Answer) -> tuple[str, ...]:
     """That the answer was sure enough, where that was asked."""
     variant = answer.ran.variant

@@ -50,7 +50,7 @@ def show(id_: Id, *, json: JsonFlag = False) -> None:
         )
     else:
         facts = _facts(box, _waiting(box, id_))
-        output.emit(facts, "\n".join(f"{name:<12}{printable(str(v))}" for name, v in facts.items()))
+        output.emit(facts, lambda: _shown(facts))
 
 
 @run
@@ -77,7 +77,8 @@ def drop(
             why = "its owner dropped it"
             box.drop(Result(entry, letter.signature, stamp_now(), None, kind="dropped", error=why))
             dropped.append(entry.id)
-    Output(json=json).emit({"dropped": dropped}, "\n".join(f"dropped {id_}" for id_ in dropped))
+    text = "\n".join(f"dropped {id_}" for id_ in dropped) or "nothing waits"
+    Output(json=json).emit({"dropped": dropped}, text)
 
 
 @run
@@ -144,6 +145,22 @@ def _facts(box: Box, waiting: Waiting) -> dict[str, Any]:
     }
 
 
+def _shown(facts: dict[str, Any]) -> str:
+    """What waits of a call, for a person."""
+    limits = f"boundary {facts['boundary']}; {' or '.join(facts['places'])}"
+    release = f", as release rule {facts['release']!r} makes it" if facts["release"] else ""
+    waits, longest = duration(facts["age_s"]), duration(facts["ttl_s"])
+    rows = {
+        "id": facts["id"],
+        "model": f"{facts['model']} {facts['version']}, variant {facts['variant']}",
+        "may go": limits + release,
+        "priority": facts["priority"],
+        "size": human_size(facts["bytes"]),
+        "waits": f"for {waits}, {longest} at most",
+    }
+    return "\n".join(f"{name:<10}{printable(str(value))}" for name, value in rows.items())
+
+
 def _about(result: Result) -> dict[str, Any]:
     entry = result.entry
     end = {"place": result.place, "host": result.host} if result.answer is not None else {}
@@ -176,4 +193,6 @@ def _table(box: Box, waiting: list[Waiting], over: int) -> str | RenderableType:
         model = printable(f"{entry.model} {entry.version}")
         table.add_row(entry.id, model, entry.priority, human_size(size), f"for {age}")
     taken = human_size(sum(each.size for each in waiting))
-    return Group(table, f"{len(waiting)} wait, of {taken}; {over} are over")
+    waits = f"{len(waiting)} waiting ({taken})" if waiting else "nothing waits"
+    said = f"{waits}; {over} {'result' if over == 1 else 'results'} kept"
+    return Group(table, said) if waiting else said

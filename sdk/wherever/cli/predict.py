@@ -182,7 +182,7 @@ def _view(prediction: Prediction, *, explain: bool, plot: Path | None) -> str | 
     answer = "\n".join(value_lines(prediction.value))
     rest = prediction.explain() if explain else f"  {_where(prediction)}"
     if prediction.receipt.later:
-        rest += f"\n  later: {prediction.receipt.later} (wherever outbox show {prediction.id})"
+        rest += f"\n  later: {prediction.receipt.later}{_where_it_waits(prediction)}"
     if plot is not None:
         rest += f"\n  picture saved as {plot}"
     if not sys.stdout.isatty():
@@ -190,6 +190,13 @@ def _view(prediction: Prediction, *, explain: bool, plot: Path | None) -> str | 
     from rich.text import Text  # noqa: PLC0415 (60 ms)
 
     return Text.assemble((answer, "bold"), "\n", (rest, "" if explain else "dim"))
+
+
+def _where_it_waits(prediction: Prediction) -> str:
+    from wherever._outbox.later import WAITS  # noqa: PLC0415 (numpy; not for --help)
+
+    waits = prediction.receipt.later == WAITS
+    return f" (wherever outbox show {prediction.id})" if waits else ""
 
 
 def value_lines(value: Any) -> list[str]:
