@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from routing.calls import Policy, Record
 from routing.links import FIRST_WINDOW, Link, cut, steady
 from routing.oracle import Oracle
 from routing.policies import MARGIN_S, AlwaysCloud, AlwaysDevice, Ours, RoundTrip, Threshold
@@ -23,7 +24,7 @@ from routing.scenarios import (
     same_everywhere,
     troubled,
 )
-from routing.world import Policy, Record, World
+from routing.world import World
 from wherever_contracts.places import Mode
 
 POLICIES: tuple[Callable[[], Policy], ...] = (
@@ -111,7 +112,8 @@ def punctuality(links: Iterable[Link], policy: Callable[[], Policy] = Ours) -> P
     calls = late = failed = 0
     for scenario in _urgent(links):
         for record in World(scenario, policy()).run():
-            able = record.alone_s <= record.call.deadline_s - MARGIN_S  # type: ignore[operator]
+            deadline_s = record.call.deadline_s or 0.0
+            able = record.alone_s <= deadline_s - MARGIN_S
             calls += able
             late += able and not record.in_time
             failed += not record.place

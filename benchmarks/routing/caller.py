@@ -1,15 +1,18 @@
 """A device at one end of a shaped link: makes calls as each line of standard input says.
 
 `python caller.py ADDRESS`; a line is {"seconds": 5, "pause_s": 0.02, "mode": "auto", "deadline_s":
-0.1}, and is answered by [began, elapsed_s, place, asked] of each call, on the clock that all
+0.1}. The answer has `calls`, [began, elapsed_s, place, asked] of each, on the clock that all
 processes of a machine share; the place is "" for a call that failed, and `asked` says whether the
-gateway was asked. All inputs are ones that the device is unsure of.
+gateway was asked. Its `held` are [due, woke] of a thread that only sleeps, whenever it woke late:
+then the machine did not run this process, and nothing in it can be in time. All inputs are ones
+that the device is unsure of.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import threading
 from time import monotonic, sleep
 from typing import Any
 
@@ -17,15 +20,44 @@ import wherever
 from wherever_contracts.tensors import Array
 from wherever_edge.builtin import digits_test_split
 
+NAP_S = 0.005
+# a machine with nothing else to do wakes a thread so late
+USUALLY_LATE_S = 0.001
+
 
 def main() -> None:
     """Serve the lines."""
+    sleeper = Sleeper()
+    sleeper.start()
     with wherever.Client(gateways=[sys.argv[1]]) as client:
         digits = client.model("digits")
         unsure = _unsure(digits)
         print(json.dumps({"ready": True, "unsure": len(unsure)}), flush=True)
         for line in sys.stdin:
-            print(json.dumps(_calls(digits, unsure, **json.loads(line))), flush=True)
+            made = _calls(digits, unsure, **json.loads(line))
+            print(json.dumps({"calls": made, "held": sleeper.take()}), flush=True)
+
+
+class Sleeper(threading.Thread):
+    """Sleeps and wakes, and notes when it woke late."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._late: list[tuple[float, float]] = []
+
+    def take(self) -> list[tuple[float, float]]:
+        """When it was to wake and when it did, each time that it was late since last asked."""
+        late, self._late = self._late, []
+        return late
+
+    def run(self) -> None:
+        """Sleep and wake."""
+        while True:
+            due = monotonic() + NAP_S
+            sleep(NAP_S)
+            woke = monotonic()
+            if woke - due > USUALLY_LATE_S:
+                self._late.append((due, woke))
 
 
 def _unsure(digits: wherever.Model) -> list[Array]:

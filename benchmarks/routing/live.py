@@ -1,67 +1,40 @@
-"""The scenarios with real processes: a gateway and a caller, with a shaped link between them.
-
-The link is made by `linkshaper.py` (two network namespaces joined in user space: Linux and root),
-which is found beside the test data or through WHEREVER_LINKSHAPER.
-"""
+"""The scenarios with real processes: a gateway and a caller, with a shaped link between them."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
-import shutil
 import signal
-import socket
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple
 
 if __name__ == "__main__":  # as a script it has its own folder in the path, not the one above
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from harness import Row, table
 
-CLIENT_IP, SERVER_IP = "10.79.0.1", "10.79.0.2"
-PORT = 8001
-NAME = "gateway.test"
-DELAY = "delay_ms=25"
+from routing.rig import DELAY, Bench, Made, bench, held_s
+
 DEADLINE_S = 0.1
 SLOW_S = 0.05
-PAUSE_S = 0.02
-BACK_WITHIN_S = 10.0
-MISSING = (
-    "no linkshaper.py: set WHEREVER_LINKSHAPER to it, or WHEREVER_TEST_DATA to a folder beside "
-    "which there is tools/linkshaper.py"
-)
-
-
-class Made(NamedTuple):
-    """One call: when it began, what it took, where its answer came from ("": it failed).
-
-    Attributes:
-        asked: whether the gateway was asked; a call that it was not can only be slow because the
-            machine is busy.
-    """
-
-    began: float
-    elapsed_s: float
-    place: str
-    asked: bool
 
 
 class Seen(NamedTuple):
     """What came of a scenario.
 
     Attributes:
-        late: calls that took longer than their deadline, of those that had one.
-        slow: calls in an outage slower than the device alone at its 99th percentile and 50 ms.
+        late: calls that took longer than their deadline, of those that had one, also without what
+            they waited for the machine.
+        held: calls that were late or slow because they did.
+        slow: calls in an outage that the gateway did not answer, slower than the device alone at
+            its 99th percentile and 50 ms.
         worst_s: what the slowest of the late or slow ones took.
-        back_s: from the moment that the link (or the gateway) is back to the first answer of it.
+        back_s: from the moment that the link (or the gateway) is back to the first answer of it,
+            without what was waited for the machine.
     """
 
     scenario: str
@@ -69,172 +42,10 @@ class Seen(NamedTuple):
     failed: int
     cloud: int
     late: int = 0
+    held: int = 0
     slow: int = 0
     worst_s: float = 0.0
     back_s: float = 0.0
-
-
-class ShapedLink:
-    """Two namespaces and the link between them, for as long as it is entered."""
-
-    def __init__(self, shaper: Path) -> None:
-        tag = os.getpid()
-        self.client, self.server = f"wl-client-{tag}", f"wl-server-{tag}"
-        self._shaper = shaper
-        self._folder = Path(tempfile.mkdtemp(prefix="wherever-link-"))
-        self._control = self._folder / "control"
-        self._names = Path("/etc/netns") / self.client
-        self._process: subprocess.Popen[str] | None = None
-
-    def tell(self, *words: str) -> str:
-        """Give a command (`cut`, `restore`, `up SPEC`, ...) and return the answer."""
-        mine = self._folder / "mine"
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asking:
-            asking.bind(str(mine))
-            asking.settimeout(5)
-            try:
-                asking.sendto(" ".join(words).encode(), str(self._control))
-                return asking.recv(65536).decode()
-            finally:
-                mine.unlink()
-
-    def name_gateway(self, *, known: bool) -> None:
-        """Let the client's resolver know the gateway's name, or not."""
-        self._names.mkdir(parents=True, exist_ok=True)
-        entry = f"{SERVER_IP} {NAME}\n" if known else ""
-        (self._names / "hosts").write_text(f"127.0.0.1 localhost\n{entry}")
-
-    def __enter__(self) -> Self:
-        self.name_gateway(known=True)
-        (self._names / "resolv.conf").write_text("nameserver 127.0.0.1\n")
-        spaces = ["--client-ns", self.client, "--server-ns", self.server]
-        command = [sys.executable, str(self._shaper), "run", "--control", str(self._control)]
-        self._process = subprocess.Popen(
-            [*command, *spaces, "--up", DELAY, "--down", DELAY], stdout=subprocess.PIPE, text=True
-        )
-        assert self._process.stdout is not None
-        if self._process.stdout.readline().strip() != "ready":
-            raise SystemExit("the link could not be made: that needs root, TUN and iproute2")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._process is not None
-        self._process.terminate()
-        self._process.wait(10)
-        if self._process.stdout is not None:
-            self._process.stdout.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
-        shutil.rmtree(self._names, ignore_errors=True)
-
-
-class Program:
-    """A program of ours in a namespace; each line that it is told is answered by one of JSON."""
-
-    def __init__(self, namespace: str, home: str, *command: str) -> None:
-        self.process = subprocess.Popen(
-            ["ip", "netns", "exec", namespace, sys.executable, *command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "WHEREVER_HOME": home},
-        )
-        self.ready: dict[str, Any] = self.hear()
-
-    def say(self, **words: object) -> None:
-        """Tell it to do something."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{json.dumps(words)}\n")
-        self.process.stdin.flush()
-
-    def hear(self) -> Any:
-        """What it answers."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the program ended with {self.process.wait()}")
-        return json.loads(line)
-
-    def end(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """End it with a signal, also when it is stopped."""
-        for each in (signal.SIGCONT, number) if number != signal.SIGKILL else (number,):
-            self.process.send_signal(each)
-        self.process.wait(20)
-        for stream in (self.process.stdin, self.process.stdout):
-            if stream is not None:
-                stream.close()
-
-
-class Bench:
-    """The link, a gateway at one end and a caller at the other."""
-
-    def __init__(self, link: ShapedLink, home: str) -> None:
-        self.link = link
-        self._home = home
-        self.gateway = self.start_gateway()
-        caller = str(Path(__file__).with_name("caller.py"))
-        self.caller = Program(link.client, home, caller, f"grpc://{NAME}:{PORT}")
-        self.local_s = self._local_p99_s()
-
-    def start_gateway(self) -> Program:
-        """A gateway at the server's end."""
-        options = ["--host", SERVER_IP, "--grpc-port", str(PORT), "--no-http", "--insecure"]
-        options += ["--no-tls", "--no-keys", "--json"]
-        command = ["-m", "wherever", "gateway", *options]
-        self.gateway = Program(self.link.server, self._home, *command)
-        return self.gateway
-
-    def during(
-        self, seconds: float, happen: Callable[[], None] = lambda: None, **options: Any
-    ) -> list[Made]:
-        """The calls of some seconds, in which something happens."""
-        self.caller.say(seconds=seconds, pause_s=PAUSE_S, **options)
-        happen()
-        return [Made(*made) for made in self.caller.hear()]
-
-    def until_used(self, mode: str = "prefer_in_cloud") -> None:
-        """Call until the gateway answers."""
-        give_up = monotonic() + BACK_WITHIN_S
-        while monotonic() < give_up:
-            if any(made.place == "cloud" for made in self.during(0.2, mode=mode)):
-                return
-        raise RuntimeError(f"the gateway was not used within {BACK_WITHIN_S:.0f} s")
-
-    def close(self) -> None:
-        """End both programs."""
-        self.caller.end()
-        self.gateway.end()
-
-    def _local_p99_s(self) -> float:
-        took = sorted(made.elapsed_s for made in self.during(1.0, mode="only_on_device"))
-        return took[int(0.99 * len(took))]
-
-
-@contextmanager
-def bench() -> Iterator[Bench]:
-    """A link, a gateway and a caller.
-
-    Raises:
-        SystemExit: there is no linkshaper, or the link cannot be made here.
-    """
-    with ExitStack() as stack:
-        home = stack.enter_context(tempfile.TemporaryDirectory())
-        made = Bench(stack.enter_context(ShapedLink(find_shaper())), home)
-        stack.callback(made.close)
-        yield made
-
-
-def find_shaper() -> Path:
-    """The program that makes the link.
-
-    Raises:
-        SystemExit: it is not there.
-    """
-    data = os.environ.get("WHEREVER_TEST_DATA")
-    beside = Path(data).parent / "tools" / "linkshaper.py" if data else Path("linkshaper.py")
-    shaper = Path(os.environ.get("WHEREVER_LINKSHAPER", beside))
-    if not shaper.is_file():
-        raise SystemExit(MISSING)
-    return shaper
 
 
 def deadline(made: Bench, name: str, mode: str, seconds: float) -> Seen:
@@ -247,8 +58,11 @@ def deadline(made: Bench, name: str, mode: str, seconds: float) -> Seen:
     made.gateway.process.send_signal(signal.SIGCONT)
     made.link.tell("restore")
     _set(made, f"{DELAY},trace=none,loss=0")
-    late = [call.elapsed_s for call in calls if call.elapsed_s > DEADLINE_S]
-    return _seen(f"{name}, {mode}", calls)._replace(late=len(late), worst_s=max(late, default=0.0))
+    over = [call for call in calls if call.elapsed_s > DEADLINE_S]
+    late = [call for call in over if call.own_s > DEADLINE_S]
+    worst_s = max((call.elapsed_s for call in over), default=0.0)
+    seen = _seen(f"{name}, {mode}", calls)
+    return seen._replace(late=len(late), held=len(over) - len(late), worst_s=worst_s)
 
 
 def _recorded(made: Bench) -> None:
@@ -308,14 +122,18 @@ def outage(made: Bench, name: str, mode: str, seconds: float) -> Seen:
 
     calls = made.during(seconds + 4.0, happen, mode=mode)
     begin, end = moments
-    hit = [call for call in calls if call.began + call.elapsed_s > begin and call.began < end]
     limit_s = made.local_s + SLOW_S
-    slow = [call.elapsed_s for call in hit if call.asked and call.elapsed_s > limit_s]
-    ends = [call.began + call.elapsed_s for call in calls if call.place == "cloud"]
-    back_s = min((moment for moment in ends if moment > end), default=float("inf")) - end
-    worst_s = max(slow, default=0.0)
-    seen = _seen(f"{name}, {mode}", calls)
-    return seen._replace(slow=len(slow), worst_s=worst_s, back_s=back_s)
+    hit = [call for call in calls if call.ended > begin and call.began < end and call.asked]
+    over = [call for call in hit if call.place != "cloud" and call.elapsed_s > limit_s]
+    slow = [call for call in over if call.own_s > limit_s]
+    ends = (call.ended for call in calls if call.place == "cloud")
+    back = min((moment for moment in ends if moment > end), default=float("inf"))
+    return _seen(f"{name}, {mode}", calls)._replace(
+        held=len(over) - len(slow),
+        slow=len(slow),
+        worst_s=max((call.elapsed_s for call in over), default=0.0),
+        back_s=back - end - held_s(made.held, end, back),
+    )
 
 
 def _cut(made: Bench) -> None:
@@ -385,6 +203,8 @@ def _row(seen: Seen) -> Row:
     counts = f"{seen.calls} calls, {seen.cloud} by the gateway"
     if seen.worst_s:
         counts += f"; the slowest of these {1e3 * seen.worst_s:.0f} ms"
+    if seen.held:
+        counts += f"; {seen.held} more held up by the machine"
     if seen.back_s or seen.slow:
         measured = f"{seen.failed} failed, {seen.slow} slow, back after {1e3 * seen.back_s:.0f} ms"
         met = not seen.failed and seen.slow <= 1 and seen.back_s <= 1.0

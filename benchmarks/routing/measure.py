@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -96,7 +96,7 @@ def _photos(folder: Path) -> Iterator[Sample]:
 
 
 @contextlib.contextmanager
-def _packages(data: Path) -> Iterator[list[Path]]:
+def _packages(data: Path) -> Generator[list[Path]]:
     with tempfile.TemporaryDirectory() as folder:
         roots: list[Path] = []
         for name, net in (("small", SMALL), ("large", LARGE)):

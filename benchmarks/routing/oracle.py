@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 
+from routing.calls import Call, Steps
 from routing.policies import MARGIN_S, TIMEOUT_S, Plain, is_unsure
 from routing.scenarios import Host
-from routing.world import DEVICE, LARGE, Call, Steps
+from routing.world import DEVICE, LARGE
 from wherever._routing.plan import Candidate
 from wherever._routing.steps import Attempt
 from wherever_contracts.receipts import Answer

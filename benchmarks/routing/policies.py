@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from routing.calls import Call, Steps
 from routing.scenarios import Host, Scenario
-from routing.world import DEVICE, LARGE, SMALL, Call, Steps, World, sent_bytes
+from routing.world import DEVICE, LARGE, SMALL, World, sent_bytes
 from wherever._routing.balance import arrange
 from wherever._routing.cost import DeviceCost
 from wherever._routing.flow import predict_flow

@@ -12,9 +12,9 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 if str(BENCHMARKS) not in sys.path:
     sys.path.append(str(BENCHMARKS))
 
-from routing import live  # noqa: E402 (found through the path above)
+from routing import live, rig  # noqa: E402 (found through the path above)
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.alone]
 
 SECONDS = 5.0
 OUTAGE_S = 3.0
@@ -27,12 +27,12 @@ MODES = {
 
 
 @pytest.fixture(scope="module")
-def made(test_data: Path) -> Iterator[live.Bench]:
+def made(test_data: Path) -> Iterator[rig.Bench]:
     try:
-        live.find_shaper()
+        rig.find_shaper()
     except SystemExit as missing:
         pytest.skip(str(missing))
-    with live.bench() as made:
+    with rig.bench() as made:
         yield made
 
 
@@ -42,8 +42,8 @@ def test_answers_come_by_the_deadline_whatever_the_link_does(made, trouble):
     seen = live.deadline(made, trouble, mode, SECONDS)
     print(seen)
     assert seen.failed == 0
-    # one in a thousand, of a few hundred calls on a machine that may be busy
-    assert seen.late <= 1
+    # what the router is to blame for: not the calls that a busy machine held up
+    assert seen.late == 0
 
 
 @pytest.mark.parametrize("outage", live.OUTAGES)
