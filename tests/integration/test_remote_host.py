@@ -479,7 +479,7 @@ def test_a_probe_that_waits_on_a_dead_connection_is_answered_over_a_new_one(serv
 
 @pytest.fixture
 def found(serve, patient) -> Iterator[Connection]:
-    """A connection to a host that a new channel just reached, and that then fell silent."""
+    """A connection to a host that a new channel just reached."""
     endpoint = Endpoint.parse(serve(HEALTH, Check=patient))
     way = ClientSecurity().way_to(endpoint, proxied=False)
     connection = Connection(endpoint, max_bytes=2**20, way=way, place="device")
@@ -487,21 +487,27 @@ def found(serve, patient) -> Iterator[Connection]:
     with closing(connection), connection.links.until_found(reached.set):
         connection.seek()
         assert reached.wait(10)
-        patient.mute_all = True
         yield connection
 
 
 def test_a_host_that_just_answered_a_new_connection_is_well_once_though_it_says_so_too_late(
-    found, monkeypatch
+    found, patient, monkeypatch
 ):
     monkeypatch.setattr(links, "_FOUND_FRESH_S", 60.0)
+    patient.mute_all = True
     assert found.is_well(Allotted.from_now(0.2))
     with pytest.raises(DeadlineError):
         found.is_well(Allotted.from_now(0.2))
 
 
-def test_that_a_new_connection_was_answered_long_ago_says_nothing_of_now(found, monkeypatch):
-    monkeypatch.setattr(links, "_FOUND_FRESH_S", 0.0)
+@pytest.mark.parametrize("since", ["nothing", "an answer"])
+def test_that_a_new_connection_was_answered_earlier_says_nothing_of_now(
+    found, patient, monkeypatch, since
+):
+    monkeypatch.setattr(links, "_FOUND_FRESH_S", 60.0 if since == "an answer" else 0.0)
+    if since == "an answer":
+        assert found.is_well(Allotted.from_now(10))
+    patient.mute_all = True
     with pytest.raises(DeadlineError):
         found.is_well(Allotted.from_now(0.2))
 

@@ -186,6 +186,7 @@ class Connection:
             BadAnswerError: there is none.
         """
         response = self._read(decode_response, reply)
+        self.links.heard()
         if PING_KEY in response.parameters:
             self.links.allow_pings()
         return response
@@ -222,6 +223,7 @@ class Connection:
         except RefusedError:
             reply = self.exchange(SERVER_READY, b"", time)
             return self._read(metadata.decode_ready, reply)
+        self.links.heard()
         return self._read(metadata.decode_health, reply) == metadata.SERVING
 
     def _ask(self, method: str, data: bytes, time: Allotted) -> bytes:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # connections to a host that is away that are tried at a time
 _MOST_SEEKING = 10
-# so long it may take until somebody asks whether one was answered; later that is old news
+# that a connection was answered is worth as much as an answered probe for so long
 _FOUND_FRESH_S = 2.0
 
 
@@ -102,6 +102,10 @@ class Links:
             self._change.wait_for(lambda: self._is_found() or not self._seeking, timeout_s)
             found, self._found_at = self._is_found(), -math.inf
             return found
+
+    def heard(self) -> None:
+        """The host answered a call or a question: that it was found before is no news any more."""
+        self._found_at = -math.inf
 
     @contextmanager
     def until_found(self, happen: Callable[[], object]) -> Generator[None]:
