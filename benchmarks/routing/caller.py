@@ -1,11 +1,12 @@
 """A device at one end of a shaped link: makes calls as each line of standard input says.
 
 `python caller.py ADDRESS`; a line is {"seconds": 5, "pause_s": 0.02, "mode": "auto", "deadline_s":
-0.1}. The answer has `calls`, [began, elapsed_s, place, asked] of each, on the clock that all
-processes of a machine share; the place is "" for a call that failed, and `asked` says whether the
-gateway was asked. Its `held` are [due, woke] of a thread that only sleeps, whenever it woke late:
-then the machine did not run this process, and nothing in it can be in time. All inputs are ones
-that the device is unsure of.
+0.1}. The answer has `calls`, [began, elapsed_s, place, asked, queued_s] of each, on the clock that
+all processes of a machine share; the place is "" for a call that failed, `asked` says whether the
+gateway was asked, and `queued_s` for how long the call's thread, and the one of the others that
+fared worst, were ready and had to wait for a processor. Its `held` are [due, woke] of a thread
+that only sleeps, whenever it woke late: then the machine did not run this process, and nothing in
+it can be in time. All inputs are ones that the device is unsure of.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ from __future__ import annotations
 import json
 import sys
 import threading
+from contextlib import suppress
+from pathlib import Path
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, TypeAlias
 
 import wherever
 from wherever_contracts.tensors import Array
 from wherever_edge.builtin import digits_test_split
+
+MadeCall: TypeAlias = tuple[float, float, str, bool, float]
 
 NAP_S = 0.005
 # a machine with nothing else to do wakes a thread so late
@@ -74,14 +79,32 @@ def _unsure(digits: wherever.Model) -> list[Array]:
 
 def _calls(
     digits: wherever.Model, inputs: list[Array], *, seconds: float, pause_s: float, **options: Any
-) -> list[tuple[float, float, str, bool]]:
-    made: list[tuple[float, float, str, bool]] = []
+) -> list[MadeCall]:
+    made: list[MadeCall] = []
     until = monotonic() + seconds
-    while (began := monotonic()) < until:
+    while monotonic() < until:
+        before = _queued()
+        began = monotonic()
         place, asked = _call(digits, inputs[len(made) % len(inputs)], options)
-        made.append((began, monotonic() - began, place, asked))
+        elapsed_s = monotonic() - began
+        made.append((began, elapsed_s, place, asked, _more(before, _queued())))
         sleep(pause_s)
     return made
+
+
+def _queued() -> dict[str, float]:
+    """For how long each thread of this process has waited for a processor so far, in seconds."""
+    waited: dict[str, float] = {}
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(OSError):  # it has just ended
+            waited[task.name] = int((task / "schedstat").read_text().split()[1]) / 1e9
+    return waited
+
+
+def _more(before: dict[str, float], after: dict[str, float]) -> float:
+    """What this thread waited in between, and the one of the others that waited most."""
+    grown = {name: waited - before.get(name, 0.0) for name, waited in after.items()}
+    return grown.pop(str(threading.get_native_id()), 0.0) + max(grown.values(), default=0.0)
 
 
 def _call(digits: wherever.Model, image: Array, options: dict[str, Any]) -> tuple[str, bool]:

@@ -38,7 +38,8 @@ class Made(NamedTuple):
     Attributes:
         asked: whether the gateway was asked; a call that it was not can only be slow because the
             machine is busy.
-        held_s: for so long of it the machine did not run a thread that only had to wake.
+        held_s: for so long of it the machine did not run threads that were ready, as the kernel
+            counts it, or as a thread shows that only had to wake: the longer of both.
     """
 
     began: float
@@ -196,9 +197,10 @@ class Bench:
         return took[int(0.99 * len(took))]
 
 
-def _made(call: tuple[float, float, str, bool], held: list[tuple[float, float]]) -> Made:
-    began, elapsed_s, place, asked = call
-    return Made(began, elapsed_s, place, asked, held_s(held, began, began + elapsed_s))
+def _made(call: tuple[float, float, str, bool, float], held: list[tuple[float, float]]) -> Made:
+    began, elapsed_s, place, asked, queued_s = call
+    slept_s = held_s(held, began, began + elapsed_s)
+    return Made(began, elapsed_s, place, asked, max(slept_s, queued_s))
 
 
 def held_s(held: list[tuple[float, float]], begin: float, end: float) -> float:
