@@ -225,7 +225,10 @@ class Call:
             await asyncio.shield(sending)
             return await arrival
         except asyncio.CancelledError:
-            sending.add_done_callback(_give_up)
+            if sending.done():  # now, for the loop may not turn once more
+                _give_up(sending)
+            else:
+                sending.add_done_callback(_give_up)
             raise
 
     def _send(self, attempt: Attempt, done: Callable[[Outcome], None]) -> Callable[[], None]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from wherever._routing.forecast import Forecast, Work
 from wherever._routing.order import in_turn, why_not_here
 from wherever._routing.plan import Candidate, Plan
-from wherever._routing.reasons import doubt, failures, is_unsure, turn_of_mode, unescalated
+from wherever._routing.reasons import doubt, failures, is_unsure, turn_of_mode
 from wherever._routing.steps import Attempt, Flow, Outcome, Race, Senses, Tried, Verdict
 from wherever._routing.timing import (
     EARLY,
@@ -26,6 +26,7 @@ from wherever._routing.timing import (
     retry_in_s,
     rival_at,
 )
+from wherever._routing.verdicts import at_once, is_lesser, kept
 from wherever_contracts.durations import duration
 from wherever_contracts.errors import InputError, NoRouteError, SubstitutedError, WhereverError
 from wherever_contracts.receipts import Answer
@@ -71,7 +72,7 @@ def predict_flow(
             outcome = yield Attempt(first, None, "")
             elapsed_s = senses.now() - started
             if isinstance(outcome, Answer):
-                verdict = _at_once(plan, first, outcome, elapsed_s)
+                verdict = at_once(plan, first, outcome, elapsed_s)
                 if verdict is not None:
                     return verdict
             course = _Course(plan, senses, work, deadline, device=None)
@@ -79,31 +80,6 @@ def predict_flow(
             return (yield from course.run())
     device = next((each for each in attempts if each.place == "device"), None)
     return (yield from _Course(plan, senses, work, deadline, device, elsewhere).run())
-
-
-def _at_once(plan: Plan, first: Candidate, answer: Answer, elapsed_s: float) -> Verdict | None:
-    """The verdict for the first answer, when that is good enough or nobody else may be asked."""
-    tried = (Tried(first, elapsed_s, None),)
-    if not (plan.escalates and is_unsure(plan, answer)):
-        lesser = _is_lesser(plan, first)
-        reason = turn_of_mode(plan, answer, lesser=lesser)
-        return Verdict(answer, first, lesser, reason, tried, ())
-    if len(plan.attempts) == 1:
-        return _kept(plan, (answer, first), tried)
-    return None
-
-
-def _kept(
-    plan: Plan,
-    hand: tuple[Answer, Candidate],
-    tried: tuple[Tried, ...],
-    skipped: tuple[tuple[str, str], ...] = (),
-) -> Verdict:
-    """The verdict for an unsure answer that nothing better came after."""
-    answer, candidate = hand
-    trouble = failures(tried, skipped)
-    reason = unescalated(plan, answer, trouble)
-    return Verdict(answer, candidate, bool(trouble), reason, tried, skipped)
 
 
 class _Running(NamedTuple):
@@ -122,6 +98,7 @@ class _Course:
         "_elsewhere",
         "_hand",
         "_hedge_at",
+        "_hedge_paid",
         "_patient_until",
         "_plan",
         "_remotes",
@@ -162,6 +139,7 @@ class _Course:
         self._retried: set[str] = set()
         self._backup_at = _NEVER
         self._hedge_at = _NEVER
+        self._hedge_paid = False
         self._retry_at = 0.0
         self._patient_until = _NEVER
 
@@ -243,10 +221,17 @@ class _Course:
             return False
         if not self._asks_remote():
             return True
-        if now < self._hedge_at:
-            return False
+        return now >= self._hedge_at and self._may_hedge()
+
+    def _may_hedge(self) -> bool:
+        """Whether one more host may be asked beside; it keeps the token of one that was not."""
+        senses = self._senses
+        if not senses.costs(self._remotes[0]):
+            self._hedge_paid = self._hedge_paid or senses.spend()
+            if self._hedge_paid:
+                return True
         self._hedge_at = _NEVER
-        return not self._senses.costs(self._remotes[0]) and self._senses.spend()
+        return False
 
     def _waits(self, now: float) -> bool:
         """Whether a retry is only waited for."""
@@ -311,8 +296,7 @@ class _Course:
         if attempt.timeout_s is None:
             return
         late = self._forecast(attempt.candidate, LATE)
-        if self._remotes:
-            self._hedge_at = now + late.latency_s
+        self._hedge_at, self._hedge_paid = now + late.latency_s, False
         if self._device is not None:
             here = self._forecast(self._device, LATEST)
             if self._elsewhere and self._deadline is None:
@@ -360,7 +344,7 @@ class _Course:
     def _settled(self, answer: Answer, candidate: Candidate) -> Verdict:
         plan = self._plan
         tried = self._all_tried()
-        degraded = _is_lesser(plan, candidate)
+        degraded = is_lesser(plan, candidate)
         if self._hand is not None:
             reason = ("escalated: ", *doubt(plan, self._hand[0]))
         elif trouble := failures(tried, self._skipped):
@@ -375,7 +359,7 @@ class _Course:
         """Give what is in hand, or say that nothing is."""
         tried = self._all_tried()
         if self._hand is not None:
-            return _kept(self._plan, self._hand, tried, tuple(self._skipped))
+            return kept(self._plan, self._hand, tried, tuple(self._skipped))
         causes = [each.error for each in tried if each.error is not None]
         if causes and all(isinstance(cause, SubstitutedError) for cause in causes):
             # there were answers, which the call would not have
@@ -394,7 +378,3 @@ class _Course:
             for attempt, began in self._running.values()
         ]
         return (*self._tried, *late)
-
-
-def _is_lesser(plan: Plan, candidate: Candidate) -> bool:
-    return plan.degraded_from is not None and candidate.place != plan.degraded_from

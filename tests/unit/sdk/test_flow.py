@@ -744,3 +744,14 @@ def test_whatever_the_network_does_an_answer_of_the_device_comes_by_the_deadline
         assert verdict.answer is script[verdict.candidate.host]
     assert world.clock - 100.0 <= deadline_s + 1e-9
     assert world.admitted == [host for host in world.hosts if host != "device"]
+
+
+def test_the_token_of_a_hedge_that_a_host_does_not_take_is_used_for_the_next():
+    others = [Candidate(f"gw:800{n}", "cloud") for n in (2, 3)]
+    world = World("only_in_cloud", candidates=(CLOUD, *others))
+    world.takes |= {"gw:8001": 1.0, "gw:8002": 0.05, "gw:8003": 0.05}
+    world.expected = {host: Forecast(0.05, 10.0) for host in world.takes}
+    world.script |= {"gw:8002": answer("large"), "gw:8003": answer("large")}
+    world.shut["gw:8002"] = "too many calls are on the way to it"
+    assert world.run().candidate == others[1]
+    assert (world.hosts, world.tokens) == (["gw:8001", "gw:8003"], 9)
