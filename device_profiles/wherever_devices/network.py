@@ -104,9 +104,11 @@ def _is_up(base: str, interface: str) -> bool:
 def _routes_elsewhere(base: str) -> bool:
     """Whether there may be routes that the tables do not show, as those of a VRF device."""
     folder = Path(f"{base}/sys/class/net")
-    if not (folder / _LOOPBACK).is_dir():
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except OSError:
         return True
-    return any(_is_of(base, path.name, "vrf") for path in folder.iterdir())
+    return _LOOPBACK not in names or any(_is_of(base, name, "vrf") for name in names)
 
 
 def _is_metered(base: str, found: Iterable[Route]) -> bool | None:

@@ -155,8 +155,7 @@ class Approach:
         with self._lock:
             grpc = self._grpc
         if grpc is not None:
-            with suppress(ClosedError):
-                grpc.renew()
+            grpc.renew()
 
     def close(self) -> None:
         """Close all connections; calls that run end with an error."""

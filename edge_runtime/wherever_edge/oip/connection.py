@@ -95,10 +95,8 @@ class Connection:
             link.leave()
 
     def renew(self) -> None:
-        """Let later calls connect anew."""
-        link = self.links.enter()
-        link.leave()
-        self.links.renew(link)
+        """Let later calls connect anew; those that run go on."""
+        self.links.retire()
 
     def seek(self) -> None:
         """Connect anew beside the connection there is; see `Links.seek`."""

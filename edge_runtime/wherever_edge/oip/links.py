@@ -76,6 +76,12 @@ class Links:
                 self._link = None
         link.retire()
 
+    def retire(self) -> None:
+        """The same for the channel in use, if there is one."""
+        link = self._link
+        if link is not None:
+            self.renew(link)
+
     def seek(self) -> None:
         """Connect anew beside the channel in use, and go over to the new one if that works.
 

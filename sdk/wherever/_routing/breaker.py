@@ -102,10 +102,6 @@ class Breaker:
         """A call ended without saying anything about the host (it was given up)."""
         self.on_trial = False
 
-    def probe_due(self, now: float) -> bool:
-        """True when the host is shut out and it is time to see whether it is back."""
-        return self.state == "open" and now >= self.probe_at
-
     def probed(
         self, *, healthy: bool, now: float, elapsed_s: float = 0.0, sparing: bool = False
     ) -> None:
