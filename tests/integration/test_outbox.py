@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 import wherever
+from wherever._outbox.box import Box
 from wherever.cli import main
 
 UNSURE = np.array([0.1, 0.2, 0.15], np.float32)
@@ -254,7 +256,7 @@ def test_the_command_tells_people_what_waits(client, capsys):
     assert printed("outbox", "list").endswith("0 results kept")
     shown = printed("outbox", "show", p.id)
     assert "may go    boundary anywhere; nearby or cloud\n" in shown
-    assert shown.endswith("s at most")
+    assert shown.endswith("7 days at most")
 
 
 def test_the_command_says_where_a_call_waits_only_when_it_does(scales_package, capsys):
@@ -262,3 +264,19 @@ def test_the_command_says_where_a_call_waits_only_when_it_does(scales_package, c
         with pytest.raises(SystemExit):
             main(["predict", "scales", numbers, "--packages", str(scales_package.root), "--later"])
         assert ("(wherever outbox show" in capsys.readouterr().out) is waits
+
+
+def test_draining_to_a_disk_that_is_full_says_so_and_loses_nothing(
+    client, start_gateway, scales_package, answered, monkeypatch
+):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    later(client())
+    gateway = start_gateway(scales_package.root)
+    with monkeypatch.context() as disk:
+        disk.setattr(Box, "record", full)
+        left = answered("outbox", "drain", "--gateway", gateway.address, code=1)
+    assert len(left["remaining"]) == 1
+    assert left["why"].endswith("outbox cannot be written: No space left on device")
+    assert answered("outbox", "drain", "--gateway", gateway.address)["remaining"] == []

@@ -99,10 +99,13 @@ def drain(
         ended: list[Result] = []
         why = ""
         with progress(total, "sending") as advance:
-            for tried in outbox.send_all(share):
-                ended += [tried.result] if tried.result is not None else []
-                why = why or _why(tried)
-                advance()
+            try:
+                for tried in outbox.send_all(share):
+                    ended += [tried.result] if tried.result is not None else []
+                    why = why or _why(tried)
+                    advance()
+            except OSError as error:
+                why = f"{outbox.box.root} cannot be written: {error.strerror or error}"
         left = [_facts(outbox.box, each) for each in outbox.box.waiting()]
     data = {"ended": [_about(each) for each in ended], "remaining": left, "why": why}
     Output(json=json).emit(data, lambda: _drained(ended, len(left), why))
@@ -149,7 +152,7 @@ def _shown(facts: dict[str, Any]) -> str:
     """What waits of a call, for a person."""
     limits = f"boundary {facts['boundary']}; {' or '.join(facts['places'])}"
     release = f", as release rule {facts['release']!r} makes it" if facts["release"] else ""
-    waits, longest = duration(facts["age_s"]), duration(facts["ttl_s"])
+    waits, longest = _long(facts["age_s"]), _long(facts["ttl_s"])
     rows = {
         "id": facts["id"],
         "model": f"{facts['model']} {facts['version']}, variant {facts['variant']}",
@@ -159,6 +162,14 @@ def _shown(facts: dict[str, Any]) -> str:
         "waits": f"for {waits}, {longest} at most",
     }
     return "\n".join(f"{name:<10}{printable(str(value))}" for name, value in rows.items())
+
+
+def _long(seconds: float) -> str:
+    """A time that may be days: "7 days", "3.5 hours", "1.2 s"."""
+    for unit, size in (("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return duration(seconds)
 
 
 def _about(result: Result) -> dict[str, Any]:
@@ -189,7 +200,7 @@ def _table(box: Box, waiting: list[Waiting], over: int) -> str | RenderableType:
 
     table = Table.grid(padding=(0, 2, 0, 0))
     for entry, size in waiting:
-        age = duration(box.age_s(entry.created))
+        age = _long(box.age_s(entry.created))
         model = printable(f"{entry.model} {entry.version}")
         table.add_row(entry.id, model, entry.priority, human_size(size), f"for {age}")
     taken = human_size(sum(each.size for each in waiting))
