@@ -225,6 +225,8 @@ class Chain:
     def _answers(self, values: list[Any], asked: Asked) -> list[ChainPrediction | Exception]:
         """Carry out one batch: the gate for all, then the second model for all that passed."""
         started = perf_counter()
+        if "later" in asked.options:
+            raise InputError("later", "a call of one model", "a chain", kind="argument")
         checked, wrong = self._checked(values)
         boundary = asked.key[1]
         sending = sending_of(self._first, self._gate.send, self._gate.margin, boundary)

@@ -400,6 +400,11 @@ def test_what_is_no_model_is_refused_by_the_name_of_its_argument(packages, wrong
             chain(chain(tint, then=tint, send="input"), then=tint, send="input")
 
 
+def test_a_chain_has_no_later_answers_and_the_error_says_so(spots):
+    with pytest.raises(InputError, match="argument 'later': expected a call of one model, found a"):
+        spots(THREE, later=True)
+
+
 def test_a_when_that_cannot_be_called_is_refused(packages):
     with wherever.Client(packages=[packages[1].root]) as client:
         tint = client.model("tint")
