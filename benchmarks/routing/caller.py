@@ -3,10 +3,10 @@
 `python caller.py ADDRESS`; a line is {"seconds": 5, "pause_s": 0.02, "mode": "auto", "deadline_s":
 0.1}. The answer has `calls`, [began, elapsed_s, place, asked, queued_s] of each, on the clock that
 all processes of a machine share; the place is "" for a call that failed, `asked` says whether the
-gateway was asked, and `queued_s` for how long the call's thread, and the one of the others that
-fared worst, were ready and had to wait for a processor. Its `held` are [due, woke] of a thread
-that only sleeps, whenever it woke late: then the machine did not run this process, and nothing in
-it can be in time. All inputs are ones that the device is unsure of.
+gateway was asked, and `queued_s` for how long threads were ready meanwhile and had to wait for a
+processor. Its `held` are [due, woke] of a thread that only sleeps, whenever it woke late: then the
+machine did not run this process, and nothing in it can be in time. All inputs are ones that the
+device is unsure of.
 """
 
 from __future__ import annotations
@@ -83,28 +83,26 @@ def _calls(
     made: list[MadeCall] = []
     until = monotonic() + seconds
     while monotonic() < until:
-        before = _queued()
+        before_s = _queued_s()
         began = monotonic()
         place, asked = _call(digits, inputs[len(made) % len(inputs)], options)
         elapsed_s = monotonic() - began
-        made.append((began, elapsed_s, place, asked, _more(before, _queued())))
+        made.append((began, elapsed_s, place, asked, max(0.0, _queued_s() - before_s)))
         sleep(pause_s)
     return made
 
 
-def _queued() -> dict[str, float]:
-    """For how long each thread of this process has waited for a processor so far, in seconds."""
-    waited: dict[str, float] = {}
+def _queued_s() -> float:
+    """For how long the threads of this process have waited for a processor so far.
+
+    All of them: one that waits for a processor may hold what the others need, first of all the
+    interpreter.
+    """
+    waited_ns = 0
     for task in Path("/proc/self/task").iterdir():
         with suppress(OSError):  # it has just ended
-            waited[task.name] = int((task / "schedstat").read_text().split()[1]) / 1e9
-    return waited
-
-
-def _more(before: dict[str, float], after: dict[str, float]) -> float:
-    """What this thread waited in between, and the one of the others that waited most."""
-    grown = {name: waited - before.get(name, 0.0) for name, waited in after.items()}
-    return grown.pop(str(threading.get_native_id()), 0.0) + max(grown.values(), default=0.0)
+            waited_ns += int((task / "schedstat").read_text().split()[1])
+    return waited_ns / 1e9
 
 
 def _call(digits: wherever.Model, image: Array, options: dict[str, Any]) -> tuple[str, bool]:

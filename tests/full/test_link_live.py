@@ -16,7 +16,7 @@ from routing import live, rig  # noqa: E402 (found through the path above)
 
 pytestmark = [pytest.mark.full, pytest.mark.alone]
 
-SECONDS = 5.0
+SECONDS = 4.0
 OUTAGE_S = 3.0
 MODES = {
     "link cut": "auto",
