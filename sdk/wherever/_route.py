@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cache
 from random import random
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from wherever._calls import BatchCall, Call
 from wherever._prediction import next_serial
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from wherever_edge.host import LoadedVariant
 
 
-DEVICE = "device"
+DEVICE: Final = "device"
 
 # A device that is done sooner answers in the caller's own thread, also while others are asked.
 _AT_ONCE_S = 0.002

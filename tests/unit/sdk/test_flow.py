@@ -755,3 +755,9 @@ def test_the_token_of_a_hedge_that_a_host_does_not_take_is_used_for_the_next():
     world.shut["gw:8002"] = "too many calls are on the way to it"
     assert world.run().candidate == others[1]
     assert (world.hosts, world.tokens) == (["gw:8001", "gw:8003"], 9)
+
+
+def test_a_lesser_host_says_that_nobody_before_it_may_be_asked():
+    verdict = World("prefer_in_cloud", boundary="device").run()
+    assert (verdict.candidate, verdict.degraded) == (DEVICE, True)
+    assert why(verdict) == ("next choice of mode prefer_in_cloud, as nobody before it may be asked")
