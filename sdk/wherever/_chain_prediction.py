@@ -179,8 +179,10 @@ class ChainPrediction:
 
     def _reason(self) -> str:
         receipt, then = self.gate.receipt, self._carried.then
-        if not self.parts:
+        if not self.parts and self._carried.sending.crops:
             return f"{receipt.model} found nothing to ask {then} about"
+        if not self.parts:
+            return f"{receipt.model} let nothing pass, so {then} was not asked"
         what = f"{receipt.model} let {len(self.parts)} pass"
         errors = self._errors()
         if not errors:

@@ -419,6 +419,7 @@ def test_the_second_models_answer_to_the_whole_input_is_as_sure_as_that_model(pa
         assert asked.confidence == asked.parts[0].end.confidence
         alone = chain(tint, then=tint, send="input", when=lambda _: False)(THREE)
         assert alone.confidence == alone.gate.confidence
+        assert alone.receipt.reason == "tint let nothing pass, so tint was not asked"
 
 
 # Kept answers.

@@ -191,7 +191,7 @@ def test_the_command_lists_shows_drops_and_drains(
     assert answered("outbox", "drop", third.id) == {"dropped": [third.id]}
     left = answered("outbox", "drain", code=1)
     assert (left["ended"], len(left["remaining"])) == ([], 2)
-    assert "no box or gateway" in left["why"]
+    assert "pair a box with" in left["why"]
     gateway = start_gateway(scales_package.root)
     done = answered("outbox", "drain", "--gateway", gateway.address)
     assert {each["id"] for each in done["ended"]} == {first.id, second.id}

@@ -98,10 +98,12 @@ def _allowed(
 
 
 def _nobody(entry: Entry) -> str:
-    return (
-        f"there is no box or gateway that may be asked ({' or '.join(entry.places)}); set one with "
-        "gateways=[...] or WHEREVER_GATEWAYS, or pair a box with 'wherever pair'"
-    )
+    ways = {
+        "nearby": "pair a box with 'wherever pair'",
+        "cloud": "set a gateway with gateways=[...] or WHEREVER_GATEWAYS",
+    }
+    advice = ", or ".join(ways[place] for place in entry.places if place in ways)
+    return f"there is no host that may be asked ({' or '.join(entry.places)}): {advice}"
 
 
 def _way(remote: Remote) -> Way | None:

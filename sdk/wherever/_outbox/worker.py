@@ -6,14 +6,18 @@ import logging
 import math
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from wherever._outbox.box import Box
 from wherever._outbox.courier import Courier
 from wherever._outbox.turn import Turn
 from wherever_edge.counters import COUNTERS
+
+if TYPE_CHECKING:
+    from wherever._outbox.entry import Entry
 
 _log = logging.getLogger(__name__)
 
@@ -141,6 +145,8 @@ class Worker:
             self._turn.give_back()
             return told_s
         if self._metered():
+            if self._is_any_over(entries) and self._take_turn():
+                self._tidy()  # whoever waits for an answer is told, though nothing is sent
             self._turn.give_back()
             return METERED_EVERY_S
         if not self._take_turn():
@@ -157,6 +163,9 @@ class Worker:
             self._recorded()
         self._courier.forget_all_but(entries)
         return 0.0
+
+    def _is_any_over(self, entries: Sequence[Entry]) -> bool:
+        return any(self._box.age_s(each.created) >= each.ttl_s for each in entries)
 
     def _take_turn(self) -> bool:
         if not self._turn.mine and self._turn.take():

@@ -190,6 +190,13 @@ def test_nothing_is_sent_over_a_metered_link_unless_it_may_be(outbox, host, lett
     assert free.result("a-1", timeout_s=30)
 
 
+def test_a_call_that_waited_too_long_ends_on_a_metered_link_too(outbox, host, letter):
+    box = outbox(metered=lambda: True)
+    box.add(letter(ttl_s=1e-6))
+    result = box.result("a-1", timeout_s=30)
+    assert (result.kind, result.answer, host.sent) == ("expired", None, [])
+
+
 def test_callbacks_are_called_once_they_returned_never_again(outbox, letter):
     told = []
     done = threading.Event()
