@@ -142,14 +142,14 @@ class Outbox:
             share: how much of the uplink is used.
 
         Raises:
-            UpgradeError: another process is sending.
+            UpgradeError: another process is sending, or this one's own thread.
             OSError: the disk fails.
         """
         waiting = sorted(self.box.waiting(), key=lambda each: turn_of(each.entry))
         if not waiting:
             return
-        if not self._turn.take():
-            raise UpgradeError("another process is sending what waits; look again later", "busy")
+        if self._turn.mine or not self._turn.take():
+            raise UpgradeError("what waits is being sent already; look again later", "busy")
         try:
             self.box.recover()
             courier = self._new_courier(share)

@@ -28,7 +28,13 @@ from wherever._routing.timing import (
 )
 from wherever._routing.verdicts import at_once, is_lesser, kept
 from wherever_contracts.durations import duration
-from wherever_contracts.errors import InputError, NoRouteError, SubstitutedError, WhereverError
+from wherever_contracts.errors import (
+    ClosedError,
+    InputError,
+    NoRouteError,
+    SubstitutedError,
+    WhereverError,
+)
 from wherever_contracts.receipts import Answer
 
 _NEVER = float("inf")
@@ -361,6 +367,9 @@ class _Course:
         if self._hand is not None:
             return kept(self._plan, self._hand, tried, tuple(self._skipped))
         causes = [each.error for each in tried if each.error is not None]
+        closed = next((cause for cause in causes if isinstance(cause, ClosedError)), None)
+        if closed is not None:
+            raise closed from self._nowhere(causes)
         if causes and all(isinstance(cause, SubstitutedError) for cause in causes):
             # there were answers, which the call would not have
             raise causes[0] from self._nowhere(causes)

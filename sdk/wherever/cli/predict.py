@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -12,7 +13,7 @@ import typer
 from wherever._routing.plan import MODES
 from wherever.cli._file import FileOptions, Labels, Pixels, Task, is_file
 from wherever.cli._options import Gateways, Packages
-from wherever_contracts.errors import SettingsError
+from wherever_contracts.errors import SettingsError, WhereverError
 from wherever_contracts.places import BOUNDARIES, PLACES, Boundary, Mode
 from wherever_edge.cli import JsonFlag, Output, run
 
@@ -111,6 +112,8 @@ def command(
         handle = _handle(client, model, about_file)
         _check_plot(handle, plot)
         value = _value(handle, given or [])
+        if deadline_s is not None:
+            _prepare(handle)
         prediction = handle(
             value,
             mode=mode,
@@ -133,6 +136,12 @@ def _handle(client: Client, model: str, about_file: FileOptions) -> Model:
         return about_file.open(client, model)
     about_file.refuse(model)
     return client.model(model)
+
+
+def _prepare(handle: Model) -> None:
+    """Load the model first, so that the deadline is the call's alone."""
+    with suppress(WhereverError):  # the call says what is wrong
+        handle.prepare()
 
 
 def _value(handle: Model, given: Sequence[str]) -> Any:

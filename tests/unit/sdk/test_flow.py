@@ -14,6 +14,7 @@ from wherever._routing.steps import Attempt, Senses
 from wherever._routing.timing import MARGIN_S
 from wherever_contracts.errors import (
     BadAnswerError,
+    ClosedError,
     DeadlineError,
     EngineError,
     InputError,
@@ -249,6 +250,13 @@ def test_answers_that_a_strict_call_would_not_have_are_told_as_that():
     refused = SubstitutedError("small: openvino computes in float32 here, not in float16")
     world = World(mode="only_on_device", device=refused)
     with pytest.raises(SubstitutedError, match="openvino") as caught:
+        world.run()
+    assert isinstance(caught.value.__cause__, NoRouteError)
+
+
+def test_a_call_whose_client_is_closed_says_that():
+    world = World(mode="only_in_cloud", **{"gw:8001": ClosedError("this client was closed")})
+    with pytest.raises(ClosedError, match="this client was closed") as caught:
         world.run()
     assert isinstance(caught.value.__cause__, NoRouteError)
 
