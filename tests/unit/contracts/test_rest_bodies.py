@@ -209,7 +209,7 @@ HUGE = int("9" * 400)
         ({"data": ...}, "inputs[0].data: expected an array, found nothing"),
         ({"data": 5}, "inputs[0].data: expected an array, found 5"),
         ({"data": "abc"}, 'inputs[0].data: expected an array, found "abc"'),
-        ({"data": [1, 2, "3"]}, 'expected numbers for FP32, found a string of 1'),
+        ({"data": [1, 2, "3"]}, "expected numbers for FP32, found a string of 1"),
         ({"data": [1, 2, None]}, "expected numbers for FP32, found null"),
         ({"data": [1, 2, True]}, "expected numbers for FP32, found true"),
         ({"data": [1, 2, {}]}, "expected numbers for FP32, found an object"),
