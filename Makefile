@@ -47,7 +47,7 @@ bench: $(VENV)/test  ## measure, and write benchmarks/RESULTS.md
 	ORT_DISABLE_TELEMETRY=1 $(BIN)/python benchmarks/run.py --write benchmarks/RESULTS.md
 
 coverage: $(VENV)/test  ## the pure cores must be covered, every branch
-	$(BIN)/python -m pytest tests/unit -q --cov --cov-report= && $(BIN)/python -m coverage report \
+	$(PYTEST) tests/unit -q --cov --cov-report= && $(BIN)/python -m coverage report \
 	  --include='*/wherever/_routing/*.py,*/_outbox/age.py,*/_outbox/drain.py,*/_outbox/entry.py,*/wherever_contracts/releases.py,*/wherever_devices/network.py,*/wherever_edge/packages/checks.py,*/wherever_contracts/frames.py,*/wherever_edge/transfer.py,*/bare/manifest.py,*/bare/heads.py,*/oip/transport.py,*/oip/listening.py,*/box/adverts.py,*/wherever_devices/decision.py,*/wherever_devices/conditions.py,*/wherever_devices/onednn.py,*/wherever_devices/plans.py,*/wherever_devices/profiles/*.py,*/wherever_devices/choice.py,*/wherever_devices/measured.py,*/wherever_devices/weighing.py,*/wherever_edge/eviction.py,*/isolation/supervision.py,*/queueing/bounds.py,*/queueing/costs.py,*/queueing/group.py,*/queueing/policy.py,*/tune/race.py,*/box/codes.py,*/box/sightings.py,*/wherever_contracts/certificate.py,*/wherever_convert/limits.py,*/wherever_convert/trust.py,*/quantization/search.py,*/quantization/parts.py,*/proof/bootstrap.py,*/proof/rules.py,*/page/labels.py,*/page/markup.py,*/page/scales.py' \
 	  --fail-under=100 --show-missing
 
