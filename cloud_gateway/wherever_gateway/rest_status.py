@@ -18,6 +18,8 @@ STATUS: dict[type[Exception], int] = {
     errors.EngineError: 500,
     errors.DownloadError: 502,
     errors.UpdateError: 500,
+    errors.OutboxFullError: 507,
+    errors.UpgradeError: 409,
     errors.PairingError: 403,
     errors.ConversionError: 500,
     errors.BoundaryError: 500,

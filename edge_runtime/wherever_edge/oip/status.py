@@ -36,6 +36,8 @@ STATUS: dict[type[Exception], str] = {
     errors.EngineError: "INTERNAL",
     errors.DownloadError: "UNAVAILABLE",
     errors.UpdateError: "INTERNAL",
+    errors.OutboxFullError: "RESOURCE_EXHAUSTED",
+    errors.UpgradeError: "FAILED_PRECONDITION",
     errors.PairingError: "PERMISSION_DENIED",
     errors.ConversionError: "INTERNAL",
     errors.BoundaryError: "INTERNAL",

@@ -311,7 +311,7 @@ def test_two_processes_do_not_send_by_hand_at_once(outbox, letter, tmp_path):
     box.add(letter())
     other = Turn(tmp_path / "outbox" / ".turn")
     assert other.take()
-    with pytest.raises(UpgradeError, match="another process"):
+    with pytest.raises(UpgradeError, match="is being sent already"):
         list(box.send_all(share=1.0))
     other.give_back()
 
