@@ -48,6 +48,36 @@ def test_bytes_that_are_no_call_and_no_result_are_refused_as_such(scene, data):
         unpack_letter(pack_result(scene.answer(scene.letter())))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"boundary": "moon"},
+        {"priority": "first"},
+        {"id": "../a"},
+        {"places": ("moon",)},
+        {"places": ("cloud", "moon")},
+    ],
+    ids=repr,
+)
+def test_a_whole_frame_of_a_call_that_nobody_here_wrote_is_refused(scene, change):
+    letter = scene.letter()
+    forged = letter._replace(entry=letter.entry._replace(**change))
+    with pytest.raises(FrameError):
+        unpack_letter(pack_letter(forged))
+
+
+def test_a_result_is_an_answer_or_an_error_and_comes_from_a_place(scene):
+    letter = scene.letter()
+    ended, answered = scene.end(letter), scene.answer(letter, 7)
+    for forged in (
+        ended._replace(kind=""),
+        answered._replace(kind="refused"),
+        answered._replace(place="moon"),
+    ):
+        with pytest.raises(FrameError):
+            unpack_result(pack_result(forged))
+
+
 @pytest.mark.parametrize("id_", ["", "../a", "a/b", ".a", "a.b", "-a", "a" * 65, "a\n"])
 def test_an_id_that_is_no_name_of_a_file_is_refused(scene, id_):
     box = scene.box(scene.Disk())
