@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -19,7 +20,9 @@ from typing import Any
 import grpc
 import pytest
 
+import wherever
 from wherever.cli import main
+from wherever_edge.packages.store import Package
 
 METHOD_SERVICE = "inference.GRPCInferenceService"
 
@@ -81,6 +84,43 @@ def start_gateway() -> Iterator[Callable[..., GatewayProcess]]:
             return gateway
 
         yield start
+
+
+@pytest.fixture
+def connect(scales_package: Package) -> Iterator[Callable[..., wherever.Client]]:
+    """Makes clients of gateways that have the package `scales`; they are closed with the test."""
+    clients = []
+
+    def make(*addresses, **arguments):
+        client = wherever.Client(gateways=addresses, packages=[scales_package.root], **arguments)
+        clients.append(client)
+        return client
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+def call_sync(client, value, **arguments):
+    return client.predict("scales", value, **arguments)
+
+
+def call_async(client, value, **arguments):
+    return asyncio.run(client.apredict("scales", value, **arguments))
+
+
+def call_mapped(client, value, **arguments):
+    (prediction,) = client.model("scales").map([value], **arguments)
+    return prediction
+
+
+WAYS = {"call_sync": call_sync, "call_async": call_async, "call_mapped": call_mapped}
+
+
+@pytest.fixture(params=WAYS)
+def ask(request: pytest.FixtureRequest) -> Callable[..., wherever.Prediction]:
+    """Has one input of `scales` answered: by a call, as a coroutine, or in a batch."""
+    return WAYS[request.param]
 
 
 @pytest.fixture

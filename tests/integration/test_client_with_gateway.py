@@ -24,38 +24,6 @@ UNSURE = np.array([1, 1.2, 1], np.float32)
 CALLS = 1000
 
 
-@pytest.fixture
-def connect(scales_package):
-    clients = []
-
-    def make(*addresses, **arguments):
-        client = wherever.Client(gateways=addresses, packages=[scales_package.root], **arguments)
-        clients.append(client)
-        return client
-
-    yield make
-    for client in clients:
-        client.close()
-
-
-def call_sync(client, value, **arguments):
-    return client.predict("scales", value, **arguments)
-
-
-def call_async(client, value, **arguments):
-    return asyncio.run(client.apredict("scales", value, **arguments))
-
-
-def call_mapped(client, value, **arguments):
-    (prediction,) = client.model("scales").map([value], **arguments)
-    return prediction
-
-
-@pytest.fixture(params=[call_sync, call_async, call_mapped], ids=lambda f: f.__name__)
-def ask(request):
-    return request.param
-
-
 def test_an_unsure_answer_is_escalated_and_a_sure_one_is_not(
     connect, start_gateway, scales_package, ask
 ):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import signal
 import threading
@@ -13,7 +12,6 @@ import grpc
 import numpy as np
 import pytest
 
-import wherever
 from wherever_contracts.errors import NoRouteError
 from wherever_contracts.wire.messages import encode_response
 from wherever_contracts.wire.tensors import InferResponse, from_array
@@ -21,38 +19,6 @@ from wherever_contracts.wire.tensors import InferResponse, from_array
 SURE = np.array([0, 9, 0], np.float32)
 UNSURE = np.array([1, 1.2, 1], np.float32)
 SCORES = np.array([0.1, 0.8, 0.1], np.float32)
-
-
-@pytest.fixture
-def connect(scales_package):
-    clients = []
-
-    def make(*addresses, **arguments):
-        client = wherever.Client(gateways=addresses, packages=[scales_package.root], **arguments)
-        clients.append(client)
-        return client
-
-    yield make
-    for client in clients:
-        client.close()
-
-
-def call_sync(client, value, **arguments):
-    return client.predict("scales", value, **arguments)
-
-
-def call_async(client, value, **arguments):
-    return asyncio.run(client.apredict("scales", value, **arguments))
-
-
-def call_mapped(client, value, **arguments):
-    (prediction,) = client.model("scales").map([value], **arguments)
-    return prediction
-
-
-@pytest.fixture(params=[call_sync, call_async, call_mapped], ids=lambda f: f.__name__)
-def ask(request):
-    return request.param
 
 
 class Hanging:
@@ -161,7 +127,12 @@ def test_many_rows_race_together_and_each_gets_its_own_answer(connect, serve_inf
 
 @pytest.mark.parametrize(
     ("ask", "mode"),
-    [(call_sync, "only_on_device"), (call_mapped, "only_on_device"), (call_sync, "only_in_cloud")],
+    [
+        ("call_sync", "only_on_device"),
+        ("call_mapped", "only_on_device"),
+        ("call_sync", "only_in_cloud"),
+    ],
+    indirect=["ask"],
 )
 def test_inputs_are_let_go_with_what_came_of_them(connect, unused_address, ask, mode):
     client = connect(unused_address)
