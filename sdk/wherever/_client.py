@@ -281,11 +281,6 @@ class Client:
                 )
             return self._outbox
 
-    def hurry(self) -> None:
-        """A host was found well again: send soon what waits in the outbox."""
-        if self._outbox is not None:
-            self._outbox.hurry()
-
     def status(self) -> Status:
         """Models, places and their health, as known without asking anyone. Never raises."""
         problems = self._nearby.problems
@@ -468,6 +463,11 @@ class Client:
         digest = signature_digest(package.manifest.signature)
         return KeptAnswers(self._cache, package, digest, device)
 
+    def _send_soon(self) -> None:
+        """A host was found well again: send soon what waits in the outbox."""
+        if self._outbox is not None:
+            self._outbox.hurry()
+
     def _resume(self) -> None:
         """See to the calls that wait from before, once."""
         if not self._resumed:
@@ -518,7 +518,7 @@ class _Hurry:
     def __call__(self) -> None:
         client = self._client()
         if client is not None:
-            client.hurry()
+            client._send_soon()  # noqa: SLF001 (it is this module's own)
 
 
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()
