@@ -125,7 +125,10 @@ class Client:
         self._racers: ThreadPoolExecutor | None = None
         self._tokens = RetryTokens()
         self._surroundings = Surroundings(settings.metered)
-        self._beside_calls = Watch(self._tokens, self._surroundings, on_back=_Hurry(self))
+        send_soon = weakref.WeakMethod(self._send_soon)
+        self._beside_calls = Watch(
+            self._tokens, self._surroundings, on_back=lambda: _if_alive(send_soon)
+        )
         self._watcher: Watcher | None = None
         self._cache: ResultCache | None = None
         self._outbox: Outbox | None = None
@@ -509,16 +512,11 @@ class Client:
             self._models[name] = model
 
 
-class _Hurry:
-    """Lets a client's calls that wait be sent soon, without keeping the client alive."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = weakref.ref(client)
-
-    def __call__(self) -> None:
-        client = self._client()
-        if client is not None:
-            client._send_soon()  # noqa: SLF001 (it is this module's own)
+def _if_alive(method: weakref.WeakMethod[Callable[[], None]]) -> None:
+    """Call a method of an object that must not be kept alive for it."""
+    alive = method()
+    if alive is not None:
+        alive()
 
 
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()
