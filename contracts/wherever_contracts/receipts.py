@@ -37,6 +37,8 @@ class Answer(NamedTuple):
         protocol: how it travelled: "grpc" or "rest"; "" when it did not.
         queue_s: seconds that it waited for the engine.
         substituted: what ran in place of what was planned, and why; empty when the plan ran.
+        rows: how many calls shared the run of the engine; another number can change the last bits.
+        down_bytes: what travelled back; 0 when nothing did.
     """
 
     outputs: dict[str, Array]
@@ -47,6 +49,8 @@ class Answer(NamedTuple):
     protocol: str = ""
     queue_s: float = 0.0
     substituted: tuple[str, ...] = ()
+    rows: int = 1
+    down_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,8 @@ class AttemptRecord:
     """One try: where, how long it took, and how it ended.
 
     `outcome` is "answered", "given_up" (it was cancelled: another answer was taken), or an error's
-    code. `released` is the package's rule that what was sent came out of, or "".
+    code. `released` is the package's rule that what was sent came out of, or "". `variant` and
+    `confidence` are the answer's, `up_bytes` and `down_bytes` what travelled.
     """
 
     place: Place
@@ -63,6 +68,26 @@ class AttemptRecord:
     elapsed_s: float
     error: str = ""
     released: str = ""
+    variant: str = ""
+    confidence: float | None = None
+    up_bytes: int = 0
+    down_bytes: int = 0
+
+
+class Expected(NamedTuple):
+    """What a host was expected to take for a call, before anybody was asked.
+
+    Attributes:
+        latency_s: half of such calls take no longer.
+        late_s: 95 of 100 take no longer.
+        up_bytes: what would travel to it.
+        samples: how many recent observations stand behind it; 0: a guess.
+    """
+
+    latency_s: float
+    late_s: float
+    up_bytes: int
+    samples: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +110,8 @@ class Receipt:
         released: the package's rule that what was sent to the host came out of; "" when nothing
             was sent, or the input as it is.
         later: what becomes of the better answer that the call asked for; "" when it did not.
+        rows: how many calls shared the run of the engine.
+        expected: host -> what it was expected to take, of calls that are recorded; else empty.
     """
 
     id: str
@@ -108,6 +135,8 @@ class Receipt:
     queue_s: float = 0.0
     released: str = ""
     later: str = ""
+    rows: int = 1
+    expected: dict[str, Expected] = field(default_factory=dict[str, Expected])
 
     def __getattr__(self, name: str) -> Any:
         """What ran, by its own name: `receipt.variant`, `receipt.engine`, `receipt.trust`, ..."""
@@ -119,4 +148,5 @@ class Receipt:
         """The receipt as plain data, ready for JSON."""
         data = asdict(self)
         data.pop("ran")
+        data["expected"] = {host: each._asdict() for host, each in self.expected.items()}
         return {"id": data.pop("id"), **self.ran._asdict(), **data}

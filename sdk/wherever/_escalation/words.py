@@ -1,0 +1,86 @@
+"""The words of escalation: what a call asks of it, what is known, and what comes of it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+# A promise holds with this probability, unless the call says otherwise.
+CONFIDENCE = 0.95
+
+
+class Budget(NamedTuple):
+    """What escalations and audits may come to within any hour; None: as much as there is.
+
+    Attributes:
+        calls: calls to other hosts.
+        bytes: what travels to them and back.
+        cost: what they cost, in the unit of the settings `cost_per_call` and `cost_per_gb`.
+    """
+
+    calls: float | None = None
+    bytes: float | None = None
+    cost: float | None = None
+
+
+class Aim(NamedTuple):
+    """What a call asks of escalation.
+
+    Attributes:
+        max_disagreement: the share of calls, in (0, 1), whose answers may differ from those of the
+            reference; None: nothing is promised. Of detections and vectors it is the mean loss.
+        confidence: how sure that is to hold, in (0, 1).
+        min_confidence: an answer with less is taken further, whatever else is asked.
+        budget: what that may come to.
+    """
+
+    max_disagreement: float | None = None
+    confidence: float = CONFIDENCE
+    min_confidence: float | None = None
+    budget: Budget | None = None
+
+
+class Pair(NamedTuple):
+    """A call that both the variant and the reference answered.
+
+    Attributes:
+        confidence: the variant's, 0 to 1.
+        loss: how far its answer is from the reference's, 0 to 1; of labels it is 0 or 1.
+        probability: how likely it was, before, that the reference would be asked; in (0, 1].
+    """
+
+    confidence: float
+    loss: float
+    probability: float = 1.0
+
+
+class Bar(NamedTuple):
+    """What an answer of a variant must reach to be given as it is.
+
+    Attributes:
+        threshold: the least confidence; above 1: no answer reaches it.
+        why: what sets it, in a few words; "": the package does.
+        promised: an answer below it that is given all the same is a lesser one than asked for.
+    """
+
+    threshold: float
+    why: str = ""
+    promised: bool = False
+
+
+NOTHING_IS_SURE = 2.0
+"""A threshold that no confidence reaches."""
+
+
+class Alarm(NamedTuple):
+    """That an assumption of a promise does not hold.
+
+    Attributes:
+        kind: "shift" (the calls are not like the calibration's), "broken" (answers differ more
+            often than promised), "noise" (where the variant is unsure, the reference is not
+            right more often) or "specialist" (there is a class of which the reference is right
+            less often than the variant).
+        why: what was found, with its figures.
+    """
+
+    kind: str
+    why: str
