@@ -38,6 +38,14 @@ class Aim(NamedTuple):
     min_confidence: float | None = None
     budget: Budget | None = None
 
+    @property
+    def sets_a_bar(self) -> bool:
+        """Whether it says itself which answers are to be taken further."""
+        return self != NO_AIM
+
+
+NO_AIM = Aim()
+
 
 class Pair(NamedTuple):
     """A call that both the variant and the reference answered.

@@ -9,7 +9,6 @@ from wherever._calls import Call
 from wherever._outbox.entry import Entry, Letter
 from wherever._prediction import Context, Prediction, Serial
 from wherever._routing.plan import MODES, Candidate, Plan
-from wherever._routing.reasons import is_unsure
 from wherever._routing.steps import Tried, Verdict
 from wherever_contracts.durations import duration
 from wherever_contracts.errors import UpgradeError, WhereverError
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from wherever._outbox.outbox import Outbox
     from wherever._route import Route
     from wherever_contracts.places import Boundary, Place, Priority
-    from wherever_contracts.receipts import Answer
     from wherever_edge.packages.store import Package
 
 
@@ -89,13 +87,13 @@ def reach_of(plan: Plan, places: Collection[Place] | None) -> Reach:
     return Reach((), "")
 
 
-def why_good_enough(plan: Plan, answer: Answer) -> str:
+def why_good_enough(plan: Plan, verdict: Verdict) -> str:
     """Why there is nothing better to ask for; "" when there is."""
-    variant = answer.ran.variant
-    if variant == plan.reference:
+    answer = verdict.answer
+    if answer.ran.variant == plan.reference:
         return "the reference answered"
-    sure = variant in plan.thresholds and answer.confidence is not None
-    if plan.escalates and sure and not is_unsure(plan, answer):
+    measured = verdict.bar is not None and answer.confidence is not None
+    if plan.escalates and measured and not verdict.short:
         return "it was confident enough"
     return ""
 
@@ -120,7 +118,7 @@ def put_in(
         verdict: the device's answer.
         context: what is known of the call.
     """
-    if why := why_good_enough(route.plan, verdict.answer):
+    if why := why_good_enough(route.plan, verdict):
         return Later(f"not needed: {why}", None, None)
     reach = reach_of(route.plan, places)
     if not reach.places:

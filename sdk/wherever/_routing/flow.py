@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from wherever._escalation.words import Bar
+from wherever._routing.certainty import bar_for, doubt, falls_short
 from wherever._routing.forecast import Forecast, Work
 from wherever._routing.order import in_turn, why_not_here
 from wherever._routing.plan import Candidate, Plan
-from wherever._routing.reasons import doubt, failures, is_unsure, turn_of_mode
+from wherever._routing.reasons import failures, turn_of_mode
 from wherever._routing.steps import Attempt, Flow, Outcome, Race, Senses, Tried, Verdict
 from wherever._routing.timing import (
     EARLY,
@@ -26,12 +28,13 @@ from wherever._routing.timing import (
     retry_in_s,
     rival_at,
 )
-from wherever._routing.verdicts import at_once, is_lesser, kept
+from wherever._routing.verdicts import Hand, at_once, is_lesser, kept
 from wherever_contracts.durations import duration
 from wherever_contracts.errors import (
     ClosedError,
     InputError,
     NoRouteError,
+    RefusedError,
     SubstitutedError,
     WhereverError,
 )
@@ -78,7 +81,7 @@ def predict_flow(
             outcome = yield Attempt(first, None, "")
             elapsed_s = senses.now() - started
             if isinstance(outcome, Answer):
-                verdict = at_once(plan, first, outcome, elapsed_s)
+                verdict = at_once(plan, senses, first, outcome, elapsed_s)
                 if verdict is not None:
                     return verdict
             course = _Course(plan, senses, work, deadline, device=None)
@@ -105,6 +108,7 @@ class _Course:
         "_hand",
         "_hedge_at",
         "_hedge_paid",
+        "_lacking",
         "_patient_until",
         "_plan",
         "_remotes",
@@ -139,7 +143,8 @@ class _Course:
         )
         self._running: dict[int, _Running] = {}
         self._begun = 0
-        self._hand: tuple[Answer, Candidate] | None = None
+        self._hand: Hand | None = None
+        self._lacking: set[str] = set()
         self._tried: list[Tried] = []
         self._skipped: list[tuple[str, str]] = []
         self._retried: set[str] = set()
@@ -176,14 +181,16 @@ class _Course:
             raise outcome
         if isinstance(outcome, WhereverError):
             self._tried.append(Tried(candidate, elapsed_s, outcome))
-            self._consider_retry(candidate, outcome)
+            if not self._takes_less(candidate, outcome):
+                self._consider_retry(candidate, outcome)
             return None
-        self._tried.append(Tried(candidate, elapsed_s, None))
-        if is_unsure(self._plan, outcome) and self._may_do_better():
-            self._hand = outcome, candidate
+        self._tried.append(Tried(candidate, elapsed_s, None, answer=outcome))
+        bar = bar_for(self._plan, self._senses, outcome)
+        if bar is not None and falls_short(bar, outcome) and self._may_do_better():
+            self._hand = Hand(outcome, candidate, bar)
             self._patient_until = self._end_of_patience()
             return None
-        return self._settled(outcome, candidate)
+        return self._settled(outcome, candidate, bar)
 
     def _heard(self, ended: tuple[int, Outcome] | None) -> Verdict | None:
         if ended is None:
@@ -257,11 +264,21 @@ class _Course:
         if why_not:
             self._skipped.append((candidate.host, why_not))
             return None
-        return Attempt(candidate, self._time_for(candidate, now), self._variant)
+        return Attempt(candidate, self._time_for(candidate, now), self._variant(candidate))
 
-    @property
-    def _variant(self) -> str:
-        return self._plan.reference if self._hand else ""
+    def _variant(self, candidate: Candidate) -> str:
+        plan = self._plan
+        wanted = self._hand is not None or plan.wants_reference
+        return plan.reference if wanted and candidate.host not in self._lacking else ""
+
+    def _takes_less(self, candidate: Candidate, error: WhereverError) -> bool:
+        """Have a host that lacks the reference give what it has, where nobody else answered."""
+        refused = type(error) is RefusedError and self._variant(candidate) != ""
+        if not refused or self._hand or self._device:
+            return False
+        self._lacking.add(candidate.host)
+        self._remotes.append(candidate)
+        return True
 
     def _too_late_for(self, candidate: Candidate, now: float, *, last_hope: bool) -> str:
         """Why the deadline leaves a remote host no chance; "": it does."""
@@ -288,7 +305,7 @@ class _Course:
         return min(left_s, timeout_s)
 
     def _forecast(self, candidate: Candidate, quantile: float) -> Forecast:
-        return self._senses.forecast(candidate, self._work(self._variant), quantile)
+        return self._senses.forecast(candidate, self._work(self._variant(candidate)), quantile)
 
     def _is_alone(self, attempt: Attempt) -> bool:
         """Whether nothing else runs, and nothing else could begin before it ends."""
@@ -347,25 +364,27 @@ class _Course:
             return now + needed_s <= self._backup_at
         return needed_s <= self._senses.timeout_s
 
-    def _settled(self, answer: Answer, candidate: Candidate) -> Verdict:
+    def _settled(self, answer: Answer, candidate: Candidate, bar: Bar | None) -> Verdict:
         plan = self._plan
         tried = self._all_tried()
         degraded = is_lesser(plan, candidate)
         if self._hand is not None:
-            reason = ("escalated: ", *doubt(plan, self._hand[0]))
+            reason = ("escalated: ", *doubt(self._hand.bar, self._hand.answer))
         elif trouble := failures(tried, self._skipped):
             reason = ("fell back: ", trouble)
         elif self._elsewhere:
             reason = ("first because ", self._elsewhere)
         else:
-            reason = turn_of_mode(plan, answer, lesser=degraded)
-        return Verdict(answer, candidate, degraded, reason, tried, tuple(self._skipped))
+            measured = bar is not None and answer.confidence is not None
+            reason = turn_of_mode(plan, measured=measured, lesser=degraded)
+        skipped = tuple(self._skipped)
+        return Verdict(answer, candidate, degraded, reason, tried, skipped, bar)
 
     def _end(self) -> Verdict:
         """Give what is in hand, or say that nothing is."""
         tried = self._all_tried()
         if self._hand is not None:
-            return kept(self._plan, self._hand, tried, tuple(self._skipped))
+            return kept(self._hand, tried, tuple(self._skipped))
         causes = [each.error for each in tried if each.error is not None]
         closed = next((cause for cause in causes if isinstance(cause, ClosedError)), None)
         if closed is not None:

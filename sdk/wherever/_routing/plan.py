@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from wherever._escalation.words import NO_AIM, Aim
 from wherever_contracts.errors import BoundaryError, SettingsError
 from wherever_contracts.places import (
     BOUNDARIES,
@@ -76,6 +77,8 @@ class Plan:
         boundary: how far the call's inputs may travel as they are.
         attempts: the hosts to ask, in order.
         escalates: whether an answer of low confidence is taken further.
+        wants_reference: whether other hosts are asked for the reference from the start, since
+            something is promised about it; a host that lacks it gives what it has.
         thresholds: variant -> the confidence under which its answer is taken further.
         reference: the variant that an escalation asks for.
         degraded_from: an answer from any other place is a lesser one; None: none is.
@@ -97,6 +100,7 @@ class Plan:
     degraded_from: Place | None
     ruled_out: Mapping[str, str] = field(default_factory=dict[str, str])
     releases: tuple[Release, ...] = ()
+    wants_reference: bool = False
 
     def __post_init__(self) -> None:
         for candidate in self.attempts:
@@ -121,6 +125,7 @@ def make_plan(
     thresholds: Mapping[str, float],
     reference: str,
     releases: Sequence[Release] = (),
+    aim: Aim = NO_AIM,
 ) -> Plan:
     """Order the hosts that may answer, and say why the others may not.
 
@@ -136,6 +141,8 @@ def make_plan(
         thresholds: variant -> the confidence under which its answer is escalated.
         reference: the variant that an escalation asks for.
         releases: the rules by which derived data may travel further; the first that reaches counts.
+        aim: what the call asks of escalation; where it promises or sets something, every mode takes
+            unsure answers further.
 
     Raises:
         SettingsError: a mode, boundary or place that does not exist.
@@ -159,12 +166,13 @@ def make_plan(
         mode=mode,
         boundary=boundary,
         attempts=tuple(allowed),
-        escalates=rule.escalates,
+        escalates=rule.escalates or aim.sets_a_bar,
         thresholds=thresholds,
         reference=reference,
         degraded_from=rule.order[0] if rule.preferred else None,
         ruled_out=ruled_out,
         releases=tuple(releases),
+        wants_reference=aim.max_disagreement is not None,
     )
 
 

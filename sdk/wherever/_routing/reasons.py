@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from wherever._escalation.words import Bar
+from wherever._routing.certainty import doubt
 from wherever._routing.plan import Plan
 from wherever._routing.steps import Tried
 from wherever._routing.wording import brief
@@ -11,47 +13,23 @@ from wherever_contracts.durations import duration
 from wherever_contracts.receipts import Answer
 
 
-def is_unsure(plan: Plan, answer: Answer) -> bool:
-    """True when the answer's confidence is under its variant's threshold.
+def turn_of_mode(plan: Plan, *, measured: bool, lesser: bool) -> tuple[str, ...]:
+    """That the mode says so, where nothing came in between.
 
-    The reference is never unsure, nor is a variant without a threshold or without a confidence.
+    Args:
+        plan: who was to answer.
+        measured: the answer's confidence reached what was asked of it.
+        lesser: it is a lesser answer than asked for.
     """
-    variant = answer.ran.variant
-    threshold = plan.thresholds.get(variant)
-    return (
-        threshold is not None
-        and answer.confidence is not None
-        and not answer.confidence >= threshold
-        and variant != plan.reference
-    )
-
-
-def doubt(plan: Plan, answer: Answer) -> tuple[str, ...]:
-    """Why the answer was not good enough."""
-    threshold = plan.thresholds[answer.ran.variant]
-    return (f"confidence {answer.confidence:.3f} of {answer.ran.variant} is under {threshold:.3f}",)
-
-
-def turn_of_mode(plan: Plan, answer: Answer, *, lesser: bool) -> tuple[str, ...]:
-    """That the mode says so, where nothing came in between."""
     if lesser:
         return ("next choice of mode ", plan.mode, ", as nobody before it may be asked")
-    return ("first choice of mode ", plan.mode, *certainty(plan, answer))
+    sure = (", confident enough",) if measured and plan.escalates else ()
+    return ("first choice of mode ", plan.mode, *sure)
 
 
-def certainty(plan: Plan, answer: Answer) -> tuple[str, ...]:
-    """That the answer was sure enough, where that was asked."""
-    variant = answer.ran.variant
-    if not plan.escalates or variant not in plan.thresholds or variant == plan.reference:
-        return ()
-    if answer.confidence is None:
-        return ()
-    return (", confident enough",)
-
-
-def unescalated(plan: Plan, answer: Answer, trouble: str) -> tuple[str, ...]:
+def unescalated(bar: Bar, answer: Answer, trouble: str) -> tuple[str, ...]:
     """Why an answer that is not good enough is given all the same."""
-    return ("kept although ", *doubt(plan, answer), "; ", trouble or "no other host may be asked")
+    return ("kept although ", *doubt(bar, answer), "; ", trouble or "no other host may be asked")
 
 
 def failures(tried: Sequence[Tried], skipped: Sequence[tuple[str, str]]) -> str:

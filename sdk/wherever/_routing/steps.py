@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple, TypeAlias
 
+from wherever._escalation.words import Bar
 from wherever._routing.forecast import Forecast, Work
 from wherever._routing.plan import Candidate
 from wherever_contracts.errors import WhereverError
@@ -43,12 +44,14 @@ class Tried(NamedTuple):
     Attributes:
         error: None when it answered or was given up.
         given_up: it was cancelled, because another answer was taken.
+        answer: what it answered.
     """
 
     candidate: Candidate
     elapsed_s: float
     error: WhereverError | None
     given_up: bool = False
+    answer: Answer | None = None
 
 
 class Verdict(NamedTuple):
@@ -61,6 +64,8 @@ class Verdict(NamedTuple):
         reason: why this one, in a sentence; parts of it are put together when it is read.
         tried: every attempt, in the order of their ends.
         skipped: (host, why it was not asked).
+        bar: what the answer was measured by; None: by nothing.
+        short: whether it is under the bar, and given all the same.
     """
 
     answer: Answer
@@ -69,6 +74,8 @@ class Verdict(NamedTuple):
     reason: tuple[str, ...]
     tried: tuple[Tried, ...]
     skipped: tuple[tuple[str, str], ...]
+    bar: Bar | None = None
+    short: bool = False
 
 
 Outcome: TypeAlias = Answer | WhereverError
@@ -93,6 +100,7 @@ class Senses(NamedTuple):
         timeout_s: the longest that a remote host may take when the call has no deadline.
         costs: whether each byte to and from a host costs: it is asked when that is needed.
         saving: whether the device saves power.
+        bar: what answers of a variant are measured by now; None: by the plan's thresholds.
     """
 
     now: Callable[[], float]
@@ -104,3 +112,4 @@ class Senses(NamedTuple):
     timeout_s: float
     costs: Callable[[Candidate], bool] = lambda _: False
     saving: Callable[[], bool] = lambda: False
+    bar: Callable[[str], Bar | None] | None = None

@@ -2,35 +2,49 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+from wherever._escalation.words import Bar
+from wherever._routing.certainty import bar_for, falls_short
 from wherever._routing.plan import Candidate, Plan
-from wherever._routing.reasons import failures, is_unsure, turn_of_mode, unescalated
-from wherever._routing.steps import Tried, Verdict
+from wherever._routing.reasons import failures, turn_of_mode, unescalated
+from wherever._routing.steps import Senses, Tried, Verdict
 from wherever_contracts.receipts import Answer
 
 
-def at_once(plan: Plan, first: Candidate, answer: Answer, elapsed_s: float) -> Verdict | None:
+class Hand(NamedTuple):
+    """An answer that is not good enough, kept while a better one is asked for."""
+
+    answer: Answer
+    candidate: Candidate
+    bar: Bar
+
+
+def at_once(
+    plan: Plan, senses: Senses, first: Candidate, answer: Answer, elapsed_s: float
+) -> Verdict | None:
     """The verdict for the first answer, when that is good enough or nobody else may be asked."""
-    tried = (Tried(first, elapsed_s, None),)
-    if not (plan.escalates and is_unsure(plan, answer)):
+    tried = (Tried(first, elapsed_s, None, answer=answer),)
+    bar = bar_for(plan, senses, answer)
+    if bar is None or not (plan.escalates and falls_short(bar, answer)):
         lesser = is_lesser(plan, first)
-        reason = turn_of_mode(plan, answer, lesser=lesser)
-        return Verdict(answer, first, lesser, reason, tried, ())
+        measured = bar is not None and answer.confidence is not None
+        reason = turn_of_mode(plan, measured=measured, lesser=lesser)
+        return Verdict(answer, first, lesser, reason, tried, (), bar)
     if len(plan.attempts) == 1:
-        return kept(plan, (answer, first), tried)
+        return kept(Hand(answer, first, bar), tried)
     return None
 
 
 def kept(
-    plan: Plan,
-    hand: tuple[Answer, Candidate],
-    tried: tuple[Tried, ...],
-    skipped: tuple[tuple[str, str], ...] = (),
+    hand: Hand, tried: tuple[Tried, ...], skipped: tuple[tuple[str, str], ...] = ()
 ) -> Verdict:
-    """The verdict for an unsure answer that nothing better came after."""
-    answer, candidate = hand
+    """The verdict for an answer that is not good enough, and that nothing better came after."""
+    answer, candidate, bar = hand
     trouble = failures(tried, skipped)
-    reason = unescalated(plan, answer, trouble)
-    return Verdict(answer, candidate, bool(trouble), reason, tried, skipped)
+    reason = unescalated(bar, answer, trouble)
+    degraded = bool(trouble) or bar.promised
+    return Verdict(answer, candidate, degraded, reason, tried, skipped, bar, short=True)
 
 
 def is_lesser(plan: Plan, candidate: Candidate) -> bool:

@@ -1,0 +1,47 @@
+"""Whether an answer is sure enough to be given as it is."""
+
+from __future__ import annotations
+
+from wherever._escalation.words import NOTHING_IS_SURE, Bar
+from wherever._routing.plan import Plan
+from wherever._routing.steps import Senses
+from wherever_contracts.receipts import Answer
+
+
+def bar_for(plan: Plan, senses: Senses, answer: Answer) -> Bar | None:
+    """What an answer is measured by; None: by nothing, it is given as it is.
+
+    The reference is measured by nothing, nor is a variant without a threshold where nothing is
+    promised.
+    """
+    variant = answer.ran.variant
+    if variant == plan.reference:
+        return None
+    if senses.bar is not None:
+        return senses.bar(variant)
+    threshold = plan.thresholds.get(variant)
+    return None if threshold is None else Bar(threshold)
+
+
+def falls_short(bar: Bar | None, answer: Answer) -> bool:
+    """Whether the answer's confidence is under the bar.
+
+    Without a confidence it is only where something is promised: then nothing speaks for it.
+    """
+    if bar is None:
+        return False
+    if answer.confidence is None:
+        return bar.promised
+    return not answer.confidence >= bar.threshold
+
+
+def doubt(bar: Bar, answer: Answer) -> tuple[str, ...]:
+    """Why the answer was not good enough."""
+    if bar.threshold >= NOTHING_IS_SURE:
+        return (bar.why,)
+    set_by = f" ({bar.why})" if bar.why else ""
+    variant = answer.ran.variant
+    if answer.confidence is None:
+        return (f"{variant} gives no confidence{set_by}",)
+    short = f"confidence {answer.confidence:.3f} of {variant} is under {bar.threshold:.3f}"
+    return (f"{short}{set_by}",)
