@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
-from wherever_convert.metrics import Found, Labelled
+from wherever_convert.metrics import Labelled
 from wherever_convert.own_metric import Kept
 from wherever_convert.samples.sample import Boxes
+from wherever_edge.agreement import Found
 
 if TYPE_CHECKING:
     from wherever_convert.judges import Judge

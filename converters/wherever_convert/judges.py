@@ -18,16 +18,21 @@ from wherever_convert.judge import Judge
 from wherever_convert.label_judges import F1, TopFive, TopOne
 from wherever_convert.metrics import (
     OVERLAPS,
-    Found,
     Labelled,
-    closeness,
-    cosine,
-    detection_agreement,
     mean_average_precision,
     r_squared,
 )
 from wherever_convert.own_metric import Own, own_metric
 from wherever_convert.samples.sample import Boxes, Sample, Truth
+from wherever_edge.agreement import (
+    Found,
+    closeness,
+    cosine,
+    detection_agreement,
+    found_in,
+    sure,
+    thinned,
+)
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
@@ -47,7 +52,6 @@ __all__ = [
     "correctness",
     "judge_for",
     "measuring_options",
-    "sure",
 ]
 
 _NAMED: Mapping[str, tuple[str, ...]] = {
@@ -67,7 +71,6 @@ _FEW_LABELS = 4
 _OFTEN = 0.3
 # What detectors are asked for when they are measured: the threshold for display is another thing.
 _EVERYTHING = 0.001
-_MOST_NUMBERS = 4096
 
 
 def judge_for(signature: Signature, samples: Sequence[Sample], metric: object = None) -> Judge:
@@ -236,12 +239,6 @@ def correctness(judge: Judge, kept: Sequence[Any]) -> Array | None:
     return judge.per_sample(kept, kept) if isinstance(judge, TopOne) else None
 
 
-def sure(found: Found, least: float = 0.3) -> Found:
-    """The detections that are counted when two variants are compared."""
-    kept = found.scores >= least
-    return Found(found.boxes[kept], found.scores[kept], found.classes[kept])
-
-
 class Detections(Judge):
     """COCO's mAP, or the F1 against the float model's detections."""
 
@@ -253,8 +250,7 @@ class Detections(Judge):
 
     def keep(self, outputs: Mapping[str, Array]) -> Found:
         """Boxes, scores and classes."""
-        value = self._value
-        return Found(outputs[value.boxes], outputs[value.scores], outputs[value.classes])
+        return found_in(self._value, outputs)
 
     def score(self, kept: Sequence[Any], reference: Sequence[Any]) -> float:
         """Mean average precision, or agreement when the boxes are not known."""
@@ -317,7 +313,7 @@ class Tensors(Judge):
 
     def keep(self, outputs: Mapping[str, Array]) -> list[Array]:
         """Every tensor, of large ones numbers at even distances."""
-        return [_thinned(array) for array in outputs.values()]
+        return [thinned(array) for array in outputs.values()]
 
     def score(self, kept: Sequence[Any], reference: Sequence[Any]) -> float:
         """R2, or closeness when the numbers are not known."""
@@ -332,11 +328,6 @@ class Tensors(Judge):
             [array for tensors in kept for array in tensors],
             [array for tensors in reference for array in tensors],
         )
-
-
-def _thinned(array: Array) -> Array:
-    numbers: Array = array.ravel()[:: 1 + array.size // _MOST_NUMBERS]
-    return numbers.copy()
 
 
 def _class_number(truth: Any, positions: Mapping[str, int]) -> int | None:

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from wherever_edge.agreement import overlaps
+
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
+    from wherever_edge.agreement import Found
 
 # COCO's: overlaps that count as found, points of recall, boxes of an image and class.
 OVERLAPS = np.linspace(0.5, 0.95, 10)
 _RECALLS = np.linspace(0, 1, 101)
 _MOST = 100
-
-
-class Found(NamedTuple):
-    """What is in an image: boxes [n, 4] (left, top, right, bottom), scores [n], classes [n]."""
-
-    boxes: Array
-    scores: Array
-    classes: Array
 
 
 class Labelled(NamedTuple):
@@ -112,77 +106,11 @@ def f1_scores(found: Array, truth: Array, kind: int | None = None) -> Array:
     return scores
 
 
-def detection_agreement(found: Sequence[Found], reference: Sequence[Found]) -> float:
-    """F1 of detections against those of another variant, at an overlap of 0.5 within a class."""
-    matched = sum(matched_detections(a, b) for a, b in zip(found, reference, strict=True))
-    total = sum(len(each.scores) for each in (*found, *reference))
-    return 2 * matched / total if total else 1.0
-
-
-def matched_detections(found: Found, reference: Found) -> int:
-    """How many detections have a partner of their class in the other list, at an overlap of 0.5."""
-    same = found.classes[:, None] == reference.classes[None, :]
-    table = np.where(same, overlaps(found.boxes, reference.boxes), 0)
-    count = 0
-    while table.size and table.max() >= OVERLAPS[0]:
-        row, column = np.unravel_index(int(table.argmax()), table.shape)
-        table[row, :] = 0
-        table[:, column] = 0
-        count += 1
-    return count
-
-
-def cosine(found: Array, reference: Array) -> float:
-    """Cosine of the angle between two vectors; two zeros are the same."""
-    a, b = found.astype(np.float64).ravel(), reference.astype(np.float64).ravel()
-    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
-    if not lengths:
-        return float(not a.any() and not b.any())
-    return float(a @ b) / lengths
-
-
-def closeness(found: Sequence[Array], reference: Sequence[Array]) -> float:
-    """1 - (root mean square difference / root mean square of the reference), at least 0."""
-    pairs = list(zip(found, reference, strict=True))
-    if any(a.shape != b.shape for a, b in pairs):
-        return 0.0
-    error = sum(float(np.square(a.astype(np.float64) - b).sum()) for a, b in pairs)
-    scale = sum(float(np.square(b.astype(np.float64)).sum()) for _, b in pairs)
-    if not scale:
-        return float(not error)
-    return max(0.0, 1 - math.sqrt(error / scale))
-
-
 def r_squared(found: Array, truth: Array) -> float:
     """Coefficient of determination; 1 is perfect, 0 as good as the mean."""
     spread = float(np.square(truth - truth.mean()).sum())
     error = float(np.square(truth - found).sum())
     return 1 - error / spread if spread else float(not error)
-
-
-def overlaps(boxes: Array, others: Array, crowd: Array | None = None) -> Array:
-    """Intersection over union of every box with every other; float64 [n, m].
-
-    Args:
-        boxes: [n, 4].
-        others: [m, 4].
-        crowd: which of the others are crowds [m]: there the union is the box alone.
-    """
-    a, b = boxes.astype(np.float64), others.astype(np.float64)
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=2)
-    own, theirs = _areas(a)[:, None], _areas(b)[None, :]
-    union = own + theirs - shared
-    if crowd is not None:
-        union = np.where(crowd[None, :], own, union)
-    shares: Array = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    return shares
-
-
-def _areas(boxes: Array) -> Array:
-    areas: Array = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    return areas
 
 
 def _average_precisions(matches: ClassMatches) -> Array:

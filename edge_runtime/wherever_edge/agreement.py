@@ -64,11 +64,12 @@ def agreement(
         return float(ours[value.scores].argmax() == theirs[value.scores].argmax())
     if isinstance(value, DetectionsValue):
         return detection_agreement([sure(found_in(value, ours))], [sure(found_in(value, theirs))])
-    if isinstance(value, EmbeddingValue):
-        return share(cosine(ours[value.vector], theirs[value.vector]))
-    names = [entry.name for entry in signature.outputs]
-    pairs = [[thinned(answer[name]) for name in names] for answer in (ours, theirs)]
-    return share(closeness(*pairs))
+    with np.errstate(invalid="ignore", over="ignore"):  # what comes of infinities is no agreement
+        if isinstance(value, EmbeddingValue):
+            return share(cosine(ours[value.vector], theirs[value.vector]))
+        names = [entry.name for entry in signature.outputs]
+        pairs = [[thinned(answer[name]) for name in names] for answer in (ours, theirs)]
+        return share(closeness(*pairs))
 
 
 def category_of(signature: Signature, outputs: Mapping[str, Array]) -> int:
@@ -170,7 +171,7 @@ def thinned(array: Array) -> Array:
 
 
 def share(value: float) -> float:
-    """The nearest from 0 to 1: a cosine below 0 is no agreement at all, nor is what is no number."""
+    """The nearest number from 0 to 1; 0 for what is no number."""
     return 0.0 if math.isnan(value) else min(max(value, 0.0), 1.0)
 
 

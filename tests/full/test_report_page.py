@@ -26,11 +26,11 @@ from wherever_convert import convert
 from wherever_convert.findings import find
 from wherever_convert.judges import Detections
 from wherever_convert.measuring import Measured
-from wherever_convert.metrics import Found
 from wherever_convert.page import write_page
 from wherever_convert.report import ConversionReport, Row
 from wherever_convert.samples.sample import Damaged, Sample
 from wherever_convert.targets import Layer
+from wherever_edge.agreement import Found
 from wherever_edge.builtin import PACKAGES, digits_test_split
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(300)]

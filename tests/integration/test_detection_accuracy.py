@@ -18,7 +18,8 @@ import pytest
 
 from wherever_contracts.tensors import Array
 from wherever_convert.builder import build_package
-from wherever_convert.metrics import Found, Labelled, mean_average_precision
+from wherever_convert.metrics import Labelled, mean_average_precision
+from wherever_edge.agreement import Found
 from wherever_edge.host import LocalHost
 from wherever_edge.images import Image
 from wherever_edge.packages.store import Store

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 
 from wherever_contracts.certificate import Interval
-from wherever_convert.judges import Detections, Embedding, Judge, Tensors, TopOne, sure
-from wherever_convert.metrics import class_matches, cosine, matched_detections
+from wherever_convert.judges import Detections, Embedding, Judge, Tensors, TopOne
+from wherever_convert.metrics import class_matches
 from wherever_convert.proof.bootstrap import (
     FEWER_DRAWS,
     draws,
@@ -20,6 +20,7 @@ from wherever_convert.proof.bootstrap import (
     r_squares,
     ratios,
 )
+from wherever_edge.agreement import cosine, matched_detections, sure
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from wherever_contracts.manifest import DetectionsValue, LabelValue, Signature
-from wherever_convert.metrics import Found, overlaps
+from wherever_edge.agreement import Found, overlaps
 from wherever_edge.packages.agreement import Difference, Tolerance, difference
 from wherever_edge.packages.golden import Allowed
 from wherever_edge.packages.stages import Limits, average_distance

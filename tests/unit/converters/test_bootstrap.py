@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from wherever_convert.metrics import (
-    Found,
     Labelled,
     class_matches,
     mean_average_precision,
@@ -20,6 +19,7 @@ from wherever_convert.proof.bootstrap import (
     r_squares,
     ratios,
 )
+from wherever_edge.agreement import Found
 
 
 def drawn_again(times):

@@ -10,9 +10,9 @@ from wherever_convert.findings import MOST_WORST, find
 from wherever_convert.judges import Detections, Embedding, Tensors
 from wherever_convert.label_judges import TopFive, TopOne
 from wherever_convert.measuring import Measured
-from wherever_convert.metrics import Found
 from wherever_convert.own_metric import Own
 from wherever_convert.samples.sample import Boxes, Sample
+from wherever_edge.agreement import Found
 
 LABELS = ("cat", "dog", "owl")
 

@@ -7,7 +7,6 @@ import pytest
 
 from wherever_contracts.manifest import Signature
 from wherever_convert.judges import judge_for
-from wherever_convert.metrics import Found
 from wherever_convert.proof.golden_choice import (
     Run,
     allowed_for,
@@ -15,6 +14,7 @@ from wherever_convert.proof.golden_choice import (
     golden_options,
     is_lossy,
 )
+from wherever_edge.agreement import Found
 
 LABEL = Signature.model_validate(
     {

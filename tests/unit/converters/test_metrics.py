@@ -7,22 +7,18 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from wherever_convert.metrics import (
     OVERLAPS,
-    Found,
     Labelled,
-    closeness,
-    cosine,
-    detection_agreement,
     f1_scores,
     mean_average_precision,
-    overlaps,
     r_squared,
 )
+from wherever_edge.agreement import Found
 
 NOTHING = Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int))
 
@@ -116,49 +112,6 @@ def test_where_there_is_nothing_to_find_the_score_is_nothing():
     assert mean_average_precision([], []) == 0
 
 
-def test_overlap_is_intersection_over_union_and_over_the_box_alone_in_a_crowd():
-    box, half = np.array([[0, 0, 10, 10]]), np.array([[5, 0, 15, 10]])
-    assert overlaps(box, half)[0, 0] == pytest.approx(50 / 150)
-    assert overlaps(box, half, np.array([True]))[0, 0] == pytest.approx(0.5)
-    assert overlaps(np.zeros((1, 4)), np.zeros((1, 4)))[0, 0] == 0
-
-
-def test_agreement_of_detections_is_f1_within_a_class():
-    one = Found(np.array([[0.0, 0, 9, 9], [20, 20, 30, 30]]), np.ones(2), np.array([0, 1]))
-    other = one._replace(classes=np.array([0, 2]))
-    assert detection_agreement([one], [one]) == 1
-    assert detection_agreement([one], [other]) == 0.5
-    assert detection_agreement([one], [NOTHING]) == 0
-    assert detection_agreement([NOTHING], [NOTHING]) == 1
-
-
-vectors = st.lists(st.floats(-100, 100).map(lambda x: round(x, 3)), min_size=1, max_size=8)
-
-
-@settings(max_examples=50)
-@given(vectors)
-def test_everything_is_like_itself(numbers):
-    vector = np.array(numbers)
-    assert cosine(vector, vector) == pytest.approx(1)
-    assert closeness([vector], [vector]) == 1
-    assert r_squared(vector, vector) == 1
-
-
-def test_closeness_is_one_less_the_relative_error():
-    reference = np.array([3.0, 4.0])
-    assert closeness([reference * 1.1], [reference]) == pytest.approx(0.9)
-    assert closeness([-reference], [reference]) == 0
-    assert closeness([np.zeros(3)], [reference]) == 0
-    assert closeness([np.zeros(2)], [np.zeros(2)]) == 1
-
-
-def test_the_cosine_of_opposites_is_minus_one_and_nothing_is_like_zero():
-    vector = np.array([1.0, 2.0])
-    assert cosine(-vector, vector) == pytest.approx(-1)
-    assert cosine(vector, np.zeros(2)) == 0
-    assert cosine(np.zeros(2), np.zeros(2)) == 1
-
-
 classes = st.lists(st.integers(0, 3), min_size=1, max_size=30)
 
 
@@ -173,7 +126,8 @@ def test_f1_is_that_of_scikit_learn(truth, data):
     assert one == pytest.approx([wanted])
 
 
-def test_r_squared_of_the_mean_is_zero():
+def test_r_squared_of_the_truth_is_one_and_of_the_mean_zero():
     truth = np.array([1.0, 2.0, 3.0])
+    assert r_squared(truth, truth) == 1
     assert r_squared(np.full(3, 2.0), truth) == 0
     assert r_squared(np.array([1.0]), np.array([2.0])) == 0

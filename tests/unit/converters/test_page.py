@@ -19,7 +19,6 @@ from wherever_convert.findings import Findings, find
 from wherever_convert.judges import Detections
 from wherever_convert.label_judges import TopOne
 from wherever_convert.measuring import Measured
-from wherever_convert.metrics import Found
 from wherever_convert.page import amounts, write_page
 from wherever_convert.page.chart import Limit, chart
 from wherever_convert.page.markup import join, tag, visible
@@ -29,6 +28,7 @@ from wherever_convert.page.thumbnails import Thumbnails
 from wherever_convert.report import ConversionReport, Row
 from wherever_convert.samples.sample import Damaged, Sample
 from wherever_convert.targets import Layer
+from wherever_edge.agreement import Found
 
 HOSTILE = (
     "<script>document.title='owned'</script>",
