@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 from wherever_contracts.places import Boundary, Mode, Place
+from wherever_contracts.plain import from_plain
 from wherever_contracts.tensors import Array
 
 
@@ -150,3 +152,17 @@ class Receipt:
         data.pop("ran")
         data["expected"] = {host: each._asdict() for host, each in self.expected.items()}
         return {"id": data.pop("id"), **self.ran._asdict(), **data}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The receipt that `to_dict` wrote, in this version or another, also after JSON.
+
+        What a newer version says beside is left out; what an older one did not know is as if
+        nothing had been given.
+
+        Raises:
+            ValueError: a field is missing, or of another type; the message names it.
+        """
+        said = from_plain(dict[str, Any], data, "receipt")
+        ran = {name: said[name] for name in Ran._fields if name in said}
+        return from_plain(cls, {**said, "ran": ran}, "receipt")
