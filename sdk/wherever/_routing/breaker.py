@@ -34,6 +34,7 @@ TELLING_ROUND_TRIPS = 3.0
 TELLING_S = 0.03
 # A failure that takes less costs its caller little.
 SLOW_S = 0.05
+BEING_PROBED = "it failed a moment ago and is being probed"
 _NEWEST = 0.2
 
 
@@ -62,7 +63,7 @@ class Breaker:
         A host on trial passes one call at a time, and any that has nobody else to ask.
         """
         if self.state == "open":
-            return f"it failed a moment ago and is being probed ({brief(self.why)})"
+            return f"{BEING_PROBED} ({brief(self.why)})"
         if self.state == "trial":
             if self.on_trial and not last_hope:
                 return "it is coming back; another call is trying it"
