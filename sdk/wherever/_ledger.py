@@ -1,0 +1,281 @@
+"""Evidence on disk: what became known of variants' answers, kept across processes and restarts.
+
+Of each package and variant there are numbered files of lines in `home/evidence/<model>/`. Every
+process appends whole lines to the newest one with a single write each second at most, so that
+nothing is mixed whoever else writes, and a process that is killed leaves one torn line at worst.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import stat
+import threading
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from wherever._escalation.events import Event, pack_event, unpack_event
+from wherever_edge.counters import COUNTERS
+
+MAX_BYTES = 16 * 1024 * 1024
+
+_FOLDER = "evidence"
+_WRITE_EVERY_S = 1.0
+# more than a busy second brings; what comes beyond it, when the disk is that slow, is lost
+_MOST_WAITING = 10_000
+# the oldest part is dropped a piece at a time
+_SEGMENTS = 16
+_DIGITS = 12
+_NAME = re.compile(r"(?P<digest>[0-9a-f]{1,12})-(?P<variant>.+)-(?P<number>[0-9]{6,})\.jsonl")
+_SAFE = re.compile(r"[a-z0-9][a-z0-9._-]*")
+
+
+class Key(NamedTuple):
+    """What evidence is about.
+
+    Attributes:
+        model: the model's name.
+        digest: of its package, in hex; twelve digits of it are told apart.
+        variant: the variant that answers first.
+    """
+
+    model: str
+    digest: str
+    variant: str
+
+    def short(self) -> Key:
+        """The same with as much of the digest as is told apart."""
+        return self._replace(digest=self.digest[:_DIGITS])
+
+
+class Ledger:
+    """Evidence of variants, appended by any number of processes; safe to use from many threads.
+
+    Nothing here fails a call: what cannot be kept is counted
+    (`wherever_evidence_lost_total`) and said in `problems`.
+
+    Args:
+        home: the directory of all state.
+        max_bytes: what all evidence may take; the oldest goes first.
+    """
+
+    def __init__(self, home: Path, max_bytes: int = MAX_BYTES) -> None:
+        self._folder = home / _FOLDER
+        self._max_bytes = max_bytes
+        self._waiting: list[tuple[Key, bytes]] = []
+        self._lock = threading.Lock()  # of what waits
+        self._writing = threading.Lock()
+        self._hurry = threading.Event()
+        self._closed = False
+        self._writer_runs = False
+        self._process = os.getpid()
+        self._lost = 0
+        self._trouble = ""
+        self._damaged: dict[Path, int] = {}
+        self._at_exit = _flush_at_exit(self)
+
+    def add(self, key: Key, event: Event) -> None:
+        """Keep an event; it is on the disk within about a second."""
+        line = pack_event(event)
+        with self._lock:
+            if len(self._waiting) >= _MOST_WAITING:
+                self._lose(key, 1, "the disk is too slow")
+                return
+            self._waiting.append((key.short(), line))
+            starts = not self._writer_runs and not self._closed
+            self._writer_runs = self._writer_runs or starts
+        if self._closed or (starts and not self._start_writer()):
+            self.flush()
+
+    def events(self, key: Key) -> list[Event]:
+        """All that is kept of a variant, in the order of its files; damaged lines are left out."""
+        self.flush()
+        try:
+            segments = self._segments(key.short())
+        except OSError:
+            return []
+        return [event for path in segments for event in self._read(key, path)]
+
+    def keys(self) -> list[Key]:
+        """What there is evidence of on the disk; each digest has twelve digits at most."""
+        found: dict[Key, None] = {}
+        for path in _files(self._folder):
+            match = _NAME.fullmatch(path.name)
+            if match:
+                found[Key(path.parent.name, match["digest"], match["variant"])] = None
+        return list(found)
+
+    def flush(self) -> None:
+        """Write what waits now."""
+        if os.getpid() != self._process:
+            return  # a fork's copy: the parent writes it
+        with self._writing:
+            with self._lock:
+                waiting, self._waiting = self._waiting, []
+            lines: dict[Key, list[bytes]] = {}
+            for key, line in waiting:
+                lines.setdefault(key, []).append(line)
+            for key, batch in lines.items():
+                self._append(key, batch)
+
+    def close(self) -> None:
+        """Write what waits; events that come later are written at once."""
+        self._closed = True
+        self._hurry.set()
+        self.flush()
+        atexit.unregister(self._at_exit)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What went wrong with keeping evidence, in words."""
+        damaged = sum(self._damaged.values())
+        lines = f"{damaged} damaged lines of evidence in {self._folder} are left out"
+        lost = f"{self._lost} events of evidence were not kept in {self._folder}: {self._trouble}"
+        return (*((lost,) if self._lost else ()), *((lines,) if damaged else ()))
+
+    def _start_writer(self) -> bool:
+        thread = threading.Thread(target=self._write_soon, name="wherever-evidence", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter is ending, or the machine has no more threads
+            self._writer_runs = False
+            return False
+        return True
+
+    def _write_soon(self) -> None:
+        """Wait for others to come, write, and end when none came; in a thread of its own."""
+        self._hurry.wait(_WRITE_EVERY_S)
+        with self._lock:
+            self._writer_runs = False
+        self.flush()
+
+    def _append(self, key: Key, lines: list[bytes]) -> None:
+        # the first end of line keeps what a torn line before left apart from these
+        data = b"\n" + b"".join(lines)
+        written = 0
+        try:
+            path = self._current(key)
+            self._make_room(path, len(data))
+            written = _append(path, data)
+            if written == len(data):
+                return
+            why = "the disk is full"
+        except OSError as error:
+            why = error.strerror or str(error)
+        kept = max(data.count(b"\n", 0, written) - 1, 0)
+        with self._lock:
+            self._lose(key, len(lines) - kept, why)
+
+    def _lose(self, key: Key, events: int, why: str) -> None:
+        self._lost += events
+        self._trouble = why
+        COUNTERS.add("wherever_evidence_lost_total", events, model=key.model)
+
+    def _current(self, key: Key) -> Path:
+        """The file to append to."""
+        segments = self._segments(key)
+        if not segments:
+            return self._path(key, 1)
+        newest = segments[-1]
+        status = _status(newest)
+        if status is not None and status.st_size < self._max_bytes // _SEGMENTS:
+            return newest
+        return self._path(key, _number(newest) + 1)
+
+    def _path(self, key: Key, number: int) -> Path:
+        _make_private(self._folder)
+        folder = self._folder / key.model
+        _make_private(folder)
+        return folder / f"{key.digest}-{key.variant}-{number:06}.jsonl"
+
+    def _segments(self, key: Key) -> list[Path]:
+        """The files of a variant, the oldest first."""
+        unsafe = [part for part in key if not _SAFE.fullmatch(part)]
+        if unsafe:
+            raise OSError(f"{unsafe[0]!r:.80} is no name of a file")
+        name = re.compile(rf"{re.escape(f'{key.digest}-{key.variant}')}-[0-9]{{6,}}\.jsonl")
+        found = _files(self._folder, key.model)
+        return sorted((path for path in found if name.fullmatch(path.name)), key=_number)
+
+    def _make_room(self, current: Path, size: int) -> None:
+        """Drop files that were written to the longest ago, until `size` more bytes fit."""
+        kept = {path: info for path in _files(self._folder) if (info := _status(path)) is not None}
+        total = size + sum(info.st_size for info in kept.values())
+        kept.pop(current, None)
+        for path in sorted(kept, key=lambda each: kept[each].st_mtime_ns):
+            if total <= self._max_bytes:
+                return
+            path.unlink(missing_ok=True)
+            total -= kept[path].st_size
+            COUNTERS.add("wherever_evidence_dropped_total", model=path.parent.name)
+
+    def _read(self, key: Key, path: Path) -> Iterator[Event]:
+        damaged = 0
+        for line in _lines(path):
+            try:
+                yield unpack_event(line)
+            except ValueError:
+                damaged += 1
+        more = damaged - self._damaged.get(path, 0)
+        if more > 0:
+            self._damaged[path] = damaged
+            COUNTERS.add("wherever_evidence_damaged_total", more, model=key.model)
+
+
+def _flush_at_exit(ledger: Ledger) -> object:
+    """Have a ledger that nobody closed written when the process ends; it may be collected."""
+    alive = weakref.ref(ledger)
+
+    def flush() -> None:
+        found = alive()
+        if found is not None:
+            found.flush()
+
+    atexit.register(flush)
+    return flush
+
+
+def _append(path: Path, data: bytes) -> int:
+    """Append with a single write, so that no other process's lines come between."""
+    careful = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | careful, 0o600)
+    try:
+        return os.write(descriptor, data)
+    finally:
+        os.close(descriptor)
+
+
+def _lines(path: Path) -> list[bytes]:
+    """The whole lines of a file; none when it is gone, or is no file of ours."""
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return []
+        data = path.read_bytes()
+    except OSError:
+        return []
+    return [line for line in data.split(b"\n") if line]
+
+
+def _files(folder: Path, model: str = "*") -> list[Path]:
+    try:
+        return list(folder.glob(f"{model}/*.jsonl"))
+    except OSError:
+        return []
+
+
+def _make_private(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.lstat()
+    except OSError:
+        return None
+
+
+def _number(path: Path) -> int:
+    return int(path.stem.rpartition("-")[2])
