@@ -146,7 +146,7 @@ class LoadedVariant:
             raise
         except Exception as error:
             raise self._step_failed(error) from error
-        return self._collect(state, ran.engine_s, ran.queue_s)
+        return self._collect(state, ran)
 
     def trace(self, inputs: Mapping[str, Any], options: Mapping[str, float]) -> Trace:
         """Answer as `answer` does, and keep what there was on the way; nothing answers instead.
@@ -223,7 +223,7 @@ class LoadedVariant:
         names = [spec.name for spec in self.session.inputs]
         feed = {name: np.concatenate([state[name] for state in states]) for name in names}
         sizes = [len(state[names[0]]) for state in states]
-        outputs, together_s, queue_s = self.resident.run(feed, urgency)
+        outputs, together_s, queue_s, shared = self.resident.run(feed, urgency)
         engine_s = together_s / len(states)
         ends = np.cumsum(sizes).tolist()
         if any(array.shape[:1] != (ends[-1],) for array in outputs.values()):
@@ -233,8 +233,9 @@ class LoadedVariant:
             {name: array[end - size : end].copy() for name, array in outputs.items()}
             for end, size in zip(ends, sizes, strict=True)
         ]
+        together = max(shared, ends[-1])
         return [
-            self._finished(state, EngineRan(own, engine_s, queue_s))
+            self._finished(state, EngineRan(own, engine_s, queue_s, together))
             for state, own in zip(states, rows, strict=True)
         ]
 
@@ -242,7 +243,7 @@ class LoadedVariant:
         state.update(ran.outputs)
         try:
             self._run_steps(self._post, state)
-            return self._collect(state, ran.engine_s, ran.queue_s)
+            return self._collect(state, ran)
         except WhereverError as error:
             return error
 
@@ -301,9 +302,9 @@ class LoadedVariant:
 
     def _outputs_of(self, state: State) -> dict[str, Array]:
         self._run_steps(self._post, state)
-        return self._collect(state, 0.0).outputs
+        return self._collect(state, EngineRan({}, 0.0, 0.0)).outputs
 
-    def _collect(self, state: State, engine_s: float, queue_s: float = 0.0) -> Answer:
+    def _collect(self, state: State, ran: EngineRan) -> Answer:
         """The signature's outputs out of the state, checked."""
         outputs: dict[str, Array] = {}
         for name, admits, spec in self._outputs:
@@ -319,9 +320,10 @@ class LoadedVariant:
             outputs,
             state.get("confidence"),
             self.ran,
-            engine_s,
-            queue_s=queue_s,
+            ran.engine_s,
+            queue_s=ran.queue_s,
             substituted=self.substituted,
+            rows=ran.rows,
         )
 
     def _run_steps(self, steps: Sequence[Step], state: State) -> None:

@@ -25,11 +25,19 @@ _LOOK_EVERY = 251
 
 
 class Ran(NamedTuple):
-    """What one run gave, and the seconds that it spent in the engine and before it."""
+    """What one run gave.
+
+    Attributes:
+        outputs: the output tensors by name; of the caller's own rows alone.
+        engine_s: seconds in the engine.
+        queue_s: seconds before it.
+        rows: how many rows the run had when several calls shared it; else 1.
+    """
 
     outputs: dict[str, Array]
     engine_s: float
     queue_s: float
+    rows: int = 1
 
 
 class Lodging(NamedTuple):

@@ -131,6 +131,32 @@ def test_callers_share_runs_and_each_gets_its_own_answer(host_of):
     pytest.fail("no two calls shared a run")
 
 
+def test_an_answer_says_how_many_rows_shared_its_run_here_and_over_the_wire(host_of, remote_of):
+    loaded, remote = host_of().resolve("wide"), remote_of()
+    rows: list[int] = []
+
+    def ask(row: np.ndarray) -> np.ndarray:
+        answer = loaded.answer({"given": row}, {})
+        rows.append(answer.rows)
+        return answer.outputs["made"]
+
+    def ask_remote(row: np.ndarray) -> np.ndarray:
+        given = (from_array("given", row),)
+        request = InferRequest("wide", "", "", {}, given, boundary="anywhere")
+        response = remote.infer(request, 30)
+        rows.append(int(response.parameters.get("wherever_rows", 1)))
+        return to_array(response.outputs[0])
+
+    for asked in (ask, ask_remote):
+        rows.clear()
+        for _ in range(10):
+            ask_all(asked)
+            if max(rows) > 1:
+                break
+        assert 1 < max(rows) <= CALLERS
+        assert min(rows) == 1, "alone, nothing is shared"
+
+
 def test_nothing_is_shared_where_batching_is_off(host_of):
     before = batches()
     host = host_of(batching=False)
@@ -144,8 +170,10 @@ def test_a_callers_own_batch_goes_through_the_same_line(host_of):
     answers = loaded.answer_many([{"given": row} for row in rows], {}, Urgency("batch"))
     for answer, row in zip(answers, rows, strict=True):
         assert isinstance(answer, Answer)
-        alone = loaded.answer({"given": row}, {}).outputs["made"]
-        assert np.abs(answer.outputs["made"] - alone).max() < 1e-4
+        assert answer.rows == 5
+        alone = loaded.answer({"given": row}, {})
+        assert alone.rows == 1
+        assert np.abs(answer.outputs["made"] - alone.outputs["made"]).max() < 1e-4
 
 
 def test_a_bounded_device_refuses_what_it_has_no_room_for(host_of):

@@ -20,6 +20,7 @@ from wherever_contracts.wire.said import (
     LOAD_KEY,
     QUEUE_KEY,
     RAN_KEY,
+    ROWS_KEY,
     SUBSTITUTED_KEY,
 )
 from wherever_contracts.wire.tensors import (
@@ -157,7 +158,7 @@ class InferenceService:
         del session  # one that is held while its call waits could not leave the memory
         urgency = _urgency(request.parameters, caller)
         with self.queue.admit(urgency):
-            outputs, engine_s, queue_s = loaded.resident.run(feed, urgency)
+            ran = loaded.resident.run(feed, urgency)
             load = self.queue.crowding()
         return InferResponse(
             request.model,
@@ -166,11 +167,11 @@ class InferenceService:
             {
                 **self._parameters,
                 RAN_KEY: _ran_json(loaded.ran),
-                ENGINE_KEY: engine_s,
-                QUEUE_KEY: queue_s,
+                ENGINE_KEY: ran.engine_s,
+                QUEUE_KEY: ran.queue_s,
                 LOAD_KEY: load,
             },
-            tuple(from_array(name, outputs[name]) for name in names),
+            tuple(from_array(name, ran.outputs[name]) for name in names),
         )
 
     def _raw_metadata(self, model: str, version: str) -> ModelMetadata:
@@ -249,6 +250,8 @@ def _answer_parameters(same: Parameters, answer: Answer, planned: Ran) -> Parame
         parameters[SUBSTITUTED_KEY] = json.dumps(answer.substituted)
     parameters[ENGINE_KEY] = answer.engine_s
     parameters[QUEUE_KEY] = answer.queue_s
+    if answer.rows > 1:
+        parameters[ROWS_KEY] = answer.rows
     if answer.confidence is not None:
         parameters[CONFIDENCE_KEY] = answer.confidence
     return parameters

@@ -21,7 +21,8 @@ def run_in_turn(run: Callable[[Mapping[str, Any]], Ran], state: Mapping[str, Any
         state: the pipeline's.
 
     Returns:
-        The outputs joined along their first axis, and the times added up.
+        The outputs joined along their first axis, the times added up, and the rows of the run
+        that was shared the most.
 
     Raises:
         EngineError: as `run` does.
@@ -30,4 +31,5 @@ def run_in_turn(run: Callable[[Mapping[str, Any]], Ran], state: Mapping[str, Any
     tensor = state[name]
     each = [run({**state, name: tensor[row : row + 1]}) for row in range(len(tensor))]
     outputs = {key: np.concatenate([ran.outputs[key] for ran in each]) for key in each[0].outputs}
-    return Ran(outputs, sum(ran.engine_s for ran in each), sum(ran.queue_s for ran in each))
+    engine_s, queue_s = sum(ran.engine_s for ran in each), sum(ran.queue_s for ran in each)
+    return Ran(outputs, engine_s, queue_s, max(ran.rows for ran in each))

@@ -102,8 +102,8 @@ class Lane:
             self._queue.wait(turn)
             queue_s = perf_counter() - turn.arrived
             if turn.given is not None:
-                outputs, engine_s = turn.given
-                return Ran(outputs, engine_s, queue_s - engine_s)
+                outputs, engine_s, rows = turn.given
+                return Ran(outputs, engine_s, queue_s - engine_s, rows)
             led = self._lead(turn) if turn.leads else None
             if led is not None:
                 return led._replace(queue_s=queue_s)
@@ -170,7 +170,7 @@ class Lane:
         # first, so that the engine goes on
         self._queue.end(turn.group, total, ran.engine_s, joined=True)
         self._count(total)
-        return _hand_out(turn, ran)
+        return _hand_out(turn, ran, total)
 
     def _joined(self, everyone: Sequence[Turn]) -> tuple[Ran, int]:
         """One run of the engine for all of them, and how many rows that were."""
@@ -220,7 +220,7 @@ def lane_of(
     )
 
 
-def _hand_out(turn: Turn, ran: Ran) -> Ran:
+def _hand_out(turn: Turn, ran: Ran, total: int) -> Ran:
     """Give each of the company its rows of a run, and return the leader's own.
 
     They are copies: a row must not keep the whole batch in memory.
@@ -232,6 +232,6 @@ def _hand_out(turn: Turn, ran: Ran) -> Ran:
     own = end = turn.standing.rows
     for each in turn.company:
         start, end = end, end + each.standing.rows
-        each.given = cut(start, end), ran.engine_s
+        each.given = cut(start, end), ran.engine_s, total
         each.ring()
-    return Ran(cut(0, own), ran.engine_s, 0.0)
+    return Ran(cut(0, own), ran.engine_s, 0.0, total)

@@ -26,7 +26,8 @@ class Turn:
         tensors: what the engine is to run on.
         company: those whose rows it takes along in its run.
         leads: its turn has come: it has to run, and to `end`.
-        given: its own rows of the outputs, and the seconds in the engine, once another ran it.
+        given: its own rows of the outputs, the seconds in the engine, and how many rows the run
+            had, once another ran it.
         again: it was part of a run that failed, and has its place in the house already.
         refused: why it is not run.
     """
@@ -59,7 +60,7 @@ class Turn:
         self.arrived: float = perf_counter()
         self.company: list[Turn] = []
         self.leads: bool = False
-        self.given: tuple[dict[str, Array], float] | None = None
+        self.given: tuple[dict[str, Array], float, int] | None = None
         self.again: bool = False
         self.refused: WhereverError | None = None
         self._bell = threading.Lock()
