@@ -25,11 +25,11 @@ from pathlib import Path
 from wherever._escalation.events import Alarmed
 from wherever._ledger import Key, Ledger
 
-ledger = Ledger(Path(sys.argv[1]))
+ledger, key = Ledger(Path(sys.argv[1])), Key("digits", "0123456789abcdef", "small-int8")
 print("open", flush=True)
 sys.stdin.readline()
 for number in range(int(sys.argv[3])):
-    ledger.add(Key("digits", "0123456789abcdef", "small-int8"), Alarmed(sys.argv[2], f"{number}", 0.0))
+    ledger.add(key, Alarmed(sys.argv[2], str(number), 0.0))
     if number % 50 == 0:
         ledger.flush()
         print(number, flush=True)
@@ -45,13 +45,12 @@ def files(home: Path) -> list[Path]:
 
 
 def start(home: Path, name: str, count: int) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-c", APPENDS, str(home), name, str(count)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
-    return process
 
 
 def lost() -> int:
