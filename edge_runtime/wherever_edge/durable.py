@@ -68,28 +68,33 @@ def lock(descriptor: int, *, wait: bool) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
+def sync_file(path: Path) -> None:
+    """Make what a file holds durable.
+
+    Raises:
+        OSError: it cannot be.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def sync_directory(path: Path) -> None:
     """Make the names in a directory durable; Windows does so itself, and cannot open one."""
     if os.name != "nt":
-        _sync(path)
+        sync_file(path)
 
 
 def sync_files(directory: Path) -> None:
     """Make durable what another library wrote into a directory, links aside."""
     for path in directory.rglob("*"):
         if path.is_file() and not path.is_symlink():
-            _sync(path)
+            sync_file(path)
     for path in (directory, *directory.rglob("*")):
         if path.is_dir():
             sync_directory(path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 _BINARY = getattr(os, "O_BINARY", 0)

@@ -10,7 +10,6 @@ import hashlib
 import hmac
 import logging
 import os
-import secrets
 import stat
 import struct
 import threading
@@ -23,7 +22,7 @@ from weakref import WeakSet
 
 from wherever._cache_age import Stamp, is_fresh, present
 from wherever._cache_values import Found, pack, unpack
-from wherever._device_key import device_key
+from wherever._device_key import key_for_now
 from wherever_contracts.errors import SettingsError
 from wherever_contracts.frames import FrameError
 from wherever_contracts.wire.tensors import from_array
@@ -169,12 +168,7 @@ class ResultCache:
         Raises:
             SettingsError: as for the constructor; or what lies there is not a device's key.
         """
-        try:
-            secret = device_key(home)
-        except SettingsError as error:
-            if not isinstance(error.__cause__, OSError):
-                raise
-            secret = secrets.token_bytes(32)
+        secret = key_for_now(home)
         return cls(home / "cache", max_bytes=max_bytes, device_key=secret, ttl_s=ttl_s)
 
     def call_digest(

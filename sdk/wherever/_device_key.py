@@ -35,6 +35,20 @@ def device_key(home: Path) -> bytes:
         raise SettingsError(f"the device's key cannot be had from {path}: {what}") from error
 
 
+def key_for_now(home: Path) -> bytes:
+    """The device's key; where it cannot be read or written for now, one for this process alone.
+
+    Raises:
+        SettingsError: what lies there is not a device's key.
+    """
+    try:
+        return device_key(home)
+    except SettingsError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        return secrets.token_bytes(_SIZE)
+
+
 def _read(path: Path) -> bytes:
     careful = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | careful)
