@@ -30,7 +30,7 @@ from wherever_contracts.releases import ReleaseRule, check_releases
 from wherever_contracts.tensors import DTYPES, TensorSpec
 
 SCHEMA_MAJOR = 1
-SCHEMA_MINOR = 4
+SCHEMA_MINOR = 5
 MANIFEST_NAME = "model.json"
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 
@@ -225,8 +225,9 @@ class CertificateEntry(_Part):
 class CalibrationEntry(_Part):
     """What a variant's confidence is worth, measured: pairs of confidence and agreement.
 
-    `file` is a frame that `wherever_edge.packages.pairs` reads; `against` is the variant whose
-    answers were taken for right; `n` counts the pairs.
+    `file` is a frame that `wherever_edge.packages.pairs` reads; from schema 1.5 on it may hold the
+    class that each answer names, too. `against` is the variant whose answers were taken for right;
+    `n` counts the pairs.
     """
 
     file: FileEntry

@@ -13,7 +13,7 @@ from wherever_contracts.errors import ConversionError
 from wherever_contracts.manifest import SCHEMA_MAJOR, SCHEMA_MINOR
 from wherever_convert.builder import build_package
 from wherever_convert.calibration import Calibration
-from wherever_convert.judges import correctness, judge_for
+from wherever_convert.judges import categories, correctness, judge_for
 from wherever_convert.measuring import Measured, measure
 from wherever_convert.samples import SampleOptions, Samples, read_samples
 from wherever_convert.staging import check_output, next_version, settle_over, staging
@@ -182,11 +182,13 @@ def _pairs(host: LocalHost, package: Package, two: _Two, data: Samples, advance:
         measure(host.load(package, each), data.items, judge, options, advance) for each in two
     )
     right, right_against = (correctness(judge, each.kept) for each in (own, other))
+    category = categories(judge, own.kept)
     return Pairs(
         _confidence(two.small, own, data),
         _share(judge.agreements(own.kept, other.kept)),
         None if right is None else _share(right),
         None if right_against is None else _share(right_against),
+        None if category is None else category.astype(np.float32),
     )
 
 

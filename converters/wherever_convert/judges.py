@@ -31,6 +31,7 @@ from wherever_edge.agreement import (
     detection_agreement,
     found_in,
     sure,
+    surest,
     thinned,
 )
 
@@ -47,6 +48,7 @@ __all__ = [
     "Tensors",
     "TopFive",
     "TopOne",
+    "categories",
     "check_numbering",
     "class_numbers",
     "correctness",
@@ -237,6 +239,16 @@ def correctness(judge: Judge, kept: Sequence[Any]) -> Array | None:
     if isinstance(judge, Detections):
         return judge.agreements(kept, [_as_found(each) for each in judge.truth])
     return judge.per_sample(kept, kept) if isinstance(judge, TopOne) else None
+
+
+def categories(judge: Judge, kept: Sequence[Any]) -> Array | None:
+    """The class that each answer names [n], as `wherever_edge.agreement.category_of` tells it.
+
+    None where answers name none.
+    """
+    if isinstance(judge, Detections):
+        return np.array([surest(each) for each in kept])
+    return np.asarray(kept) if isinstance(judge, TopOne) else None
 
 
 class Detections(Judge):

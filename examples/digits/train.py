@@ -4,7 +4,8 @@
     python examples/digits/train.py --into DIR  # writes DIR/digits and DIR/digits-test.npz
 
 The networks learn from the training split; the calibration split decides when the small one's
-answer is worth asking the CNN about; the test split is only measured on. See README.md.
+answer is worth asking the CNN about; the test split is only measured on, and what was measured
+there is kept for promises (`max_disagreement`). See README.md.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from wherever_edge.engines.engine import Engine
 from wherever_edge.engines.litert import LiteRtEngine
 from wherever_edge.engines.onnxruntime import OnnxRuntimeEngine
 from wherever_edge.engines.openvino import OpenVinoEngine
+from wherever_edge.packages.pairs import Pairs, pack_pairs
 
 Labels: TypeAlias = npt.NDArray[np.int64]
 
@@ -41,6 +43,7 @@ SIZES = {"train": 898, "calibration": 306, "test": 593}  # 50 %, 17 % and 33 % o
 MOST_DISAGREEMENT = 0.01
 MOST_ESCALATED = 0.30
 GOLDEN_SAMPLES, SURE = 4, 0.9
+PAIRS_FROM = "test"
 # Engines that read a format, the preferred one first.
 READERS = {
     "onnx": ["onnxruntime", "openvino"],
@@ -241,10 +244,27 @@ def write(into: Path, small: Sequence[Form], large: Form, splits: dict[str, Spli
         for name, content in form.files.items():
             (root / name).write_bytes(content)
     figures = measure(small, large, splits)
+    write_pairs(root, small, large, splits[PAIRS_FROM])
     samples = golden_digits(small, splits["calibration"])
     build_with_golden(root, manifest(small, large, figures), samples)
     images, labels = splits["test"].images.astype(np.uint8), splits["test"].labels.astype(np.uint8)
     np.savez_compressed(into / "digits-test.npz", images=images, labels=labels)
+
+
+def write_pairs(root: Path, small: Sequence[Form], large: Form, split: Split) -> None:
+    """Write what each small form's confidence says about the CNN's answer, for promises."""
+    (root / "calibration").mkdir(exist_ok=True)
+    reference = answers(large, split)
+    for form in small:
+        pairs = pairs_of(answers(form, split), reference, split.labels)
+        (root / _pairs_path(form)).write_bytes(pack_pairs(pairs))
+
+
+def pairs_of(small: Floats, large: Floats, labels: Labels) -> Pairs:
+    """What `wherever calibrate` keeps of two networks' probabilities [n, 10]."""
+    own, other = small.argmax(axis=1), large.argmax(axis=1)
+    rows = (small.max(axis=1), own == other, own == labels, other == labels, own)
+    return Pairs(*(row.astype(np.float32) for row in rows))
 
 
 def golden_digits(small: Sequence[Form], split: Split) -> list[Floats]:
@@ -300,7 +320,11 @@ def manifest(small: Sequence[Form], large: Form, figures: dict[str, Figures]) ->
             "value": {"kind": "label", "scores": "scores", "labels": list("0123456789")},
         },
         "variants": [
-            *(_variant(form, everywhere, [64], figures[form.variant]) for form in small),
+            *(
+                _variant(form, everywhere, [64], figures[form.variant])
+                | {"calibration": _calibration(form, large)}
+                for form in small
+            ),
             _variant(large, ["cloud"], [1, 8, 8], figures[large.variant]),
         ],
         "provenance": _provenance(figures),
@@ -329,6 +353,19 @@ def _variant(form: Form, places: list[str], shape: list[int], figures: Figures) 
         "quality": [_quality(split, figures.accuracy[split]) for split in ("test", "calibration")],
         "escalate_below": figures.threshold,
     }
+
+
+def _calibration(form: Form, large: Form) -> dict[str, Any]:
+    return {
+        "file": {"path": _pairs_path(form)},
+        "against": large.variant,
+        "dataset": f"uci-digits {PAIRS_FROM} split",
+        "n": SIZES[PAIRS_FROM],
+    }
+
+
+def _pairs_path(form: Form) -> str:
+    return f"calibration/{form.variant}.frame"
 
 
 def _tensor(name: str, *shape: int) -> dict[str, Any]:

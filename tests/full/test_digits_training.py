@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from wherever_edge.builtin import digits_test_split
+from wherever_edge.packages.pairs import read_pairs
 from wherever_edge.packages.store import Store, open_package
 
 pytestmark = pytest.mark.full
@@ -56,6 +57,19 @@ def test_training_again_gives_the_committed_accuracies_within_a_point(retrained)
     committed = accuracies(Store().get("digits"))
     assert len(committed) == 8
     assert accuracies(again) == pytest.approx(committed, abs=0.01)
+
+
+@pytest.mark.timeout(600)
+def test_training_again_gives_pairs_that_agree_as_the_committed_ones(retrained):
+    again, committed = open_package(retrained / "digits"), Store().get("digits")
+    for variant in committed.manifest.variants:
+        if variant.id != committed.manifest.reference:
+            one, other = (
+                read_pairs(package, package.manifest.variant(variant.id))
+                for package in (again, committed)
+            )
+            assert one.agreement.mean() == pytest.approx(other.agreement.mean(), abs=0.01)
+            assert one.confidence.mean() == pytest.approx(other.confidence.mean(), abs=0.02)
 
 
 @pytest.mark.timeout(600)

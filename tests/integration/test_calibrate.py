@@ -14,6 +14,7 @@ import wherever
 from wherever_contracts.errors import ConversionError, PackageError
 from wherever_convert.builder import build_package
 from wherever_convert.calibrating import calibrate
+from wherever_edge.agreement import agreement, category_of
 from wherever_edge.host import LocalHost
 from wherever_edge.packages.golden import check_golden
 from wherever_edge.packages.pairs import read_pairs
@@ -53,7 +54,7 @@ def test_digits_keep_their_variants_and_gain_pairs(digits, images):
     package = open_package(Path("digits"))
     package.verify()
     assert (made.variant, made.against, made.n) == ("mlp-int8", "cnn", 1797)
-    assert (package.version, package.manifest.schema_version) == ("1.1.0", "1.4")
+    assert (package.version, package.manifest.schema_version) == ("1.1.0", "1.5")
     assert {
         each.id: package.variant_digest(each.id) for each in package.manifest.variants
     } == before
@@ -61,6 +62,7 @@ def test_digits_keep_their_variants_and_gain_pairs(digits, images):
     assert (variant.calibration.against, variant.calibration.dataset) == ("cnn", "arrays")
     pairs = read_pairs(package, variant)
     assert np.array_equal(pairs.confidence, made.pairs.confidence)
+    assert np.array_equal(pairs.category, made.pairs.category)
     assert 0.95 < pairs.agreement.mean() < 1
     assert pairs.right_against.mean() > 0.99
     assert made.auroc > 0.9
@@ -72,14 +74,23 @@ def test_digits_keep_their_variants_and_gain_pairs(digits, images):
         host.close()
 
 
-def test_pairs_are_what_single_calls_give(digits, images):
-    some = images[0][:12]
+def test_pairs_are_what_single_calls_give_and_count_as_they_will(digits, images):
+    some = images[0][40:80]
     made = calibrate("digits", some)
     assert made.pairs.right is None
     with wherever.Client(packages=["digits"]) as client:
         own = [client.predict("digits", x, mode="only_on_device") for x in some]
-    assert [answer.receipt.variant for answer in own] == ["mlp-int8"] * 12
+    host = LocalHost(Store(builtin=False), distance="cloud")
+    reference = host.load(digits, digits.manifest.variant("cnn"))
+    theirs = [reference.answer({"image": x}, {}).outputs for x in some]
+    host.close()
+    kind, answers = digits.manifest.signature, [each.outputs for each in own]
+    counted = [agreement(kind, *two) for two in zip(answers, theirs, strict=True)]
+    assert [answer.receipt.variant for answer in own] == ["mlp-int8"] * 40
     assert made.pairs.confidence.tolist() == pytest.approx([each.confidence for each in own])
+    assert made.pairs.agreement.tolist() == counted
+    assert 0 in counted
+    assert made.pairs.category.tolist() == [category_of(kind, each) for each in answers]
 
 
 def test_calibrating_again_replaces_the_pairs(digits, images):
@@ -87,7 +98,6 @@ def test_calibrating_again_replaces_the_pairs(digits, images):
     first = open_package(Path("digits"))
     data = first.manifest.model_dump(mode="json", by_alias=True, exclude_unset=True)
     (first.root / "calibration" / "mlp-int8.frame").rename("digits/other.frame")
-    (first.root / "calibration").rmdir()
     for each in data["variants"]:
         if each["id"] == "mlp-int8":
             each["calibration"]["file"]["path"] = "other.frame"

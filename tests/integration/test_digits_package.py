@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import zlib
 
 import numpy as np
 import PIL.Image
@@ -13,10 +14,12 @@ from wherever_edge.builtin import PACKAGES, digits_test_split
 from wherever_edge.host import LocalHost
 from wherever_edge.images import Image
 from wherever_edge.inputs import InputChecker
+from wherever_edge.packages.pairs import read_pairs
 from wherever_edge.packages.store import Store
 
 MOST_BYTES = 300_000
 MOST_DEVICE_BYTES = 20 * 1024
+MOST_PAIRS_BYTES = 4 * 1024  # in the wheel
 DEVICE, REFERENCE = "mlp-int8", "cnn"
 VARIANTS = (DEVICE, "mlp-litert", "mlp-openvino", REFERENCE)
 
@@ -141,6 +144,19 @@ def test_asking_the_cnn_when_unsure_gains_two_points_for_a_third_of_the_calls(
     alone = (small.argmax(axis=1) == split[1]).mean()
     assert (labels == split[1]).mean() >= alone + 0.02
     assert unsure.mean() <= 0.35
+
+
+@pytest.mark.parametrize("variant", VARIANTS[:-1])
+def test_pairs_for_promises_are_what_calls_give_for_the_test_split(package, scores, split, variant):
+    entry = package.manifest.variant(variant).calibration
+    assert (entry.against, entry.dataset, entry.n) == (REFERENCE, "uci-digits test split", 593)
+    assert len(zlib.compress(package.read(entry.file))) <= MOST_PAIRS_BYTES
+    pairs = read_pairs(package, package.manifest.variant(variant))
+    (own, other), labels = (scores[each].argmax(axis=1) for each in (variant, REFERENCE)), split[1]
+    here = (scores[variant].max(axis=1), own == other, own == labels, other == labels, own)
+    # a processor of another kind may round one digit's scores to another label
+    apart = [(np.abs(kept - found) > 0.02).mean() for kept, found in zip(pairs, here, strict=True)]
+    assert max(apart) <= 0.002
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

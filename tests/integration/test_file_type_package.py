@@ -198,4 +198,4 @@ def test_one_model_makes_a_package_too(test_data, tmp_path):
     package = build(test_data / "models", tmp_path / "one", "--boundary", "site", reference=False)
     assert package.manifest.reference == "fast"
     assert package.manifest.boundary == "site"
-    assert package.manifest.schema_version == "1.4"
+    assert package.manifest.schema_version == "1.5"

@@ -19,6 +19,9 @@ PACKAGES = Path(__file__).parent
 def digits_test_split() -> tuple[Array, Array]:
     """The digits that neither training nor the escalation threshold of `digits` has seen.
 
+    What was measured on them is in the package's calibration pairs, so that they are no test of a
+    promise (`max_disagreement`).
+
     Returns:
         uint8 images [593, 8, 8] of ink amounts 0 to 16, and their uint8 labels [593].
     """

@@ -1,8 +1,9 @@
 """What a variant's confidence is worth, measured: pairs of confidence and agreement. Pure.
 
 A frame's arrays are float32 [n], of one sample at each position: `confidence`, the variant's;
-`agreement`, how far its answer is that of the larger variant; and where the truth was known
-`right` and `right_against`, how far each of the two answers is right. All lie from 0 to 1.
+`agreement`, how far its answer is that of the larger variant; where the truth was known `right` and
+`right_against`, how far each of the two answers is right; and, from schema 1.5 on, where answers
+name a class `category`, the one that the variant's names. The others lie from 0 to 1.
 """
 
 from __future__ import annotations
@@ -23,27 +24,36 @@ MAX_PAIRS = 1_000_000
 
 _ALWAYS = ("confidence", "agreement")
 _WITH_TRUTH = ("right", "right_against")
+_WITH_CLASS = ("category",)
+_KNOWN = tuple(
+    (*_ALWAYS, *truth, *of_class) for truth in ((), _WITH_TRUTH) for of_class in ((), _WITH_CLASS)
+)
+# Up to here float32 counts without a gap.
+_MOST_CATEGORY = 2**24
 
 
 class Pairs(NamedTuple):
-    """Of each sample, float32 [n] from 0 to 1.
+    """Of each sample, float32 [n].
 
     `confidence` is the variant's own, `agreement` how far its answer is that of the variant that
-    it was compared with. `right` and `right_against` say how far the answers of the two are right;
-    None where the truth was not known.
+    it was compared with, `right` and `right_against` how far the answers of the two are right (None
+    where the truth was not known); all from 0 to 1. `category` is the class that the variant's
+    answer names, as `wherever_edge.agreement.category_of` tells it, a whole number from -1 on; None
+    where answers name none, or the pairs are from before it was kept.
     """
 
     confidence: Array
     agreement: Array
     right: Array | None = None
     right_against: Array | None = None
+    category: Array | None = None
 
 
 def pack_pairs(pairs: Pairs) -> bytes:
     """The bytes of the file that keeps pairs; equal pairs give equal bytes.
 
     Raises:
-        ValueError: they are none: too many, of different lengths, or not from 0 to 1.
+        ValueError: they are none: too many, of different lengths, or out of range.
     """
     arrays = {
         name: np.ascontiguousarray(array, np.float32)
@@ -95,18 +105,25 @@ def read_pairs(package: Package, variant: Variant) -> Pairs | None:
 def _fault(arrays: dict[str, Array]) -> tuple[str, str] | None:
     """What was expected and found, where arrays are no pairs."""
     names = tuple(arrays)
-    if names not in (_ALWAYS, (*_ALWAYS, *_WITH_TRUTH)):
-        return f"{', '.join(_ALWAYS)}, and perhaps {', '.join(_WITH_TRUTH)}", ", ".join(names)
+    if names not in _KNOWN:
+        perhaps = f"{', '.join(_WITH_TRUTH)}, and perhaps {', '.join(_WITH_CLASS)}"
+        return f"{', '.join(_ALWAYS)}, and perhaps {perhaps}", ", ".join(names)
     kinds = {(array.dtype.name, array.shape) for array in arrays.values()}
     count = arrays["confidence"].size
     if kinds != {("float32", (count,))}:
         return "float32 arrays of one length", _kinds(arrays)
     if not 0 < count <= MAX_PAIRS:
         return f"1 to {MAX_PAIRS} pairs", f"{count}"
-    for name, array in arrays.items():
-        if not (array.min() >= 0 and array.max() <= 1):  # NaN fails both
-            return f"{name} from 0 to 1", f"{array.min():g} to {array.max():g}"
-    return None
+    return next(filter(None, (_out_of_range(name, array) for name, array in arrays.items())), None)
+
+
+def _out_of_range(name: str, array: Array) -> tuple[str, str] | None:
+    """What was expected and found, where a number is not one of its kind."""
+    low, high = (-1, _MOST_CATEGORY) if name in _WITH_CLASS else (0, 1)
+    if not (array.min() >= low and array.max() <= high):  # NaN fails both
+        return f"{name} from {low} to {high}", f"{array.min():g} to {array.max():g}"
+    broken = array[array != np.floor(array)] if name in _WITH_CLASS else array[:0]
+    return (f"{name} in whole numbers", f"{broken[0]:g}") if broken.size else None
 
 
 def _kinds(arrays: dict[str, Array]) -> str:

@@ -23,7 +23,10 @@ SOME = Pairs(shares(0.2, 0.9, 0.6), shares(0, 1, 1))
 KNOWN = Pairs(*SOME[:2], shares(0, 1, 1), shares(1, 1, 0))
 
 
-@pytest.mark.parametrize("pairs", [SOME, KNOWN])
+NAMED = SOME._replace(category=shares(-1, 0, 4000))
+
+
+@pytest.mark.parametrize("pairs", [SOME, KNOWN, NAMED, KNOWN._replace(category=NAMED.category)])
 def test_pairs_come_back_as_they_were_written(pairs):
     data = pack_pairs(pairs)
     assert data == pack_pairs(pairs)
@@ -40,8 +43,15 @@ def test_pairs_come_back_as_they_were_written(pairs):
         (Pairs(shares(0), shares(np.nan)), "agreement from 0 to 1, found nan"),
         (Pairs(shares(), shares()), "1 to 1000000 pairs, found 0"),
         (Pairs(np.zeros(MAX_PAIRS + 1), np.zeros(MAX_PAIRS + 1)), "found 1000001"),
-        (Pairs(shares(0), shares(0), shares(0)), "right, right_against, found confidence"),
+        (
+            Pairs(shares(0), shares(0), shares(0)),
+            "right_against, and perhaps category, found confidence, agreement, right",
+        ),
         (Pairs(np.zeros((2, 1)), np.zeros((2, 1))), "float32 arrays of one length"),
+        (SOME._replace(category=shares(0, 1)), "of one length, found"),
+        (SOME._replace(category=shares(0, -2, 0)), "category from -1 to 16777216, found -2 to 0"),
+        (SOME._replace(category=shares(0, np.nan, 0)), "category from -1"),
+        (SOME._replace(category=shares(0, 0.5, 0)), "category in whole numbers, found 0.5"),
     ],
 )
 def test_what_is_no_pairs_is_neither_written_nor_read(pairs, found):
@@ -56,6 +66,12 @@ def test_what_is_no_pairs_is_neither_written_nor_read(pairs, found):
 def test_damaged_pairs_are_refused_with_the_file(data):
     with pytest.raises(PackageError, match=r"calibration/x\.frame: expected pairs"):
         unpack_pairs("calibration/x.frame", data)
+
+
+def test_an_array_that_is_not_known_is_refused():
+    arrays = {"confidence": SOME.confidence, "agreement": SOME.agreement, "mood": shares(0, 0, 0)}
+    with pytest.raises(PackageError, match="found confidence, agreement, mood"):
+        unpack_pairs("x", pack_frame(arrays, {}))
 
 
 def test_pairs_of_another_kind_of_number_are_refused():
