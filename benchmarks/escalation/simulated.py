@@ -30,6 +30,8 @@ LIVE_ERROR = 0.05
 SPLITS = 200
 SIZES = (150, 600, 2000, 20_000)
 CALLS = 20_000
+# a run takes a fifth of a second, so that not every cascade is run
+ONLINE = ("steep", "weak", "losses in parts")
 POOL = 100_000
 
 
@@ -202,8 +204,7 @@ def report(found: Sequence[Splits], live: Sequence[Online]) -> str:
         "",
         f"Begun without a pair, {CALLS} calls, audits {AUDIT_SHARE:.0%}.",
         "",
-        "| cascade | runs | ever above the level | calls until certified | escalated then "
-        "| of all calls | oracle |",
+        "| cascade | runs | ever above the level | certified after | escalated then | of all | oracle |",
         "|---|---|---|---|---|---|---|",
     ]
     lines += [
@@ -218,7 +219,8 @@ def main() -> None:
     """Measure, and print the tables."""
     cascades = list(populations())
     found = [splits(cascade, pairs) for cascade in cascades for pairs in SIZES]
-    print(report(found, [online(cascade) for cascade in cascades]))
+    live = [online(cascade) for cascade in cascades if cascade.name in ONLINE]
+    print(report(found, live))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def binomial_tail(k: int, n: int, p: float) -> float:
     Raises:
         ValueError: for a `p` outside of [0, 1] or a negative `n`.
     """
-    _check_count(n)
+    check_count(n)
     if not 0.0 <= p <= 1.0:
         raise ValueError(f"a probability is 0 to 1; found {p}")
     if k < 0:
@@ -74,7 +74,7 @@ def most_errors(n: int, level: float, error: float) -> int:
     """
     check_share("level", level)
     check_share("error", error)
-    _check_count(n)
+    check_count(n)
     low, high = -1, n
     while high - low > 1:
         middle = (low + high) // 2
@@ -144,9 +144,11 @@ def check_losses(losses: Array) -> Array:
         ValueError: when they are not a row of numbers in [0, 1].
     """
     checked = np.asarray(losses, np.float64)
+    if checked.ndim != 1:
+        raise ValueError(f"losses come in a row; found the shape {checked.shape}")
     wrong = checked[~((checked >= 0.0) & (checked <= 1.0))]
-    if checked.ndim != 1 or wrong.size:
-        raise ValueError(f"losses are a row of numbers from 0 to 1; found {wrong or checked.shape}")
+    if wrong.size:
+        raise ValueError(f"a loss is 0 to 1; found {wrong[0]}")
     return checked
 
 
@@ -156,6 +158,7 @@ def check_share(name: str, share: float) -> None:
         raise ValueError(f"{name} lies between 0 and 1; found {share}")
 
 
-def _check_count(n: int) -> None:
+def check_count(n: int) -> None:
+    """Raise ValueError for a negative number of calls."""
     if n < 0:
         raise ValueError(f"a number of calls is 0 or more; found {n}")

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wherever._escalation.bounds import check_share
+from wherever._escalation.bounds import check_count, check_share
 from wherever._escalation.refreshing import AUDIT_SHARE, check_pair
 from wherever._escalation.words import Pair
 
@@ -81,7 +81,12 @@ class AgreementEstimate:
         self._share = share
 
     def passed(self, calls: int) -> None:
-        """So many calls were settled of which the reference was not asked."""
+        """So many calls were settled of which the reference was not asked.
+
+        Raises:
+            ValueError: for a negative number.
+        """
+        check_count(calls)
         self._calls += calls
         self._alone.nothing(calls, self._share)
         self._given.nothing(calls, self._share)

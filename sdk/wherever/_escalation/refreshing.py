@@ -20,13 +20,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wherever._escalation.bounds import check_share
+from wherever._escalation.bounds import check_count, check_share, fewest_pairs
 from wherever._escalation.words import NOTHING_IS_SURE, Pair
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
 
 AUDIT_SHARE = 0.05
+# The first threshold waits for so many times the fewest pairs (see `Refresher`).
+_WARM_UP = 5
 _GRID_SIZE = 128
 # confidences of a softmax crowd towards 1: evenly spaced in logits, each step 0.125
 _LOGITS = np.linspace(12.0, -3.875, _GRID_SIZE)
@@ -44,6 +46,10 @@ class Refresher:
     Thresholds are certified from the highest down, each by a capital of its own: as risk only
     falls when a threshold rises, the probability that ever one is certified whose risk is above
     the level is that of the first such, `error` at most. What is certified stays so.
+
+    Where nothing is certified to begin with, every call is asked of the reference, and none is
+    given before there are five times the pairs that could certify a threshold: what the first one
+    lacks takes audits a long time.
     """
 
     def __init__(
@@ -66,12 +72,12 @@ class Refresher:
                 there is a threshold; without one it is asked of every call.
 
         Raises:
-            ValueError: for numbers outside of (0, 1), or a `certified` that is not a number.
+            ValueError: for numbers outside of (0, 1), or a threshold that is not a number.
         """
         for name, share in (("level", level), ("error", error), ("audit_share", audit_share)):
             check_share(name, share)
-        if math.isnan(certified):
-            raise ValueError("the certified threshold is not a number")
+        if any(map(math.isnan, (certified, *grid))):
+            raise ValueError("a threshold is not a number")
         self.threshold = certified
         """Answers of at least this confidence may be given."""
         self.calls = 0
@@ -86,9 +92,17 @@ class Refresher:
         self._won = np.zeros(_STAKES.size)
         self._lost = np.zeros((self._grid.size, _STAKES.size))
         self._unseen = 0
+        first = certified >= NOTHING_IS_SURE
+        self._warm_up = _WARM_UP * fewest_pairs(level, error) if first else 0
+        self._stake()
 
     def passed(self, calls: int) -> None:
-        """So many calls were settled of which the reference was not asked."""
+        """So many calls were settled of which the reference was not asked.
+
+        Raises:
+            ValueError: for a negative number.
+        """
+        check_count(calls)
         self.calls += calls
         self._unseen += calls
 
@@ -102,20 +116,26 @@ class Refresher:
         check_pair(pair)
         self.calls += 1
         self.pairs += 1
-        stakes = _STAKES * (1.0 if self.threshold >= NOTHING_IS_SURE else self._share)
-        self._won += (self._unseen + 1) * np.log1p(stakes * self._level)
+        self._won += (self._unseen + 1) * self._gain
         self._unseen = 0
         if pair.loss:
-            self._lose(pair, stakes)
-        self._certify()
+            self._lose(pair)
+        if self.pairs >= self._warm_up:
+            self._certify()
 
-    def _lose(self, pair: Pair, stakes: Array) -> None:
+    def _lose(self, pair: Pair) -> None:
         """Take the stake from every threshold at which the answer is given."""
-        left = 1.0 + stakes * (self._level - pair.loss / pair.probability)
+        left = 1.0 + self._stakes * (self._level - pair.loss / pair.probability)
         # a call from before the stake was raised can cost more than there is
         with np.errstate(divide="ignore"):
-            cost = np.log(np.maximum(left, 0.0)) - np.log1p(stakes * self._level)
+            cost = np.log(np.maximum(left, 0.0)) - self._gain
         self._lost[self._grid <= pair.confidence] += cost
+
+    def _stake(self) -> None:
+        """Set what is staked on the next call, and what it gains without a loss."""
+        share = 1.0 if self.threshold >= NOTHING_IS_SURE else self._share
+        self._stakes = share * _STAKES
+        self._gain = np.log1p(self._stakes * self._level)
 
     def _certify(self) -> None:
         count = 0
@@ -126,6 +146,7 @@ class Refresher:
         if count:
             self.threshold = float(self._grid[count - 1])
             self._grid, self._lost = self._grid[count:], self._lost[count:]
+            self._stake()
 
 
 class BrokenTest:
@@ -166,7 +187,12 @@ class BrokenTest:
         return self._loss / self.calls if self.calls else 0.0
 
     def passed(self, calls: int) -> None:
-        """So many calls were settled of which the reference was not asked."""
+        """So many calls were settled of which the reference was not asked.
+
+        Raises:
+            ValueError: for a negative number.
+        """
+        check_count(calls)
         self.calls += calls
         self._unseen += calls
 
@@ -221,7 +247,7 @@ def grid_of(confidences: Array | None) -> tuple[float, ...]:
 
 
 def check_pair(pair: Pair) -> None:
-    """Raise ValueError unless a pair's loss and probability can be such, and it has a confidence."""
+    """Raise ValueError for a loss, probability or confidence that cannot be one."""
     if not 0.0 <= pair.loss <= 1.0:
         raise ValueError(f"a loss is 0 to 1; found {pair.loss}")
     if not 0.0 < pair.probability <= 1.0:
