@@ -13,7 +13,7 @@ import importlib.util
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -44,14 +44,14 @@ class Cascade(NamedTuple):
         source: the two variants and the inputs, in words.
         small: the variant whose answers are given where it is sure enough.
         large: the reference.
-        inputs: checked inputs, one for each call.
+        inputs: each with the group of inputs that it is like, such as its clip; read once.
     """
 
     name: str
     source: str
     small: LoadedVariant
     large: LoadedVariant
-    inputs: Sequence[Inputs]
+    inputs: Iterator[tuple[str, Inputs]]
 
 
 class _Net(NamedTuple):
@@ -120,25 +120,27 @@ def opened(name: str, data: Path) -> Generator[Cascade]:
 
         small, large, source, values = make(data, root, load)
         check = InputChecker(small.signature).check
-        yield Cascade(name, source, small, large, [check(value) for value in values])
+        inputs = ((group, check(value)) for group, value in values)
+        yield Cascade(name, source, small, large, inputs)
 
 
 _Load = Callable[[Store, str, str], LoadedVariant]
-_Made = tuple[LoadedVariant, LoadedVariant, str, Iterator[Any]]
+_Given = Iterator[tuple[str, Any]]
+_Made = tuple[LoadedVariant, LoadedVariant, str, _Given]
 
 
 def _digits(_data: Path, _root: Path, load: _Load) -> _Made:
     images, _ = digits_test_split()
     small, large = (load(Store([]), "digits", each) for each in ("mlp-int8", "cnn"))
     source = "mlp-int8, cnn; UCI digits that neither was trained on"
-    return small, large, source, iter(images.astype(np.float32))
+    return small, large, source, _alike(images.astype(np.float32))
 
 
 def _cifar10(data: Path, root: Path, load: _Load) -> _Made:
     small, large = _classifiers(data, root, load, (_RESNET8, _RESNET_LARGE), classes=10)
     paths = sorted((data / "images" / "cifar10").glob("*/*"))
     source = "ResNet-8, large ResNet, both INT8; CIFAR-10 as JPEG"
-    return small, large, source, (path.read_bytes() for path in paths)
+    return small, large, source, _contents(paths)
 
 
 def _imagenet(data: Path, root: Path, load: _Load, net: _Net) -> _Made:
@@ -155,10 +157,10 @@ def _imagenet_224(data: Path, root: Path, load: _Load) -> _Made:
     return _imagenet(data, root, load, _V1_224)
 
 
-def _photos(folder: Path) -> Iterator[bytes]:
+def _photos(folder: Path) -> _Given:
     with (folder / "imagenet1k_labels.csv").open() as file:
-        for row in csv.DictReader(file):
-            yield (folder / "imagenet1k" / row["file"]).read_bytes()
+        rows = list(csv.DictReader(file))
+    return _contents([folder / "imagenet1k" / row["file"] for row in rows])
 
 
 def _coco(data: Path, root: Path, load: _Load) -> _Made:
@@ -178,16 +180,26 @@ def _video(data: Path, root: Path, load: _Load) -> _Made:
     return small, large, source, _frames(data / "video")
 
 
-def _coco_photos(data: Path) -> Iterator[bytes]:
+def _coco_photos(data: Path) -> _Given:
     folder = data / "images" / "coco_val2017" / "images"
-    return (path.read_bytes() for path in sorted(folder.glob("*.jpg")))
+    return _contents(sorted(folder.glob("*.jpg")))
 
 
-def _frames(folder: Path) -> Iterator[Array]:
+def _contents(paths: Sequence[Path]) -> _Given:
+    return _alike(path.read_bytes() for path in paths)
+
+
+def _alike(values: Iterable[Any]) -> _Given:
+    """Inputs that are one group."""
+    return (("", value) for value in values)
+
+
+def _frames(folder: Path) -> _Given:
     for path in sorted(folder.iterdir()):
         if path.suffix in EVERY:
             read = _frames_of_gif if path.suffix == ".gif" else _frames_of_video
-            yield from read(path, EVERY[path.suffix])
+            for frame in read(path, EVERY[path.suffix]):
+                yield path.stem, frame
 
 
 def _frames_of_gif(path: Path, every: int) -> Iterator[Array]:
@@ -224,7 +236,7 @@ def _text(data: Path, root: Path, load: _Load) -> _Made:
     small, large = loaded
     source = f"nl_classifier with {KNOWN_WORDS} words, with all 10,000; sentences of SST-2 dev"
     lines = (data / "text" / "sst2_dev.tsv").read_text(encoding="utf-8").splitlines()
-    return small, large, source, (line.rsplit("\t", 1)[0] for line in lines)
+    return small, large, source, _alike(line.rsplit("\t", 1)[0] for line in lines)
 
 
 def _files(data: Path, root: Path, load: _Load) -> _Made:
@@ -241,7 +253,7 @@ def _files(data: Path, root: Path, load: _Load) -> _Made:
     small, large = (load(store, "filetype", name) for name in ("fast", "standard"))
     paths = sorted((data / "files" / "magika_basic").glob("*/*"))
     source = "Magika fast 2.1, standard 3.3; Magika's test files"
-    return small, large, source, (path.read_bytes() for path in paths)
+    return small, large, source, _contents(paths)
 
 
 CASCADES: dict[str, Callable[[Path, Path, _Load], _Made]] = {

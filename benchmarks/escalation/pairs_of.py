@@ -31,6 +31,7 @@ class Pool(NamedTuple):
         scores: what else it said, for the miners: of labels the score of each class [classes], of
             detections that of each box [boxes].
         detects: whether the answers are detections.
+        group: of each the group of inputs that are alike, such as its clip [n].
     """
 
     name: str
@@ -40,6 +41,7 @@ class Pool(NamedTuple):
     category: Array
     scores: tuple[Array, ...]
     detects: bool
+    group: Array
 
     @property
     def evidence(self) -> Evidence:
@@ -69,13 +71,15 @@ def _asked(cascade: Cascade) -> Pool:
     loss: list[float] = []
     category: list[int] = []
     scores: list[Array] = []
-    for given in cascade.inputs:
+    group: list[str] = []
+    for own_group, given in cascade.inputs:
         own = cascade.small.answer(given, options)
         other = cascade.large.answer(given, options)
         confidence.append(_sure(own))
         loss.append(disagreement(signature, own.outputs, other.outputs))
         category.append(category_of(signature, own.outputs))
         scores.append(_scores(signature.value, own))
+        group.append(own_group)
     return Pool(
         cascade.name,
         cascade.source,
@@ -84,6 +88,7 @@ def _asked(cascade: Cascade) -> Pool:
         np.array(category, np.int64),
         tuple(scores),
         isinstance(signature.value, DetectionsValue),
+        np.array(group),
     )
 
 

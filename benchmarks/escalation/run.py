@@ -23,9 +23,11 @@ from escalation.cascades import CASCADES
 from escalation.miners import at_defaults, swept
 from escalation.pairs_of import Pool, pool_of
 from escalation.splits import (
+    Elsewhere,
     certified,
     conformal,
     drawn,
+    elsewhere,
     escalated_at_equal_risk,
     halves,
     plug_in,
@@ -96,12 +98,15 @@ class Figures:
         source: its variants and inputs, in words.
         cells: one for each level that the small variant alone does not keep.
         defaults: by miner, the share escalated and the mean loss at thresholds of 0.5.
+        elsewhere: by level, what thresholds of all other groups come to in each; empty of a cascade
+            whose inputs are one group.
     """
 
     cascade: str
     source: str
     cells: tuple[Cell, ...]
     defaults: dict[str, tuple[float, float]]
+    elsewhere: dict[float, list[Elsewhere]]
 
 
 def main() -> None:
@@ -132,6 +137,7 @@ def figures(pool: Pool, splits: int = SPLITS) -> Figures:
         pool.source,
         tuple(_cells(pool, splits)),
         at_defaults(pool.scores, boxes, pool.loss),
+        _elsewhere(pool),
     )
 
 
@@ -139,6 +145,7 @@ def in_words(measured: Sequence[Figures]) -> str:
     """The figures as Markdown tables."""
     cells = [cell for each in measured for cell in each.cells]
     parts = [_held(cells), _escalated(cells), _defaults(measured)]
+    parts += [_moved(each) for each in measured if each.elsewhere]
     missed = [f"{c.cascade} at {c.level:.0%}" for c in cells if min(c.held, c.held_ample) < BAR]
     verdict = f"missed: {', '.join(missed)}" if missed else "met in every row"
     return "\n\n".join([*parts, f"The level holds in at least {BAR:.0%} of draws: {verdict}."])
@@ -178,6 +185,13 @@ def _cells(pool: Pool, splits: int) -> Iterator[Cell]:
             miners={name: share for name, (share, _) in equal.items()},
             out_of_reach={name: never for name, (_, never) in equal.items()},
         )
+
+
+def _elsewhere(pool: Pool) -> dict[float, list[Elsewhere]]:
+    if np.unique(pool.group).size < 2:
+        return {}
+    rule = certified(1 - CONFIDENCE, whole=not pool.detects)
+    return {level: elsewhere(pool, rule, level) for level in LEVELS}
 
 
 def _boxes(pool: Pool) -> Sequence[Array]:
@@ -227,6 +241,18 @@ def _defaults(measured: Sequence[Figures]) -> str:
         shares = (each.defaults[name] for name in MINERS)
         told = " | ".join(f"{escalated:.1%}, {loss:.1%}" for escalated, loss in shares)
         lines.append(f"| {each.cascade} | {told} |")
+    return "\n".join(lines)
+
+
+def _moved(figures: Figures) -> str:
+    groups = next(iter(figures.elsewhere.values()))
+    lines = [
+        f"| {figures.cascade}, level | {' | '.join(f'{g.group} ({g.n})' for g in groups)} |",
+        f"|---|{'---|' * len(groups)}",
+    ]
+    for level, found in figures.elsewhere.items():
+        told = " | ".join(f"{each.escalated:.0%}, {each.risk:.1%}" for each in found)
+        lines.append(f"| {level:.0%} | {told} |")
     return "\n".join(lines)
 
 

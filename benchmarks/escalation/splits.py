@@ -94,6 +94,22 @@ class Halves(NamedTuple):
     escalated: float
 
 
+class Elsewhere(NamedTuple):
+    """What a threshold comes to over a group that gave it no pair.
+
+    Attributes:
+        group: the group.
+        n: its pairs.
+        risk: their mean loss.
+        escalated: the share of them that is taken further.
+    """
+
+    group: str
+    n: int
+    risk: float
+    escalated: float
+
+
 def population_of(confidence: Array, loss: Array) -> Population:
     """Order pairs by confidence.
 
@@ -167,6 +183,24 @@ def halves(pool: Pool, rule: Rule, level: float, orders: Sequence[Array]) -> Hal
     return Halves(
         float((risk <= level + 1e-12).mean()), float((chance >= CHANCE).mean()), escalated.mean()
     )
+
+
+def elsewhere(pool: Pool, rule: Rule, level: float) -> list[Elsewhere]:
+    """Judge each group by the threshold that all others set. Such pairs are not what calls will be.
+
+    Args:
+        pool: pairs of several groups.
+        rule: sets the threshold.
+        level: that the mean loss should keep.
+    """
+    found: list[Elsewhere] = []
+    for group in np.unique(pool.group):
+        own = pool.group == group
+        threshold = rule(pool.chosen(~own), level)
+        judge = population_of(pool.confidence[own], pool.loss[own])
+        risk, escalated = judge.risk_at(threshold), judge.escalated_at(threshold)
+        found.append(Elsewhere(str(group), int(own.sum()), risk, escalated))
+    return found
 
 
 def escalated_at_equal_risk(pool: Pool, thresholds: Array, curve: Curve) -> tuple[float, float]:

@@ -44,6 +44,10 @@ def test_cross_entropy_asks_for_how_uneven_the_scores_are():
     assert miners.cross_entropy_hard(scores).tolist() == [False, True, False, False]
 
 
+def pool_with(confidence, loss, group):
+    return Pool("", "", confidence, loss, group * 0, (), detects=False, group=group)
+
+
 @given(pairs)
 def test_a_swept_miner_is_the_miner_at_every_threshold(rows):
     score, loss = columns(rows)
@@ -81,9 +85,16 @@ def test_the_oracle_has_the_smallest_threshold_that_keeps_the_level(rows, level)
 def test_a_half_is_above_a_level_when_chance_hardly_makes_it_so():
     n = 200
     ranks = np.arange(n, dtype=float)
-    pool = Pool("", "", ranks / n, (ranks % 2 == 0).astype(float), ranks * 0, (), detects=False)
+    pool = pool_with(ranks / n, (ranks % 2 == 0).astype(float), ranks * 0)
     order = [np.random.default_rng(0).permutation(n)]
     everything = splits.halves(pool, lambda _, __: 0.0, 0.3, order)
     nothing = splits.halves(pool, lambda _, __: 2.0, 0.3, order)
     assert everything == (0.0, 0.0, 0.0)
     assert nothing == (1.0, 1.0, 1.0)
+
+
+def test_a_group_is_judged_by_what_the_others_set():
+    confidence, loss = np.array([0.2, 0.8, 0.5]), np.array([0.0, 1.0, 0.25])
+    pool = pool_with(confidence, loss, np.array([0, 0, 1]))
+    found = splits.elsewhere(pool, lambda evidence, _: evidence.confidence.max(), 0.1)
+    assert found == [("0", 2, 0.5, 0.5), ("1", 1, 0.0, 1.0)]
