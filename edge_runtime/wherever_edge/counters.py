@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Mapping
 
 
 class Counters:
@@ -26,14 +27,31 @@ class Counters:
         """Every count, by its name with its labels: `name{label="value"}`."""
         with self._lock:
             counts = dict(self._counts)
-        return {_shown(name, labels): count for (name, labels), count in sorted(counts.items())}
+        return {
+            series(name, dict(labels)): count for (name, labels), count in sorted(counts.items())
+        }
 
 
-def _shown(name: str, labels: tuple[tuple[str, str], ...]) -> str:
+def series(name: str, labels: Mapping[str, str] | None = None) -> str:
+    """What a number is about, as Prometheus writes it: `name{label="value"}`."""
     if not labels:
         return name
-    inner = ",".join(f'{label}="{value}"' for label, value in labels)
+    inner = ",".join(f'{label}="{_escaped(value)}"' for label, value in labels.items())
     return f"{name}{{{inner}}}"
+
+
+def exposition(counts: Mapping[str, float], gauges: Mapping[str, float]) -> str:
+    """Numbers in the text format of Prometheus, version 0.0.4, each by its `series`."""
+    lines: dict[str, list[str]] = {}
+    for kind, numbers in (("counter", counts), ("gauge", gauges)):
+        for about, number in numbers.items():
+            family = about.partition("{")[0]
+            lines.setdefault(family, [f"# TYPE {family} {kind}"]).append(f"{about} {number!r}")
+    return "".join(f"{line}\n" for family in lines.values() for line in family)
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
 COUNTERS = Counters()

@@ -13,14 +13,14 @@ import re
 import stat
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from wherever._escalation.events import Event, pack_event, unpack_event
 from wherever_edge.counters import COUNTERS
 
-MAX_BYTES = 16 * 1024 * 1024
+MAX_BYTES = 8 * 1024 * 1024
 
 _FOLDER = "evidence"
 _WRITE_EVERY_S = 1.0
@@ -74,7 +74,8 @@ class Ledger:
         self._process = os.getpid()
         self._lost = 0
         self._trouble = ""
-        self._damaged: dict[Path, int] = {}
+        self._damaged = 0
+        self._counted: dict[Path, int] = {}  # how far damage was looked for
         self._at_exit = _flush_at_exit(self)
 
     def add(self, key: Key, event: Event) -> None:
@@ -91,13 +92,22 @@ class Ledger:
             self.flush()
 
     def events(self, key: Key) -> list[Event]:
-        """All that is kept of a variant, in the order of its files; damaged lines are left out."""
+        """All that is kept of a variant, as it was written; damaged lines are left out."""
+        return self.news(key, {})
+
+    def news(self, key: Key, seen: dict[str, int]) -> list[Event]:
+        """What is kept of a variant beyond what was seen before.
+
+        Args:
+            key: the variant.
+            seen: how far each file was read; it is brought up to date.
+        """
         self.flush()
         try:
             segments = self._segments(key.short())
         except OSError:
             return []
-        return [event for path in segments for event in self._read(key, path)]
+        return [event for path in segments for event in self._read(key, path, seen)]
 
     def keys(self) -> list[Key]:
         """What there is evidence of on the disk; each digest has twelve digits at most."""
@@ -131,10 +141,9 @@ class Ledger:
     @property
     def problems(self) -> tuple[str, ...]:
         """What went wrong with keeping evidence, in words."""
-        damaged = sum(self._damaged.values())
-        lines = f"{damaged} damaged lines of evidence in {self._folder} are left out"
+        lines = f"{self._damaged} damaged lines of evidence in {self._folder} are left out"
         lost = f"{self._lost} events of evidence were not kept in {self._folder}: {self._trouble}"
-        return (*((lost,) if self._lost else ()), *((lines,) if damaged else ()))
+        return (*((lost,) if self._lost else ()), *((lines,) if self._damaged else ()))
 
     def _start_writer(self) -> bool:
         thread = threading.Thread(target=self._write_soon, name="wherever-evidence", daemon=True)
@@ -212,20 +221,25 @@ class Ledger:
             total -= kept[path].st_size
             COUNTERS.add("wherever_evidence_dropped_total", model=path.parent.name)
 
-    def _read(self, key: Key, path: Path) -> Iterator[Event]:
+    def _read(self, key: Key, path: Path, seen: dict[str, int]) -> Iterator[Event]:
+        start = seen.get(path.name, 0)
+        counted = self._counted.get(path, 0)
         damaged = 0
-        for line in _lines(path):
+        for line in _whole_lines(path, start):
+            start += len(line)
             try:
-                yield unpack_event(line)
+                if line.strip():
+                    yield unpack_event(line)
             except ValueError:
-                damaged += 1
-        more = damaged - self._damaged.get(path, 0)
-        if more > 0:
-            self._damaged[path] = damaged
-            COUNTERS.add("wherever_evidence_damaged_total", more, model=key.model)
+                damaged += start > counted
+        seen[path.name] = start
+        self._counted[path] = max(counted, start)
+        if damaged:
+            self._damaged += damaged
+            COUNTERS.add("wherever_evidence_damaged_total", damaged, model=key.model)
 
 
-def _flush_at_exit(ledger: Ledger) -> object:
+def _flush_at_exit(ledger: Ledger) -> Callable[[], None]:
     """Have a ledger that nobody closed written when the process ends; it may be collected."""
     alive = weakref.ref(ledger)
 
@@ -248,15 +262,18 @@ def _append(path: Path, data: bytes) -> int:
         os.close(descriptor)
 
 
-def _lines(path: Path) -> list[bytes]:
-    """The whole lines of a file; none when it is gone, or is no file of ours."""
+def _whole_lines(path: Path, start: int) -> list[bytes]:
+    """The lines from a position on, each with its end; none when it is gone, or no file of ours."""
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
             return []
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            file.seek(start)
+            data = file.read()
     except OSError:
         return []
-    return [line for line in data.split(b"\n") if line]
+    *lines, _ = data.split(b"\n")  # the last one has no end yet, or is nothing
+    return [line + b"\n" for line in lines]
 
 
 def _files(folder: Path, model: str = "*") -> list[Path]:

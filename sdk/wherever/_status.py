@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from wherever_contracts.durations import duration
 from wherever_contracts.errors import WhereverError
-from wherever_edge.counters import COUNTERS
+from wherever_edge.counters import COUNTERS, exposition
 from wherever_edge.updates.watching import UpdateState, update_state
 
 if TYPE_CHECKING:
+    from wherever._escalation.facts import Facts
     from wherever._remotes import Remote
     from wherever._routing.hints import Hints
     from wherever._routing.host_health import HealthFacts
     from wherever._settings import Settings
+    from wherever._standing import Standing
     from wherever_edge.host import Loaded
     from wherever_edge.packages.store import Package, Store
 
@@ -138,6 +140,8 @@ class Status:
     """Models, places and problems, as known now.
 
     `counts` are those of this process since it began: substitutions, crashes, evictions, ...
+    `promises` are what is known of variants' answers: how far they are the reference's, what
+    people said of them, and how the promises stand that calls asked for.
     """
 
     models: tuple[ModelStatus, ...]
@@ -150,10 +154,19 @@ class Status:
     home: str
     mode: str
     boundary: str
+    promises: tuple[Facts, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain data, ready for JSON."""
-        return asdict(self)
+        return {**asdict(self), "promises": [facts.to_dict() for facts in self.promises]}
+
+    def metrics(self) -> str:
+        """The counts, and what is known of answers, in the text format of Prometheus."""
+        if not self.promises:
+            return exposition(self.counts, {})
+        from wherever._escalation.gauges import gauges_of  # noqa: PLC0415 (seldom needed)
+
+        return exposition(self.counts, gauges_of(self.promises))
 
     def __str__(self) -> str:
         models = [f"{m.name} {m.version} ({', '.join(m.variants)}; {m.trust})" for m in self.models]
@@ -163,6 +176,7 @@ class Status:
             *(("loaded", text) for text in map(loaded_line, self.loaded)),
             *(("place", text) for text in places),
             ("network", str(self.network)),
+            *(("promise", text) for facts in self.promises for text in promise_lines(facts)),
             *(("problem", text) for text in self.problems),
             *(("updates", text) for text in update_lines(self.updates)),
             *(("count", f"{name} {count}") for name, count in self.counts.items()),
@@ -179,13 +193,19 @@ def make_status(
     network: Hints,
     problems: tuple[str, ...] = (),
     loaded: Sequence[Loaded] = (),
+    standing: Standing | None = None,
 ) -> Status:
     """Put the status together; nothing here can fail or wait."""
     models: tuple[ModelStatus, ...] = ()
+    promises: tuple[Facts, ...] = ()
     if isinstance(store, WhereverError):
         problems = (*problems, str(store))
     else:
-        models = tuple(_model_status(package) for package in store.list())
+        packages = store.list()
+        models = tuple(_model_status(package) for package in packages)
+        if standing is not None:
+            promises = standing.facts(packages)
+            problems = tuple(dict.fromkeys((*problems, *standing.problems)))
         problems = (*problems, *(f"{path}: {error}" for path, error in store.refused()))
     return Status(
         models=models,
@@ -201,6 +221,7 @@ def make_status(
         home=str(settings.home),
         mode=settings.mode,
         boundary=settings.boundary,
+        promises=promises,
     )
 
 
@@ -216,6 +237,12 @@ def place_line(place: PlaceStatus) -> str:
     """How a place stands, in a line."""
     state = f"{place.state} ({place.why})" if place.why else place.state
     return state if place.known is None else f"{state}; {place.known}"
+
+
+def promise_lines(facts: Facts) -> list[str]:
+    """What is known of a variant's answers, the first line saying which it is."""
+    first, *rest = facts.lines()
+    return [first, *(f"  {line}" for line in rest)]
 
 
 def update_lines(updates: UpdateState) -> list[str]:

@@ -126,15 +126,15 @@ def unpack_event(line: bytes) -> Event:
     checks = _CHECKS[make]
     if fields.keys() != checks.keys():
         raise ValueError(f"{name}: expected {', '.join(checks)}; found {', '.join(fields)}")
-    wrong = [field for field, fits in checks.items() if not fits(fields[field])]
-    if wrong:
-        raise ValueError(f"{name}.{wrong[0]} cannot be {fields[wrong[0]]!r:.40}")
+    for field, fits in checks.items():
+        if not fits(fields[field]):
+            raise ValueError(f"{name}.{field} cannot be {fields[field]!r:.40}")
     return make(**fields)
 
 
 def _object(line: bytes) -> dict[str, Any]:
     try:
-        data = json.loads(line, parse_constant=_refuse_constant)
+        data = _decode(line.decode())
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if isinstance(data, dict):
@@ -149,11 +149,11 @@ def _is_number(value: object) -> bool:
 
 
 def _is_share(value: Any) -> bool:
-    return _is_number(value) and 0 <= value <= 1
+    return (type(value) is float or _is_number(value)) and 0 <= value <= 1
 
 
 def _is_chance(value: Any) -> bool:
-    return _is_number(value) and 0 < value <= 1
+    return _is_share(value) and value > 0
 
 
 def _is_whole(value: object) -> bool:
@@ -211,5 +211,7 @@ _CHECKS: Mapping[type[Event], Mapping[str, Callable[[Any], bool]]] = {
 }
 _NAMES: Mapping[type[Event], str] = {kind: kind.__name__.lower() for kind in _CHECKS}
 _MAKERS: Mapping[str, type[Event]] = {name: kind for kind, name in _NAMES.items()}
+# made once, as that costs more than to read a line
+_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
 # a float32 of numpy's is a number, too
 _encode = json.JSONEncoder(separators=(",", ":"), default=float).encode

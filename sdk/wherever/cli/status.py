@@ -15,6 +15,7 @@ from wherever_edge.cli import FAILED, JsonFlag, Output, run
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from wherever._escalation.facts import Facts
     from wherever._settings import Settings
     from wherever._status import PlaceStatus, Status
     from wherever.cli._reach import Reach
@@ -31,16 +32,25 @@ def command(
     timeout_s: Annotated[
         float, typer.Option(min=0.01, help="How long a box or gateway may take to answer a probe.")
     ] = 3.0,
+    metrics: Annotated[
+        bool,
+        typer.Option("--metrics", help="Print counts and gauges in Prometheus' text format alone."),
+    ] = False,
     json: JsonFlag = False,
 ) -> None:
     """Show models, places and problems; with --probe, fail when a box or gateway is not ready."""
     from wherever._client import Client  # noqa: PLC0415 (numpy and grpc; not for --help)
 
+    if metrics and (probe or json):
+        raise typer.BadParameter("--metrics goes with neither --probe nor --json")
     reaches: dict[str, Reach] = {}
     with Client(gateway or None, packages=packages or None) as client:
         status = client.status()
         if probe:
             reaches = _ask(status, client.settings, timeout_s)
+    if metrics:
+        sys.stdout.write(status.metrics())
+        return
     data = status.to_dict()
     if probe:
         data["probes"] = [reach._asdict() for reach in reaches.values()]
@@ -85,12 +95,18 @@ def _rows(status: Status, reaches: Mapping[str, Reach]) -> list[tuple[str, ...]]
         ),
         *(("place", place.host, _place(place, reaches)) for place in status.places),
         ("network", str(status.network), ""),
+        *(row for facts in status.promises for row in _promise(facts)),
         *(("problem", "", problem) for problem in status.problems),
         *(("updates", "", text) for text in update_lines(status.updates)),
         *(("count", name, str(count)) for name, count in status.counts.items()),
         ("calls", f"mode {status.mode}", f"boundary {status.boundary}"),
         ("home", status.home, ""),
     ]
+
+
+def _promise(facts: Facts) -> list[tuple[str, ...]]:
+    first, *rest = facts.lines()
+    return [("promise", first if number == 0 else "", line) for number, line in enumerate(rest)]
 
 
 def _place(place: PlaceStatus, reaches: Mapping[str, Reach]) -> str:
