@@ -167,6 +167,10 @@ class LocalHost:
             wanted = [each for each in wanted if each.plan and each.plan.engine == engine]
         return self._first(package, wanted, ())
 
+    def load_as(self, package: Package, variant: Variant, plan: RunPlan) -> LoadedVariant:
+        """Load a variant by this plan and no other; raises as `load` does."""
+        return self._ready(package, Option(variant, plan), (), (), ())
+
     def options(self, package: Package) -> list[Option]:
         """Every way to answer for a package's model, the one to try first at the front."""
         names = {name for variant in package.manifest.variants for name in variant.needs.engines}

@@ -50,6 +50,17 @@ def read_inputs(signature: Signature, given: Sequence[str]) -> Any:
     return {name: _read(entries[name], text) for name, text in texts.items()}
 
 
+def read_content(signature: Signature, data: bytes) -> Any:
+    """The value for a call of a model with one input, out of what a file holds.
+
+    Raises:
+        InputError: it is not of the input's kind, or the model takes several.
+    """
+    if len(signature.inputs) > 1:
+        raise InputError("", f"inputs for {takes(signature)}", "one file")
+    return _from_bytes(signature.inputs[0], data)
+
+
 def takes(signature: Signature) -> str:
     """What the arguments of a model are, in words: `image=INPUT (an image file), ...`."""
     words = [f"{entry.name} ({_words(entry)})" for entry in signature.inputs]

@@ -1,0 +1,1 @@
+"""Calls run again from what was written down of them, and how that came out."""

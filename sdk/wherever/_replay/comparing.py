@@ -1,0 +1,51 @@
+"""Whether two answers are the same, or near enough. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from wherever._prediction import value_of
+from wherever._records.record import summary_of
+from wherever_edge.packages.agreement import Difference, difference, usual_tolerance
+
+if TYPE_CHECKING:
+    from wherever._records.record import Record
+    from wherever_contracts.manifest import Variant
+    from wherever_contracts.tensors import Array
+    from wherever_edge.packages.store import Package
+
+
+def bits(outputs: Mapping[str, Array]) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
+    """Everything that one array could differ from another by."""
+    return {
+        name: (array.dtype.name, array.shape, array.tobytes()) for name, array in outputs.items()
+    }
+
+
+def is_close(
+    record: Record, package: Package, variant: Variant, outputs: Mapping[str, Array]
+) -> bool:
+    """Whether an answer is within the variant's tolerance of the one that was recorded.
+
+    Where the record has no outputs, its summary decides: the same label with a score that is near
+    enough, or as many things of each class. Tensors, of which it has the shapes alone, never are.
+
+    Args:
+        record: what was written down.
+        package: gives the signature.
+        variant: which answered.
+        outputs: the answer now.
+    """
+    signature, tolerance = package.manifest.signature, usual_tolerance(variant)
+    if record.outputs is not None:
+        apart = difference(signature, record.outputs, outputs, tolerance)
+        return not isinstance(apart, Difference)
+    ours = summary_of(value_of(signature, outputs))
+    return _is_alike(record.summary, ours, tolerance.atol)
+
+
+def _is_alike(then: Mapping[str, Any], now: Mapping[str, Any], atol: float) -> bool:
+    if "label" in then and "label" in now:
+        return then["label"] == now["label"] and abs(then["score"] - now["score"]) <= atol
+    return "found" in then and then == now
