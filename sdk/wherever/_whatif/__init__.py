@@ -1,0 +1,1 @@
+"""What recorded calls would have cost under another policy, on a virtual clock."""
