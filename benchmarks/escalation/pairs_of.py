@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from escalation.cascades import Cascade, opened
-from wherever._escalation.calibrated import Evidence
 from wherever_contracts.manifest import DetectionsValue, LabelValue
 from wherever_contracts.receipts import Answer
 from wherever_contracts.tensors import Array
 from wherever_edge.agreement import category_of, disagreement
+from wherever_edge.certification.calibrated import Evidence
 from wherever_edge.inputs import check_options
 
 

@@ -20,10 +20,10 @@ import numpy as np
 
 from escalation.miners import Curve
 from escalation.pairs_of import Pool
-from wherever._escalation.bounds import binomial_tail
-from wherever._escalation.calibrated import Evidence, certify
 from wherever._escalation.words import NOTHING_IS_SURE
 from wherever_contracts.tensors import Array
+from wherever_edge.certification.bounds import binomial_tail
+from wherever_edge.certification.calibrated import Evidence, certify
 
 CHANCE = 0.05
 """How likely a half at the level is to be counted as above it."""

@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wherever._escalation.bounds import check_count, check_share
 from wherever._escalation.refreshing import AUDIT_SHARE, check_pair
 from wherever._escalation.words import Pair
+from wherever_edge.certification.bounds import check_count, check_share
 
 _ERROR = 0.05
 _STAKES = np.geomspace(1.0, 1 / 512, 10)

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wherever._escalation.bounds import check_count, check_share, fewest_pairs
 from wherever._escalation.words import NOTHING_IS_SURE, Pair
+from wherever_edge.certification.bounds import check_count, check_share, fewest_pairs
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array

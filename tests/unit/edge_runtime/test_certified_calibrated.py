@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wherever._escalation.bounds import binomial_tail, most_errors
-from wherever._escalation.calibrated import Evidence, certify
-from wherever._escalation.words import NOTHING_IS_SURE
+from wherever_edge.certification.bounds import binomial_tail, most_errors
+from wherever_edge.certification.calibrated import Evidence, certify
+from wherever_edge.certification.words import NOTHING_IS_SURE
 
 pairs = st.lists(st.tuples(st.integers(0, 20).map(lambda c: c / 20), st.booleans()), max_size=120)
 

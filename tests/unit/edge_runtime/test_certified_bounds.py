@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wherever._escalation.bounds import (
+from wherever_edge.certification.bounds import (
     binomial_tail,
     clopper_pearson,
     fewest_pairs,

@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wherever._escalation.bounds import binomial_tail, clopper_pearson
-from wherever._escalation.words import Alarm
 from wherever_contracts.tensors import Array
+from wherever_edge.certification.bounds import binomial_tail, clopper_pearson
+from wherever_edge.certification.words import Alarm
 
 ERROR = 0.01
 """The most that alarms may be false, by probability, all together."""

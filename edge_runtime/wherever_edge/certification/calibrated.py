@@ -15,8 +15,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from wherever._escalation.bounds import check_losses, fewest_pairs, most_errors, running_p_values
-from wherever._escalation.words import NOTHING_IS_SURE
+from wherever_edge.certification.bounds import (
+    check_losses,
+    fewest_pairs,
+    most_errors,
+    running_p_values,
+)
+from wherever_edge.certification.words import NOTHING_IS_SURE
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array

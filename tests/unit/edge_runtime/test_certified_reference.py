@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wherever._escalation import reference
-from wherever._escalation.reference import (
+from wherever_edge.certification import reference
+from wherever_edge.certification.reference import (
     WORTH,
     TruthWatch,
     examine,

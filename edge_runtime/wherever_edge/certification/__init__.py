@@ -1,0 +1,1 @@
+"""What calibration pairs support: a threshold for a promise, and whether escalating helps. Pure."""
