@@ -37,6 +37,9 @@ NO_DETECTION = -1
 # As many watches are alive at some time within EVERY_CALLS calls in a row.
 _TOUCHING = LIFE_CALLS // EVERY_CALLS + 1
 
+# What was equal stays so, though calibrations keep float32 and calls have float64.
+_DIGITS = 6
+
 _CELLS = 64
 _POWERS = (0.5, 0.75, 1.6)
 _BINS = 8
@@ -90,8 +93,9 @@ class ShiftWatch:
             error: in (0, 1).
         """
         thinned = slice(None, None, max(1, -(-len(confidences) // MOST_PAIRS)))
-        kinds = [confidences] if categories is None else [confidences, categories]
-        self._kinds = [sorted(kind[thinned].tolist()) for kind in kinds if len(confidences)]
+        given = [confidences] if categories is None else [confidences, categories]
+        kinds = [kind[thinned].tolist() for kind in given if len(confidences)]
+        self._kinds = [sorted(round(value, _DIGITS) for value in kind) for kind in kinds]
         self._limit = math.log(_TOUCHING * max(1, len(self._kinds)) / error)
         self._chance = chance
         self._watches: list[list[_Line]] = []
@@ -120,7 +124,7 @@ class ShiftWatch:
             self._begin()
         self.calls += 1
         for watch in self._watches:
-            for line, value in zip(watch, (confidence, float(category)), strict=False):
+            for line, value in zip(watch, (round(confidence, _DIGITS), category), strict=False):
                 line.seen(value, self._chance())
                 if line.gain >= self._limit:
                     tell = _confidences if line is watch[0] else _categories

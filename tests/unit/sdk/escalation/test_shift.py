@@ -127,6 +127,14 @@ def test_calls_like_the_calibration_are_found_to_differ_no_more_often_than_allow
     assert found <= streams * error + 2 * math.sqrt(streams * error * (1 - error))
 
 
+def test_a_confidence_kept_as_float32_equals_that_of_a_call(rng):
+    pairs = rng.choice([0.7, 0.8, 0.9], 300)
+    calls = of_confidence(rng.choice([0.7, 0.8, 0.9], EVERY_CALLS))
+    kept, given = watch_of(pairs.astype(np.float32)), watch_of(pairs)
+    assert call_that_shows(kept, calls) == call_that_shows(given, calls) == (0, "")
+    assert [line.gain for line in kept._watches[0]] == [line.gain for line in given._watches[0]]
+
+
 def test_no_bet_is_better_than_fair():
     pays = np.array(shift._PAYS)
     assert pays.mean(axis=0) == pytest.approx(np.ones(pays.shape[1]))
