@@ -15,11 +15,11 @@ from wherever._escalation.words import Bar
 from wherever._whatif.facts import DEVICE, way_of
 
 if TYPE_CHECKING:
-    from wherever._escalation.calibrated import Evidence
     from wherever._escalation.events import Event
     from wherever._whatif.facts import Facts
     from wherever._whatif.policy import Policy
     from wherever_contracts.receipts import Receipt
+    from wherever_edge.certification.calibrated import Evidence
 
 
 class Known(NamedTuple):

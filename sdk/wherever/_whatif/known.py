@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wherever._access import open_store
-from wherever._escalation.calibrated import Evidence
 from wherever._ledger import Key, Ledger
 from wherever._records.store import FOLDER
 from wherever._settings import Settings
 from wherever._whatif.aims import Known
 from wherever._whatif.facts import DEVICE, Facts, Model, way_of
 from wherever_contracts.errors import ModelNotFoundError
+from wherever_edge.certification.calibrated import Evidence
 from wherever_edge.packages.pairs import read_pairs
 
 if TYPE_CHECKING:
