@@ -130,10 +130,10 @@ def _lowest(confidences: Array, given: int, level: float, needed: int) -> Certif
     # answers of one confidence are given together or not at all
     surer = int(np.searchsorted(-confidences, -confidences[given], side="left"))
     if not surer:
-        same = int(np.sum(confidences == confidences[0]))
+        same = int(np.count_nonzero(confidences == confidences[0]))
         why = (
-            f"of {n} pairs, {same} have the highest confidence, {confidences[0]:.3g}, and differ "
-            f"too often to promise {100 * level:.3g} %"
+            f"answers differ too often to promise {100 * level:.3g} % even where the confidence is "
+            f"highest ({float(confidences[0]):.3g}, in {same} of {n} pairs)"
         )
         return Certified(NOTHING_IS_SURE, n, 1.0, needed, why)
     return Certified(float(confidences[surer - 1]), n, 1.0 - surer / n, needed)

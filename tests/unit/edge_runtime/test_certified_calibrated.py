@@ -90,7 +90,7 @@ def test_a_variant_that_is_as_sure_when_it_errs_escalates_everything():
     loss = (np.arange(600) % 10 == 0).astype(float)
     found = certify(Evidence(np.full(600, 0.99), loss), 0.02, 0.05)
     assert found.threshold == NOTHING_IS_SURE
-    assert "of 600 pairs, 600 have the highest confidence, 0.99" in found.why
+    assert "highest (0.99, in 600 of 600 pairs)" in found.why
 
 
 def test_losses_in_parts_let_more_be_given_than_if_each_were_whole():
