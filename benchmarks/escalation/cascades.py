@@ -30,7 +30,7 @@ from wherever_edge.packages.store import Store
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 # Of each clip one frame in so many is taken; the next ones are nearly the same picture.
-EVERY = {".mp4": 5, ".gif": 3}
+EVERY = {".mp4": 10, ".gif": 3}
 # The small text variant knows this many of the 10,000 words, the most frequent ones.
 KNOWN_WORDS = 1000
 IMAGENET = {"resize": "antialias", "keep": 0.875, "scale": 1 / 127.5, "mean": [1.0]}
@@ -44,14 +44,16 @@ class Cascade(NamedTuple):
         source: the two variants and the inputs, in words.
         small: the variant whose answers are given where it is sure enough.
         large: the reference.
-        inputs: each with the group of inputs that it is like, such as its clip; read once.
+        inputs: checked inputs, one for each call.
+        groups: of each the inputs that it is like: its clip, or "".
     """
 
     name: str
     source: str
     small: LoadedVariant
     large: LoadedVariant
-    inputs: Iterator[tuple[str, Inputs]]
+    inputs: Sequence[Inputs]
+    groups: Sequence[str]
 
 
 class _Net(NamedTuple):
@@ -120,8 +122,8 @@ def opened(name: str, data: Path) -> Generator[Cascade]:
 
         small, large, source, values = make(data, root, load)
         check = InputChecker(small.signature).check
-        inputs = ((group, check(value)) for group, value in values)
-        yield Cascade(name, source, small, large, inputs)
+        groups, inputs = zip(*((group, check(value)) for group, value in values), strict=True)
+        yield Cascade(name, source, small, large, inputs, groups)
 
 
 _Load = Callable[[Store, str, str], LoadedVariant]

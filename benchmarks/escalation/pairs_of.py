@@ -71,15 +71,13 @@ def _asked(cascade: Cascade) -> Pool:
     loss: list[float] = []
     category: list[int] = []
     scores: list[Array] = []
-    group: list[str] = []
-    for own_group, given in cascade.inputs:
+    for given in cascade.inputs:
         own = cascade.small.answer(given, options)
         other = cascade.large.answer(given, options)
         confidence.append(_sure(own))
         loss.append(disagreement(signature, own.outputs, other.outputs))
         category.append(category_of(signature, own.outputs))
         scores.append(_scores(signature.value, own))
-        group.append(own_group)
     return Pool(
         cascade.name,
         cascade.source,
@@ -88,7 +86,7 @@ def _asked(cascade: Cascade) -> Pool:
         np.array(category, np.int64),
         tuple(scores),
         isinstance(signature.value, DetectionsValue),
-        np.array(group),
+        np.array(cascade.groups),
     )
 
 
