@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple, Self
 
 from wherever_contracts.places import Boundary, Mode, Place
@@ -148,10 +148,13 @@ class Receipt:
 
     def to_dict(self) -> dict[str, Any]:
         """The receipt as plain data, ready for JSON."""
-        data = asdict(self)
-        data.pop("ran")
+        data = {name: getattr(self, name) for name in _OWN}  # asdict takes ten times as long
+        data["attempts"] = tuple(
+            [{name: getattr(tried, name) for name in _OF_ATTEMPT} for tried in self.attempts]
+        )
+        data["alternatives"] = dict(self.alternatives)
         data["expected"] = {host: each._asdict() for host, each in self.expected.items()}
-        return {"id": data.pop("id"), **self.ran._asdict(), **data}
+        return {"id": self.id, **self.ran._asdict(), **data}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -166,3 +169,7 @@ class Receipt:
         said = from_plain(dict[str, Any], data, "receipt")
         ran = {name: said[name] for name in Ran._fields if name in said}
         return from_plain(cls, {**said, "ran": ran}, "receipt")
+
+
+_OWN = tuple(each.name for each in fields(Receipt) if each.name not in ("id", "ran"))
+_OF_ATTEMPT = tuple(each.name for each in fields(AttemptRecord))

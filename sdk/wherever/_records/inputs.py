@@ -57,7 +57,10 @@ def unpack_inputs(frame: bytes) -> dict[str, Any]:
     kinds = meta.get("kinds")
     if not isinstance(kinds, dict) or kinds.keys() != arrays.keys():
         raise FrameError("a frame of something else than inputs")
-    return {name: _value(kinds[name], array) for name, array in arrays.items()}
+    try:
+        return {name: _value(kinds[name], array) for name, array in arrays.items()}
+    except UnicodeDecodeError as error:
+        raise FrameError(f"text that is none: {error}") from None
 
 
 def _content(value: Any) -> tuple[str, Array]:

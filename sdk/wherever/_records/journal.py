@@ -131,18 +131,15 @@ class Journal:
 
     def after_fork(self) -> None:
         """In a child: what waits is the parent's to write, and so are the files."""
-        self._end.detach()
-        self._writer.forget()
+        self._end()
         self._begin()
 
     def _begin(self) -> None:
         self._writer = _Writer(Store(self.directory, self._max_bytes, self._now))
         most = min(_MOST_WAITING, self._max_bytes // _INPUTS_SHARE)
-        self._queue: Queue[_Entry] = Queue(
-            self._writer.write, self._writer.sync, self._writer.close, most
-        )
-        # also at exit of the interpreter
-        self._end = weakref.finalize(self, self._queue.end, _EXIT_PATIENCE_S)
+        self._queue: Queue[_Entry] = Queue(self._writer, most)
+        # also when the interpreter exits
+        self._end = weakref.finalize(self, _end, self._queue, self._writer, os.getpid())
 
     def _packed(self, inputs: Mapping[str, Any]) -> bytes:
         """The inputs as a frame; empty when they cannot be kept, which is counted."""
@@ -182,15 +179,16 @@ class _Writer:
 
     def sync(self) -> None:
         """Make certain what was written."""
-        why = self._store.sync()
+        try:
+            why = self._store.sync()
+        except Exception as error:  # noqa: BLE001 (likewise)
+            why = f"{type(error).__name__}: {error}"
         if why:
             self.problem = self._said(why)
 
     def close(self) -> None:
         """Give the files back."""
         self._store.close()
-
-    forget = close
 
     def lost(self, lost: Lost) -> None:
         """Count what was not written, and say why."""
@@ -212,6 +210,14 @@ class _Writer:
         except ValueError as error:
             self.lost(Lost(lines=1, why=str(error)))
             return None
+
+
+def _end(queue: Queue[_Entry], writer: _Writer, pid: int) -> None:
+    """Write what waits; in a child that was forked since, give the files to the parent alone."""
+    if os.getpid() == pid:
+        queue.end(_EXIT_PATIENCE_S)
+    else:
+        writer.close()
 
 
 _journals: weakref.WeakSet[Journal] = weakref.WeakSet()

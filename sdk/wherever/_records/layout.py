@@ -10,8 +10,8 @@ from typing import Literal, NamedTuple, TypeAlias
 
 Kind: TypeAlias = Literal["receipts", "feedback"]
 
-# What an input's last use may be too early by: a file system's clock ticks coarsely.
-SLACK_S = 2.0
+# What the time of a last use may lose where it is kept.
+SLACK_S = 0.01
 
 _BLOCK = 4096
 _NAME = re.compile(r"(receipts|feedback)-(\d{8}T\d{6}\.\d{6})Z-\d+(?:-\d+)?\.jsonl")

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import count
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -92,13 +93,11 @@ def find_record(source: str | os.PathLike[str], id_: str) -> Record | None:
     Raises:
         OSError: there is no such directory, or it cannot be read.
     """
-    mark = id_.encode()
     for path in reversed(_files(source, "receipts")):
-        for line in _lines(path):
-            if mark in line:
-                record = _unpacked(line, path, unpack_record, None)
-                if record is not None and record.receipt.id == id_:
-                    return record
+        for line in _lines_with(path, id_.encode()):
+            record = _unpacked(line, path, unpack_record, None)
+            if record is not None and record.receipt.id == id_:
+                return record
     return None
 
 
@@ -143,6 +142,20 @@ def _lines(path: Path) -> Iterator[bytes]:
     """The lines of a file that hold something; none when it made room for others."""
     with suppress(FileNotFoundError), path.open("rb") as file:
         yield from (line for line in file if line != b"\n")
+
+
+def _lines_with(path: Path, mark: bytes) -> Iterator[bytes]:
+    """The lines of a file in which some bytes occur; none when it made room for others."""
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        if not mark or not os.fstat(file.fileno()).st_size:
+            return
+        with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+            at = data.find(mark)
+            while at >= 0:
+                end = data.find(b"\n", at)
+                end = len(data) if end < 0 else end
+                yield data[data.rfind(b"\n", 0, at) + 1 : end]
+                at = data.find(mark, end)
 
 
 def _unpacked(

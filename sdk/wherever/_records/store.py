@@ -39,8 +39,12 @@ INPUTS = "inputs"
 FRAME = ".frame"
 
 _MOST_ROOM = 8 * 1024 * 1024
-# More processes than this that are about to use all of their room may exceed the bound.
-_SHARES = 32
+# A process takes this share of the bound at once; as many as a quarter of it has shares may be
+# about to use theirs without exceeding it.
+_SHARES = 64
+_AHEAD = 4
+# So many files may be uncertain until somebody asks for certainty.
+_MOST_UNSYNCED = 1024
 KINDS: tuple[Kind, ...] = ("receipts", "feedback")
 
 
@@ -92,6 +96,7 @@ class Store:
         self._segments: dict[Kind, Segment] = {}
         self._unsynced: list[Path] = []
         self._serial = 0
+        self._made = False
 
     def write(self, items: Sequence[Item]) -> Lost:
         """Write lines, and before them the inputs that they refer to; whatever the disk does."""
@@ -103,16 +108,16 @@ class Store:
         lost = self._keep_all(items)
         for kind in kinds:
             lost = _both(lost, self._append(kind, [i.line for i in items if i.kind == kind]))
+        if len(self._unsynced) > _MOST_UNSYNCED:
+            lost = _both(lost, Lost(why=self.sync()))
         return lost
 
     def sync(self) -> str:
         """Make certain what was written; "" or why that is not so."""
         try:
+            self._sync_files()
             for segment in self._segments.values():
                 segment.sync()
-            self._sync_inputs()
-            if self._segments:
-                sync_directory(self.root)
         except OSError as error:
             return _words(error)
         return ""
@@ -123,7 +128,6 @@ class Store:
         for segment in segments.values():
             segment.close()
         self._left = 0
-        self._unsynced = []
 
     def _take(self, need: int, kinds: Iterable[Kind]) -> None:
         """Have room for so many bytes, and segments of these kinds.
@@ -137,7 +141,7 @@ class Store:
         wanted = {*kinds, *self._segments}
         rolls = need > self._left
         if rolls:
-            self._settle()
+            self.close()
         if wanted != self._segments.keys():
             with loading():  # or a child that is forked now would inherit the lock
                 self._make()
@@ -145,45 +149,35 @@ class Store:
                     self._open(wanted, need if rolls else 0)
         self._left -= need
 
-    def _settle(self) -> None:
-        """Be done with the segments so far."""
-        self._sync_inputs()
-        for segment in self._segments.values():
-            segment.sync()
-        self.close()
-
     def _make(self) -> None:
-        disk = RealDisk()
-        for directory in (self.root, self._inputs):
-            if not directory.is_dir():
-                disk.make_private(directory)
+        if not self._made or not self._inputs.is_dir():
+            disk = RealDisk()
+            disk.make_private(self.root)
+            disk.make_private(self._inputs)
+            self._made = True
 
-    def _open(self, kinds: Iterable[Kind], need: int) -> None:
+    def _open(self, kinds: set[Kind], need: int) -> None:
         """Make room for so many bytes, if any, and open segments; under the directory's lock."""
         segments, inputs = list(self._listed_segments()), list(self._listed_inputs())
         if need:
             room = max(self._room, need)
             # each other process may be about to use all that it took
             taken = sum(max(0, self._room - each.size) for each in segments if each.written)
-            going = surplus(segments, inputs, self._max_bytes - room - taken)
+            ahead = room + min(taken, self._max_bytes // _AHEAD)
+            going = surplus(segments, inputs, self._max_bytes - ahead)
             for each in going:
                 (self.root / each.name).unlink(missing_ok=True)
             segments = [each for each in segments if each not in going]
             self._left = room
-        for kind in kinds:
-            if kind not in self._segments:
-                latest = adoptable(segments, inputs, kind, self._room // 2)
-                self._segments[kind] = (
-                    self._begun(kind) if latest is None else self._adopted(latest)
-                )
+        for kind in kinds - self._segments.keys():
+            latest = adoptable(segments, inputs, kind, self._room // 2)
+            path = self._begun(kind) if latest is None else self.root / latest.name
+            self._segments[kind] = Segment(path, fresh=latest is None)
+            self._unsynced.append(path)
 
-    def _begun(self, kind: Kind) -> Segment:
+    def _begun(self, kind: Kind) -> Path:
         self._serial += 1
-        name = segment_name(kind, self._now(), os.getpid(), self._serial)
-        return Segment(self.root / name, fresh=True)
-
-    def _adopted(self, held: Held) -> Segment:
-        return Segment(self.root / held.name, fresh=False)
+        return self.root / segment_name(kind, self._now(), os.getpid(), self._serial)
 
     def _append(self, kind: Kind, lines: Sequence[bytes]) -> Lost:
         data = b"".join(lines)
@@ -218,13 +212,15 @@ class Store:
         now = self._now()
         os.utime(path, (now, now))
 
-    def _sync_inputs(self) -> None:
+    def _sync_files(self) -> None:
+        """Make certain the inputs and segments that were made since the last time."""
         unsynced, self._unsynced = self._unsynced, []
         for path in unsynced:
             with suppress(FileNotFoundError):  # it made room for others
                 sync_file(path)
-        if unsynced:
-            sync_directory(self._inputs)
+        for directory in {path.parent for path in unsynced}:
+            with suppress(FileNotFoundError):
+                sync_directory(directory)
 
     def _listed_segments(self) -> Iterator[Held]:
         for entry in os.scandir(self.root):
