@@ -110,6 +110,7 @@ def calibrate(
             dataset=data.name,
             digest=data.digest(),
             pairs=pairs,
+            whole=made.manifest.signature.value.kind == "label",
             escalate_below=two.small.escalate_below,
             damaged=data.damaged,
         )

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wherever_convert.promises import USUAL, Promise, doubts, fewest, promises
 from wherever_convert.trust import Cut, calibration_error, cut, cuts, ranking
+from wherever_edge.certification.words import CONFIDENCE
 
 if TYPE_CHECKING:
     from wherever_convert.samples.sample import Damaged
     from wherever_edge.packages.pairs import Pairs
 
-# Of so many pairs without a disagreement, at most 2 % disagree in 95 of 100 cases.
-LEAST_PAIRS = 149
 _LEAST_RANKING = 0.6
+_NEARLY_ONE = 0.999
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Calibration:
         dataset: the samples' name.
         digest: of the samples' contents.
         pairs: of every sample; what the package keeps.
+        whole: answers agree wholly or not at all by their nature, as labels do.
         escalate_below: the threshold that the variant has now; None without one.
         damaged: samples that were left out.
     """
@@ -43,6 +46,7 @@ class Calibration:
     dataset: str
     digest: str
     pairs: Pairs
+    whole: bool = False
     escalate_below: float | None = None
     damaged: tuple[Damaged, ...] = ()
 
@@ -69,14 +73,20 @@ class Calibration:
             found[self.escalate_below] = cut(self.pairs, self.escalate_below)
         return tuple(found[threshold] for threshold in sorted(found))
 
+    @cached_property
+    def promises(self) -> tuple[Promise, ...]:
+        """What calls may promise with these pairs."""
+        return promises(self.pairs, whole=self.whole)
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """What speaks against relying on the pairs."""
         found: list[str] = []
-        if self.n < LEAST_PAIRS:
+        least = fewest(whole=self.whole)
+        if self.n < least:
             found.append(
                 f"only {self.n} pairs: to promise at most 2 % of disagreement at 95 % takes at "
-                f"least {LEAST_PAIRS}, and all of them agreeing"
+                f"least {least}, and all of them agreeing"
             )
         if self.auroc is None:
             found.append("all answers agree alike, so that nothing is known of the confidence")
@@ -86,7 +96,9 @@ class Calibration:
                 f"{self.auroc:.0%} of cases, and chance alone gives 50 %"
             )
         worse = self._large_is_worse()
-        return (*found, worse) if worse else tuple(found)
+        if worse:  # then it is so where the variant is unsure, and in single classes, too
+            return (*found, worse)
+        return (*found, *(alarm.why for alarm in doubts(self.pairs, self._relied_on())))
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain data, without the pairs themselves."""
@@ -103,6 +115,7 @@ class Calibration:
             "ece": self.ece,
             "escalate_below": self.escalate_below,
             "thresholds": [each._asdict() for each in self.cuts],
+            "promises": [each._asdict() for each in self.promises],
             "damaged": [each._asdict() for each in self.damaged],
             "warnings": list(self.warnings),
         }
@@ -115,6 +128,8 @@ class Calibration:
             title,
             "",
             *self._table(),
+            "",
+            *self._promised(),
             "",
             f"AUROC of confidence for agreement: {ranks}; calibration error (ECE): {self.ece:.3f}",
             *(f"left out: {each.name}: {each.reason}" for each in self.damaged[:5]),
@@ -135,6 +150,24 @@ class Calibration:
             f"escalate makes answers worse"
         )
 
+    def _relied_on(self) -> float | None:
+        """The threshold of the usual promise, or else the one that the variant has."""
+        usual = next(each for each in self.promises if each.max_disagreement == USUAL)
+        return self.escalate_below if usual.threshold is None else usual.threshold
+
+    def _promised(self) -> list[str]:
+        """What can be promised, a line for each promise."""
+        lines = [f"what can be promised, {CONFIDENCE:.0%} sure:"]
+        lines += [f"{'max_disagreement':>16}  {'threshold':>9}  {'escalated':>9}"]
+        for each in self.promises:
+            head = f"{each.max_disagreement:>16.0%}"
+            if each.threshold is None:
+                more = f"{each.missing} pairs more are needed, even if all agree"
+                lines.append(f"{head}  {'-':>9}  {'all':>9}  {more if each.missing else each.why}")
+            else:
+                lines.append(f"{head}  {_shown(each.threshold):>9}  {each.escalated:>9.1%}")
+        return lines
+
     def _table(self) -> list[str]:
         known = self.pairs.right is not None
         head = f"{'threshold':>9}  {'escalated':>9}  {'agreement of the rest':>21}"
@@ -146,3 +179,9 @@ class Calibration:
             now = each.threshold == self.escalate_below
             lines.append(line + ("  <- escalate_below" if now else ""))
         return lines
+
+
+def _shown(threshold: float) -> str:
+    """A threshold, rounded up: whoever asks for the figure is on the safe side."""
+    digits = 3 if threshold <= _NEARLY_ONE else 6
+    return f"{math.ceil(threshold * 10**digits) / 10**digits:.{digits}f}"

@@ -123,7 +123,7 @@ def test_an_archive_is_calibrated_in_its_place_or_another(digits, images, answer
 def test_the_shell_says_what_thresholds_come_to(images, answered):
     np.savez("some.npz", x=images[0][:300], y=images[1][:300])
     done = answered("calibrate", "digits", "--samples", "some.npz", "-o", "out")
-    assert {"auroc", "ece", "thresholds", "digest", "warnings"} <= set(done)
+    assert {"auroc", "ece", "thresholds", "promises", "digest", "warnings"} <= set(done)
     assert [each for each in done["thresholds"] if each["threshold"] == 0.88]
     shares = [each["escalated"] for each in done["thresholds"]]
     assert shares == sorted(shares)

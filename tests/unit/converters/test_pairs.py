@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from wherever_contracts.errors import PackageError
 from wherever_contracts.frames import pack_frame
-from wherever_convert.calibration import LEAST_PAIRS, Calibration
+from wherever_convert.calibration import Calibration
 from wherever_convert.trust import calibration_error, cut, cuts, ranking
 from wherever_edge.packages.pairs import MAX_PAIRS, Pairs, pack_pairs, unpack_pairs
 
@@ -131,10 +131,12 @@ def calibration(pairs, tmp_path, **more):
 
 def test_a_confidence_that_says_nothing_and_few_pairs_are_warned_of(tmp_path):
     rng = np.random.default_rng(3)
-    few = calibration(SOME, tmp_path)
+    few = calibration(SOME, tmp_path, whole=True)
     (warning,) = few.warnings
     assert warning.startswith("only 3 pairs: to promise at most 2 % of disagreement at 95 % takes")
-    assert f"at least {LEAST_PAIRS}, and all of them agreeing" in warning
+    assert "at least 160, and all of them agreeing" in warning
+    (fractions,) = calibration(SOME, tmp_path).warnings
+    assert "at least 163" in fractions
     noise = Pairs(rng.random(400, np.float32), (rng.random(400) < 0.8).astype(np.float32))
     assert "says next to nothing" in calibration(noise, tmp_path).warnings[0]
     alike = Pairs(rng.random(400, np.float32), np.ones(400, np.float32))
@@ -151,6 +153,36 @@ def test_a_larger_variant_that_is_worse_is_warned_of(tmp_path):
     assert (
         warning == "small is right for 100.0% and large for 70.0%: to escalate makes answers worse"
     )
+
+
+def test_a_reference_that_is_better_but_not_where_the_variant_is_unsure_is_warned_of(tmp_path):
+    sure = np.linspace(0, 1, 900, dtype=np.float32)
+    agreed = (sure > 0.3).astype(np.float32)
+    alike = Pairs(sure, agreed, agreed, agreed, np.zeros(900, np.float32))
+    (noise,) = calibration(alike, tmp_path, whole=True).warnings
+    assert "escalations make less than 5% more right" in noise
+
+
+def test_what_can_be_promised_is_a_table_of_its_own(tmp_path):
+    sure = np.linspace(0, 1, 200, dtype=np.float32)
+    pairs = Pairs(sure, (sure > 0.05).astype(np.float32))
+    made = calibration(pairs, tmp_path, whole=True)
+    table = made.text().partition("what can be promised, 95% sure:\n")[2].splitlines()
+    assert table[:4] == [
+        "max_disagreement  threshold  escalated",
+        "              1%          -        all  121 pairs more are needed, even if all agree",
+        "              2%      0.051       5.0%",
+        "              5%      0.031       3.0%",
+    ]
+    promise = made.to_dict()["promises"][0]
+    assert (promise["max_disagreement"], promise["missing"]) == (0.01, 121)
+
+
+def test_a_threshold_that_is_nearly_1_is_not_shown_as_1(tmp_path):
+    sure = np.linspace(0.9996, 0.9999, 400, dtype=np.float32)
+    text = calibration(Pairs(sure, (sure > 0.9998).astype(np.float32)), tmp_path).text()
+    assert " 1.000 " not in text.partition("promised")[2]
+    assert " 0.9998" in text.partition("promised")[2]
 
 
 def test_the_table_names_the_threshold_that_the_variant_has(tmp_path):
