@@ -128,7 +128,7 @@ def _lowest(confidences: Array, given: int, level: float, needed: int) -> Certif
     if given == n:
         return Certified(0.0, n, 0.0, needed)
     # answers of one confidence are given together or not at all
-    surer = int(np.searchsorted(-confidences, -confidences[given], side="left"))
+    surer = int(np.count_nonzero(confidences > confidences[given]))
     if not surer:
         same = int(np.count_nonzero(confidences == confidences[0]))
         why = (
