@@ -27,7 +27,15 @@ from wherever_contracts.errors import (
 if TYPE_CHECKING:
     from wherever._chain import chain
     from wherever._client import Client
-    from wherever._default import apredict, model, open, predict, status, upgrade  # noqa: A004
+    from wherever._default import (
+        apredict,
+        feedback,
+        model,
+        open,  # noqa: A004
+        predict,
+        status,
+        upgrade,
+    )
     from wherever._handle import Model
     from wherever._prediction import Prediction
     from wherever_contracts.receipts import Receipt
@@ -56,6 +64,7 @@ __all__ = [
     "WhereverError",
     "apredict",
     "chain",
+    "feedback",
     "model",
     "open",
     "predict",
@@ -73,6 +82,7 @@ _HOMES = {
     "Receipt": "wherever_contracts.receipts",
     "apredict": "wherever._default",
     "chain": "wherever._chain",
+    "feedback": "wherever._default",
     "model": "wherever._default",
     "open": "wherever._default",
     "predict": "wherever._default",

@@ -90,6 +90,20 @@ def upgrade(id: str, timeout_s: float | None = None) -> Prediction | None:  # no
     return default_client().upgrade(id, timeout_s)
 
 
+def feedback(id: str, *, label: Any = None, accepted: bool | None = None) -> None:  # noqa: A002 (as p.id)
+    """Say how right the answer to a recorded call is; see `Client.feedback`.
+
+    Args:
+        id: the prediction's `id`, of this process or an earlier one.
+        label: the right answer.
+        accepted: whether the answer is right.
+
+    Raises:
+        InputError: no such call was recorded, or that cannot be said of its answer.
+    """
+    default_client().feedback(id, label=label, accepted=accepted)
+
+
 def status() -> Status:
     """Models, places and their health, as known without asking anyone. Never raises offline."""
     return default_client().status()

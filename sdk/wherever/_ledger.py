@@ -110,7 +110,8 @@ class Ledger:
         return [event for path in segments for event in self._read(key, path, seen)]
 
     def keys(self) -> list[Key]:
-        """What there is evidence of on the disk; each digest has twelve digits at most."""
+        """What there is evidence of; each digest has twelve digits at most."""
+        self.flush()
         found: dict[Key, None] = {}
         for path in _files(self._folder):
             match = _NAME.fullmatch(path.name)
@@ -141,9 +142,10 @@ class Ledger:
     @property
     def problems(self) -> tuple[str, ...]:
         """What went wrong with keeping evidence, in words."""
-        lines = f"{self._damaged} damaged lines of evidence in {self._folder} are left out"
-        lost = f"{self._lost} events of evidence were not kept in {self._folder}: {self._trouble}"
-        return (*((lost,) if self._lost else ()), *((lines,) if self._damaged else ()))
+        events = "1 event" if self._lost == 1 else f"{self._lost} events"
+        lost = f"evidence was not kept ({events}) in {self._folder}: {self._trouble}"
+        damaged = f"damaged lines of evidence in {self._folder} are left out: {self._damaged}"
+        return (*((lost,) if self._lost else ()), *((damaged,) if self._damaged else ()))
 
     def _start_writer(self) -> bool:
         thread = threading.Thread(target=self._write_soon, name="wherever-evidence", daemon=True)

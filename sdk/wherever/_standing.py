@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from wherever._ledger import Key, Ledger
@@ -70,8 +69,3 @@ class Standing:
         if self._audit_share:
             account.audits(self._audit_share)
         return account
-
-
-def has_evidence(home: Path) -> bool:
-    """Whether any process kept evidence in this home."""
-    return (home / "evidence").is_dir()

@@ -36,7 +36,9 @@ class FeedbackFacts(NamedTuple):
 
     def __str__(self) -> str:
         share = Interval(self.right / self.n, self.low, self.high)
-        return f"{share} right in the {self.n} calls with feedback, which may not be like the rest"
+        return (
+            f"{share} right in the {_calls(self.n)} with feedback, which may not be like the rest"
+        )
 
 
 class Facts(NamedTuple):
@@ -91,12 +93,14 @@ class Facts(NamedTuple):
         """The same in words, a line for each thing; the first says what it is about."""
         said = [
             _bar_line(self),
-            f"{self.calls} calls, {self.escalated} escalated{_share(self)}, {self.audits} audits",
+            f"{_calls(self.calls)}, {self.escalated} escalated{_share(self)}, {self.audits} audits",
             "" if self.agreement is None else f"answers are the reference's in {self.agreement}",
             "" if self.alone is None else f"the variant alone agrees in {self.alone}",
             "" if self.feedback is None else f"feedback: {self.feedback}",
             _accuracy_line(self.accuracy),
-            f"not kept in {self.unkept} calls, whose answers were degraded" if self.unkept else "",
+            f"not kept in {_calls(self.unkept)}, answered all the same (degraded)"
+            if self.unkept
+            else "",
             *(f"alarm: {alarm}" for alarm in self.alarms),
         ]
         return [f"{self.model} {self.version}, {self.variant}", *filter(None, said)]
@@ -122,6 +126,10 @@ def _accuracy_line(accuracy: Interval | None) -> str:
         return ""
     ends = f"between {_percent(accuracy.low)} and {_percent(accuracy.high)}"
     return f"right {ends}, if calls are like what the reference was measured on"
+
+
+def _calls(number: int) -> str:
+    return "1 call" if number == 1 else f"{number} calls"
 
 
 def _percent(share: float) -> str:

@@ -37,15 +37,15 @@ def test_everything_known_is_said_in_lines():
         "the variant alone agrees in 91 % (88 % to 94 %)",
         f"feedback: {feedback}, which may not be like the rest",
         "right between 90 % and 98 %, if calls are like what the reference was measured on",
-        "not kept in 3 calls, whose answers were degraded",
+        "not kept in 3 calls, answered all the same (degraded)",
         "alarm: shift: p = 0.001",
     ]
 
 
 def test_what_is_not_known_is_not_said():
-    assert Facts("people", "1.0.0", "small").lines() == [
+    assert Facts("people", "1.0.0", "small", calls=1).lines() == [
         "people 1.0.0, small",
-        "0 calls, 0 escalated, 0 audits",
+        "1 call, 0 escalated (0 %), 0 audits",
     ]
 
 

@@ -1,0 +1,147 @@
+"""What people say of answers is checked, joined to the call, and counted once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import wherever
+from wherever._records.journal import read_feedback
+from wherever.cli import main
+from wherever_edge.builtin import digits_test_split
+from wherever_edge.counters import COUNTERS
+
+INPUTS, TRUTH = digits_test_split()
+LATER = """
+import json, sys
+import wherever
+for id_, said in json.loads(sys.argv[1]):
+    try:
+        wherever.feedback(id_, **said)
+    except wherever.WhereverError as error:
+        print(type(error).__name__, error)
+print(json.dumps([facts.to_dict() for facts in wherever.status().promises]))
+"""
+
+
+@pytest.fixture
+def client():
+    with wherever.Client() as client:
+        yield client
+
+
+def counted(outcome: str) -> int:
+    name = f'wherever_feedback_total{{model="digits",outcome="{outcome}"}}'
+    return COUNTERS.snapshot().get(name, 0)
+
+
+def later(said: list[tuple[str, dict]]) -> list[str]:
+    """What another process prints that is told these things."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", LATER, json.dumps(said)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return done.stdout.splitlines()
+
+
+def test_labels_and_acceptance_count_in_the_accuracy_of_what_was_given(client):
+    for number in range(20):
+        prediction = client.predict("digits", INPUTS[number])
+        prediction.feedback(label=str(TRUTH[number]))
+    prediction = client.predict("digits", INPUTS[20])
+    prediction.feedback(accepted=False)
+    (facts,) = client.status().promises
+    assert (facts.model, facts.variant) == ("digits", prediction.receipt.variant)
+    assert (facts.feedback.n, facts.feedback.right) == (21, 20.0)
+    assert facts.feedback.low < 20 / 21 < facts.feedback.high
+    assert "right in the 21 calls with feedback" in str(client.status())
+
+
+def test_the_same_word_counts_once_and_another_takes_its_place(client):
+    before = counted("right"), counted("wrong")
+    prediction = client.predict("digits", INPUTS[0])
+    for _ in range(3):
+        prediction.feedback(label=str(prediction.value))
+    prediction.feedback(accepted=False)
+    (facts,) = client.status().promises
+    assert (facts.feedback.n, facts.feedback.right) == (1, 0.0)
+    assert (counted("right") - before[0], counted("wrong") - before[1]) == (1, 1)
+
+
+def test_what_makes_no_sense_is_refused_and_counts_nothing(own_home, client):
+    prediction = client.predict("digits", INPUTS[0])
+    for said, words in (
+        ({}, "one of label= and accepted=, found neither"),
+        ({"label": "7", "accepted": True}, "found both"),
+        ({"label": "seven"}, "one of '0', '1'"),
+        ({"label": 7}, "perhaps '7', found 7"),
+        ({"accepted": "yes"}, "True or False"),
+    ):
+        with pytest.raises(wherever.InputError, match=words):
+            prediction.feedback(**said)
+    assert client.status().promises == ()
+    assert not (own_home / "evidence").exists()
+
+
+def test_a_later_process_without_a_network_joins_its_word_to_the_recorded_call(own_home):
+    with wherever.Client() as client:
+        recorded = [client.predict("digits", row, record=True) for row in INPUTS[:3]]
+        forgotten = client.predict("digits", INPUTS[3])
+    first, second, third = (prediction.id for prediction in recorded)
+    said = [
+        (first, {"label": str(recorded[0].value)}),
+        (first, {"label": str(recorded[0].value)}),
+        (second, {"accepted": False}),
+        (third, {"label": "77"}),
+        (forgotten.id, {"accepted": True}),
+    ]
+    typo, unknown, facts = later(said)
+    assert typo.startswith("InputError argument 'label': expected one of the model's labels")
+    assert unknown.startswith("InputError argument 'id': expected the id of a call that was")
+    assert forgotten.id in unknown
+    (known,) = json.loads(facts)
+    assert (known["feedback"]["n"], known["feedback"]["right"]) == (2, 1.0)
+    heard = [(each.id, each.label, each.accepted) for each in read_feedback(own_home)]
+    assert heard == [(first, str(recorded[0].value), None), (second, None, False)]
+
+    with wherever.Client() as client:  # and a third process hears of it all
+        client.feedback(second, label=str(recorded[1].value))
+        (facts,) = client.status().promises
+        assert (facts.feedback.n, facts.feedback.right) == (2, 2.0)
+        with pytest.raises(wherever.InputError, match="id of a call that was recorded"):
+            client.feedback(7, accepted=True)
+
+
+def test_an_unwritable_home_costs_the_evidence_and_no_call(own_home, client):
+    prediction = client.predict("digits", INPUTS[0])
+    own_home.mkdir(exist_ok=True)
+    (own_home / "evidence").write_text("in the way")
+    prediction.feedback(accepted=True)
+    client._witness.ledger().flush()
+    assert any("evidence was not kept (1 event)" in each for each in client.status().problems)
+
+
+def test_the_command_shows_what_is_known_and_gives_it_to_a_monitor(answered, capsys):
+    with wherever.Client() as client:
+        client.predict("digits", INPUTS[0]).feedback(accepted=True)
+    (facts,) = answered("status")["promises"]
+    assert facts["feedback"]["n"] == 1
+    assert "right in the 1 call with feedback" in shown(capsys, "status")
+    lines = shown(capsys, "status", "--metrics").splitlines()
+    assert "# TYPE wherever_evidence_feedback_calls gauge" in lines
+    (gauge,) = (line for line in lines if line.startswith("wherever_evidence_feedback_calls{"))
+    assert gauge.endswith("} 1.0")
+
+
+def shown(capsys, *arguments: str) -> str:
+    """What a command prints."""
+    with pytest.raises(SystemExit) as caught:
+        main(list(arguments))
+    assert not caught.value.code
+    return capsys.readouterr().out
