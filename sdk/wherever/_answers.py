@@ -16,6 +16,7 @@ from wherever_contracts.wire.said import (
     LOAD_KEY,
     QUEUE_KEY,
     RAN_KEY,
+    ROWS_KEY,
     SUBSTITUTED_KEY,
 )
 from wherever_contracts.wire.tensors import InferResponse, to_array
@@ -55,6 +56,8 @@ def answer_of(response: InferResponse, outputs: Outputs) -> Answer:
         protocol=response.protocol,
         queue_s=_seconds(parameters, QUEUE_KEY),
         substituted=_events(parameters.get(SUBSTITUTED_KEY)),
+        rows=_rows(parameters.get(ROWS_KEY)),
+        down_bytes=sum([len(tensor.data) for tensor in response.outputs]),
     )
 
 
@@ -67,6 +70,10 @@ def load_of(response: InferResponse) -> float | None:
 def _seconds(parameters: Mapping[str, object], name: str) -> float:
     seconds = parameters.get(name)
     return float(seconds) if isinstance(seconds, int | float) else 0.0
+
+
+def _rows(said: object) -> int:
+    return said if type(said) is int and said > 0 else 1
 
 
 def _events(text: object) -> tuple[str, ...]:

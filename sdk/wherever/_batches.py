@@ -20,6 +20,7 @@ from wherever_contracts.urgency import CALM, Urgency
 if TYPE_CHECKING:
     from wherever._calls import Call
     from wherever._edition import Edition
+    from wherever._escalation.words import Aim
     from wherever._kept import KeptAnswers
     from wherever._route import Route
     from wherever._routing.steps import Verdict
@@ -33,6 +34,8 @@ class Wish(NamedTuple):
     cache: bool
     strict: bool
     priority: Priority
+    aim: Aim | None = None
+    record: bool | None = None
 
 
 def answer_batch(
@@ -42,6 +45,7 @@ def answer_batch(
     chosen: dict[str, float],
     kept: KeptAnswers | None,
     wish: Wish,
+    sampled: Callable[[], bool],
 ) -> Iterator[Prediction | Exception]:
     started = perf_counter()
     checked: list[dict[str, Any] | InputError] = []
@@ -60,6 +64,9 @@ def answer_batch(
         urgency=urgency_of(wish.priority, deadline_s, started),
         strict=wish.strict,
     )
+    for single in call.calls:
+        if sampled() if wish.record is None else wish.record:
+            single.outlook = single.expected()
     flows = [
         predict_flow(route.plan, single.wary(call.senses), single.work, deadline_s, started)
         for single in call.calls
@@ -122,8 +129,16 @@ def prediction_of(
         call.caches,
         () if route.device is None else route.device.passed_over,
         route.views,
+        up_bytes=call.up_bytes,
+        expected=call.outlook or {},
+        judge=route.witness,
     )
-    return Prediction(verdict, context)
+    if route.escalation is not None:
+        route.escalation.ended(route, call, verdict)
+    prediction = Prediction(verdict, context)
+    if call.outlook is not None:
+        route.witness.record(prediction, call)
+    return prediction
 
 
 def _progress_bar(

@@ -8,11 +8,11 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from wherever._outgoing import Beside, Outgoing, expected_bytes
-from wherever._prediction import Serial
+from wherever._prediction import Serial, next_serial
 from wherever._routing.forecast import Forecast, Work
 from wherever._sharing import Terms
 from wherever_contracts.errors import AttemptError, EngineError, SubstitutedError, WhereverError
-from wherever_contracts.receipts import Answer
+from wherever_contracts.receipts import Answer, Expected
 from wherever_contracts.urgency import CALM, Urgency
 from wherever_contracts.wire.tensors import InferRequest
 from wherever_edge.wire_inputs import wire_bytes
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from wherever._route import Route
     from wherever._routing.plan import Candidate
     from wherever._routing.steps import Attempt, Outcome, Senses
+
+    from wherever_contracts.places import Priority
 
     _Forecast: TypeAlias = Callable[[Candidate, Work, float], Forecast]
 
@@ -39,6 +41,7 @@ class Call:
         "_up_bytes",
         "_urgency",
         "kept",
+        "outlook",
         "serial",
     )
 
@@ -62,6 +65,8 @@ class Call:
         self._outgoing: Outgoing | None = None
         self._up_bytes = -1
         self.serial: Serial = serial
+        self.outlook: dict[str, Expected] | None = None
+        """What hosts were expected to take, of a call that is recorded; None: it is not."""
 
     def work(self, variant: str) -> Work:
         """What the call asks of a host for a variant."""
@@ -72,9 +77,40 @@ class Call:
         return Work(route.wire_name, variant, self._up_bytes)
 
     def wary(self, senses: Senses) -> Senses:
-        """Senses by which no host is asked that refused this very call a moment ago."""
-        kept = self.kept
-        return senses if kept is None else senses._replace(admit=kept.wary(senses.admit))
+        """Senses by which no host is asked that refused this very call, or costs too much."""
+        kept, escalation = self.kept, self._route.escalation
+        if kept is not None:
+            senses = senses._replace(admit=kept.wary(senses.admit))
+        if escalation is not None and escalation.purse is not None:
+            senses = senses._replace(admit=escalation.purse.guarded(senses.admit, self.work))
+        return senses
+
+    def again(self, urgency: Urgency) -> Call:
+        """The same call once more, to be answered by whoever is asked and not from the cache."""
+        serial, options = next_serial(), self._options
+        return Call(self._route, self._inputs, options, serial, None, urgency, strict=self._strict)
+
+    @property
+    def priority(self) -> Priority:
+        """Who goes first where calls wait."""
+        return self._urgency.priority
+
+    @property
+    def strict(self) -> bool:
+        """Whether an answer by something else than planned is an error."""
+        return self._strict
+
+    @property
+    def up_bytes(self) -> int:
+        """What travels to a host that is asked; 0 while nobody has thought of asking one."""
+        return max(0, self._up_bytes)
+
+    def expected(self) -> dict[str, Expected]:
+        """What each host of the plan is expected to take, as far as that is known now."""
+        return {
+            candidate.host: self._route.expected(candidate, self.work(""))
+            for candidate in self._route.plan.attempts
+        }
 
     def terms(self, deadline_s: float | None, started: float) -> Terms:
         """What a kept answer, or that of an identical call, is measured by."""

@@ -25,6 +25,7 @@ from wherever._settings import Settings, load_settings
 from wherever._status import Status, make_status
 from wherever._surroundings import Surroundings
 from wherever._watch import Watch
+from wherever._witness import Witness
 from wherever_contracts.errors import (
     ClosedError,
     InputError,
@@ -39,6 +40,7 @@ from wherever_edge.oip.endpoints import Endpoint
 
 if TYPE_CHECKING:
     from wherever._cache import ResultCache
+    from wherever._escalation.words import Aim
     from wherever._kept import KeptAnswers
     from wherever._outbox.opening import OnUpgrade
     from wherever._outbox.outbox import Outbox
@@ -132,6 +134,7 @@ class Client:
         self._watcher: Watcher | None = None
         self._cache: ResultCache | None = None
         self._outbox: Outbox | None = None
+        self._witness = Witness(settings, self.beside, lambda: self.store)
         self._resumed = False
         self.standing: int = 0
         self._nearby = Nearby(
@@ -272,6 +275,29 @@ class Client:
         result = outbox.result(id, timeout_s)
         return None if result is None else upgraded(result)
 
+    def feedback(
+        self,
+        id: str,  # noqa: A002 (as p.id)
+        *,
+        label: Any = None,
+        accepted: bool | None = None,
+    ) -> None:
+        """Say how right the answer to a recorded call is, of this process or an earlier one.
+
+        Args:
+            id: the prediction's `id`.
+            label: the right label; of a model that detects, a list of all that there is in the
+                image, each with its label and box.
+            accepted: whether the answer is right.
+
+        Raises:
+            InputError: no such call was recorded; it is not exactly one of label and accepted, or
+                not what this model can be told.
+            ModelNotFoundError: the label cannot be checked, as the model is not here any more.
+        """
+        self._refuse_closed()
+        self._witness.opinions().feedback_by_id(id, label=label, accepted=accepted)
+
     def outbox(self) -> Outbox:
         """Where calls wait for a later answer."""
         with loading(), self._lock:
@@ -286,7 +312,7 @@ class Client:
 
     def status(self) -> Status:
         """Models, places and their health, as known without asking anyone. Never raises."""
-        problems = self._nearby.problems
+        problems = (*self._nearby.problems, *self._witness.problems)
         loaded = self._own.loaded()
         return make_status(
             self.settings,
@@ -295,6 +321,7 @@ class Client:
             self._surroundings.network(),
             problems,
             loaded,
+            self._witness.standing(),
         )
 
     @property
@@ -318,6 +345,7 @@ class Client:
         if self._outbox is not None:
             self._outbox.close(0.0)
         self._beside_calls.close()
+        self._witness.close()
         self._nearby.close()
         for remote in self._remotes.values():
             remote.close()
@@ -343,6 +371,7 @@ class Client:
         mode: Mode | None,
         boundary: Boundary | None,
         places: Collection[Place] | None,
+        aim: Aim | None,
     ) -> Route:
         """Plan calls of a model under these options, and load what the plan needs."""
         self._refuse_closed()
@@ -362,6 +391,7 @@ class Client:
                 Candidate(DEVICE, "device", loaded.unfit),
                 *(Candidate(remote.name, remote.place) for remote in self._remotes.values()),
             ],
+            aim=aim,
         )
         if any(candidate.place == "nearby" for candidate in plan.attempts):
             self._nearby.start()
@@ -382,6 +412,8 @@ class Client:
             in_thread=self.in_thread,
             spare=self._spare,
             kept=lambda: self._kept(package, loaded.device),
+            witness=self._witness,
+            escalation=self._witness.escalation(package, plan.thresholds, aim),
         )
 
     @property

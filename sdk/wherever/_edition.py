@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from wherever_edge.inputs import InputChecker, check_options
 
 if TYPE_CHECKING:
+    from wherever._escalation.words import Aim
     from wherever._route import Route
     from wherever_contracts.places import Boundary, Mode, Place
     from wherever_edge.packages.store import Package
 
-RouteKey: TypeAlias = "tuple[Mode | None, Boundary | None, tuple[Place, ...] | None]"
+RouteKey: TypeAlias = "tuple[Mode | None, Boundary | None, Collection[Place] | None, Aim | None]"
 
 # How often a model in use looks whether its calls should be planned anew.
 LOOK_EVERY_S = 30.0

@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sized
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sized
 from functools import partial
 from itertools import islice
+from random import random
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from wherever._aiming import aim_of, aimed
 from wherever._batches import Wish, answer_batch, prediction_of, shown, urgency_of
 from wherever._drivers import drive, drive_async
-from wherever._edition import Edition
-from wherever._route import DEVICE, Route
+from wherever._planned import Planned
+from wherever._route import DEVICE
 from wherever._routing.flow import predict_flow
 from wherever._routing.plan import check_words
 from wherever._sharing import drive_kept, drive_kept_async
-from wherever_contracts.errors import EngineError, InputError, NoRouteError, WhereverError
-from wherever_contracts.places import PLACES
+from wherever_contracts.errors import InputError, NoRouteError
 
-_log = logging.getLogger(__name__)
-
-# How often a model in use looks at least whether its calls should be planned anew, when that keeps
-# failing.
-LOOK_AT_LEAST_EVERY_S = 600.0
+_NOTHING_GIVEN = (None, None, None, None)
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 
 if TYPE_CHECKING:
     from wherever._client import Client
+    from wherever._escalation.words import Aim, Budget
     from wherever._prediction import Prediction
-    from wherever_contracts.manifest import Signature
     from wherever_contracts.places import Boundary, Mode, Place, Priority
     from wherever_edge.packages.store import Package
 
 
-class Model:
+class Model(Planned):
     """A model, ready to be called.
 
     Made by `wherever.model(name)` or `Client.model(name)`. One handle may be used from many
@@ -43,41 +39,12 @@ class Model:
     """
 
     def __init__(self, client: Client, name: str, package: Package) -> None:
-        self._client = client
-        self._name = name
-        self._cached = client.settings.cache
-        self._strict = client.settings.strict
-        self._edition = Edition(package, client.standing)
-
-    @property
-    def name(self) -> str:
-        """The model's name."""
-        return self._edition.package.name
-
-    @property
-    def version(self) -> str:
-        """The version of the package in use."""
-        return self._edition.package.version
-
-    @property
-    def digest(self) -> str:
-        """The digest of the package in use."""
-        return self._edition.package.digest
-
-    @property
-    def edition(self) -> Edition:
-        """The package in use, with what its calls share."""
-        return self._edition
-
-    @property
-    def client(self) -> Client:
-        """Whose handle it is."""
-        return self._client
-
-    @property
-    def signature(self) -> Signature:
-        """What the model takes and gives; printing it shows the schema."""
-        return self._edition.package.manifest.signature
+        super().__init__(client, name, package)
+        settings = client.settings
+        self._cached = settings.cache
+        self._strict = settings.strict
+        self._aim = aim_of(settings)
+        self._share = settings.record
 
     def __call__(
         self,
@@ -88,8 +55,13 @@ class Model:
         deadline_s: float | None = None,
         boundary: Boundary | None = None,
         places: Collection[Place] | None = None,
+        max_disagreement: float | None = None,
+        confidence: float | None = None,
+        min_confidence: float | None = None,
+        budget: Mapping[str, float] | Budget | None = None,
         cache: bool | None = None,
         strict: bool | None = None,
+        record: bool | None = None,
         priority: Priority = "interactive",
         later: bool = False,
         **options: float,
@@ -103,10 +75,18 @@ class Model:
             boundary: how far the data may travel; the strictest of this, the package's and the
                 client's holds.
             places: narrows the places further, for example `["device"]`.
+            max_disagreement: the share of calls, such as 0.02, whose answers may differ from those
+                of the model's reference: what is unsure beyond that is asked of the reference.
+            confidence: how sure that is to hold; 0.95 by default.
+            min_confidence: an answer with less is asked of the reference.
+            budget: what that may come to within an hour: `{"calls": 600}`, `{"bytes": 20e6}` or
+                `{"cost": 1.5}`; the most unsure answers go first.
             cache: keep the answer on this device's disk, and take one that was kept for the same
                 input; the client's setting by default.
             strict: an answer by another engine, precision or hardware than planned is an error;
                 the client's setting by default. Otherwise `receipt.substituted` says it.
+            record: write the call's receipt to this device's disk; a share of the calls by default,
+                as the client's settings say.
             priority: "interactive", "batch" or "background": who goes first where calls wait.
             later: answer now from this device, and let the call wait in the outbox for the
                 reference's answer, which comes when the network allows: see `Prediction.upgrade`.
@@ -121,16 +101,22 @@ class Model:
         """
         if later:
             given: dict[str, Any] = {"mode": mode, "deadline_s": deadline_s, "boundary": boundary}
+            given |= {"max_disagreement": max_disagreement, "confidence": confidence}
+            given |= {"min_confidence": min_confidence, "budget": budget, "record": record}
             given |= {"cache": cache, "strict": strict, "priority": priority, **options}
             answered = self(value, places=self._now_by(places), **given)
-            return self._put_off(answered, (mode, boundary, places), priority)
+            aim = aimed(self._aim, max_disagreement, confidence, min_confidence, budget)
+            return self._put_off(answered, (mode, boundary, places, aim), priority)
         started = perf_counter()
         edition = self._edition
         if started > edition.look_at:
             self._look_again(edition, started)
-        route = edition.routes.get((mode, boundary, places)) if places is None else None
+        aim = self._aim
+        if (max_disagreement, confidence, min_confidence, budget) != _NOTHING_GIVEN:
+            aim = aimed(aim, max_disagreement, confidence, min_confidence, budget)
+        route = edition.routes.get((mode, boundary, places, aim)) if places is None else None
         if route is None:
-            route = self._route(edition, mode, boundary, places)
+            route = self._route(edition, mode, boundary, places, aim)
         chosen = edition.options(options) if options else edition.defaults
         inputs = edition.check(value)
         deadline_s = self._deadline(deadline_s)
@@ -141,6 +127,7 @@ class Model:
             kept=kept,
             urgency=urgency_of(priority, deadline_s, started),
             strict=self._strict if strict is None else strict,
+            recorded=self._recorded() if record is None else record,
         )
         senses = call.wary(route.senses)
         flow = predict_flow(route.plan, senses, call.work, deadline_s, started)
@@ -159,8 +146,13 @@ class Model:
         deadline_s: float | None = None,
         boundary: Boundary | None = None,
         places: Collection[Place] | None = None,
+        max_disagreement: float | None = None,
+        confidence: float | None = None,
+        min_confidence: float | None = None,
+        budget: Mapping[str, float] | Budget | None = None,
         cache: bool | None = None,
         strict: bool | None = None,
+        record: bool | None = None,
         priority: Priority = "interactive",
         later: bool = False,
         **options: float,
@@ -168,9 +160,12 @@ class Model:
         """The same call as a coroutine; work of this process runs in threads beside the loop."""
         if later:
             given: dict[str, Any] = {"mode": mode, "deadline_s": deadline_s, "boundary": boundary}
+            given |= {"max_disagreement": max_disagreement, "confidence": confidence}
+            given |= {"min_confidence": min_confidence, "budget": budget, "record": record}
             given |= {"cache": cache, "strict": strict, "priority": priority, **options}
             answered = await self.aio(value, places=self._now_by(places), **given)
-            key = (mode, boundary, places)
+            aim = aimed(self._aim, max_disagreement, confidence, min_confidence, budget)
+            key = (mode, boundary, places, aim)
             better: Prediction = await self._client.in_thread(
                 self._put_off, answered, key, priority
             )
@@ -179,9 +174,10 @@ class Model:
         in_thread, edition = self._client.in_thread, self._edition
         if started > edition.look_at:
             self._look_again(edition, started)
-        route = edition.routes.get((mode, boundary, places)) if places is None else None
+        aim = aimed(self._aim, max_disagreement, confidence, min_confidence, budget)
+        route = edition.routes.get((mode, boundary, places, aim)) if places is None else None
         if route is None:
-            route = await in_thread(self._route, edition, mode, boundary, places)
+            route = await in_thread(self._route, edition, mode, boundary, places, aim)
         chosen = edition.options(options)
         inputs = await in_thread(edition.check, value)
         deadline_s = self._deadline(deadline_s)
@@ -192,6 +188,7 @@ class Model:
             kept=kept,
             urgency=urgency_of(priority, deadline_s, started),
             strict=self._strict if strict is None else strict,
+            recorded=self._recorded() if record is None else record,
         )
         senses = call.wary(route.senses)
         flow = predict_flow(route.plan, senses, call.work, deadline_s, started)
@@ -213,8 +210,13 @@ class Model:
         deadline_s: float | None = None,
         boundary: Boundary | None = None,
         places: Collection[Place] | None = None,
+        max_disagreement: float | None = None,
+        confidence: float | None = None,
+        min_confidence: float | None = None,
+        budget: Mapping[str, float] | Budget | None = None,
         cache: bool | None = None,
         strict: bool | None = None,
+        record: bool | None = None,
         priority: Priority = "batch",
         **options: float,
     ) -> Iterator[Prediction]:
@@ -231,8 +233,13 @@ class Model:
             deadline_s: seconds for each batch.
             boundary: see a call.
             places: see a call.
+            max_disagreement: see a call.
+            confidence: see a call.
+            min_confidence: see a call.
+            budget: see a call.
             cache: see a call.
             strict: see a call.
+            record: see a call.
             priority: see a call; "batch" by default.
             options: see a call.
 
@@ -240,7 +247,8 @@ class Model:
             InputError: an input does not fit; the answers before it have been given.
             NoRouteError: see a call.
         """
-        wish = self.wish(deadline_s, cache, strict, priority)
+        aim = aimed(self._aim, max_disagreement, confidence, min_confidence, budget)
+        wish = self.wish(deadline_s, cache, strict, priority)._replace(aim=aim, record=record)
         ends = self._ends(values, batch, (mode, boundary, places), options, wish)
         total = len(values) if isinstance(values, Sized) else None
         return shown(ends, total, self.name, wanted=progress)
@@ -255,13 +263,19 @@ class Model:
         deadline_s: float | None = None,
         boundary: Boundary | None = None,
         places: Collection[Place] | None = None,
+        max_disagreement: float | None = None,
+        confidence: float | None = None,
+        min_confidence: float | None = None,
+        budget: Mapping[str, float] | Budget | None = None,
         cache: bool | None = None,
         strict: bool | None = None,
+        record: bool | None = None,
         priority: Priority = "batch",
         **options: float,
     ) -> AsyncIterator[Prediction]:
         """The same as `map`, for `async for`; the inputs are taken in a thread."""
-        wish = self.wish(deadline_s, cache, strict, priority)
+        aim = aimed(self._aim, max_disagreement, confidence, min_confidence, budget)
+        wish = self.wish(deadline_s, cache, strict, priority)._replace(aim=aim, record=record)
         ends = self._ends(values, batch, (mode, boundary, places), options, wish)
         while batches := await self._client.in_thread(lambda: list(islice(ends, 1))):
             for end in batches[0]:
@@ -282,6 +296,7 @@ class Model:
             self._cached if cache is None else cache,
             self._strict if strict is None else strict,
             priority,
+            self._aim,
         )
 
     def answers(
@@ -318,10 +333,10 @@ class Model:
                 now = perf_counter()
                 if now > edition.look_at:
                     self._look_again(edition, now)
-                route = self._route(edition, *key)
+                route = self._route(edition, *key, wish.aim)
                 chosen = edition.options(options)
                 kept = route.kept() if wish.cache else None
-                yield list(answer_batch(edition, route, rows, chosen, kept, wish))
+                yield list(answer_batch(edition, route, rows, chosen, kept, wish, self._recorded))
 
         return ends()
 
@@ -351,7 +366,7 @@ class Model:
         edition.package.verify()
         tell("verify", 1, 1)
         tell("load", 0, 1)
-        route = self._route(edition, None, None, None)
+        route = self._route(edition, None, None, None, self._aim)
         tell("load", 1, 1)
         if not route.plan.attempts:
             raise NoRouteError(self.name, (), dict(route.plan.ruled_out))
@@ -359,27 +374,6 @@ class Model:
         if route.device is not None:
             route.device.warm()
         tell("warm", 1, 1)
-
-    def forget(self) -> None:
-        """Drop every route, so that the next call plans and loads anew."""
-        self._edition.routes = {}
-
-    def renew(self, package: Package) -> None:
-        """Go over to another package of this model.
-
-        What the calls so far have used is planned and loaded for it first, so that no call waits
-        or fails; calls that run end with the package that they began with.
-
-        Raises:
-            WhereverError: it cannot be used; the handle goes on with the one that it has.
-        """
-        old, new = self._edition, Edition(package, self._client.standing)
-        for key in list(old.routes):
-            self._route(new, *key)
-        for key, route in new.routes.items():
-            if route.device is None and old.routes[key].device is not None:
-                raise EngineError(route.plan.ruled_out.get(DEVICE, "it does not load here"))
-        self._edition = new
 
     def _now_by(self, places: Collection[Place] | None) -> tuple[Place, ...]:
         """This device, which answers now what another host is to answer later."""
@@ -391,7 +385,7 @@ class Model:
     def _put_off(
         self,
         answered: Prediction,
-        key: tuple[Mode | None, Boundary | None, Collection[Place] | None],
+        key: tuple[Mode | None, Boundary | None, Collection[Place] | None, Aim | None],
         priority: Priority,
     ) -> Prediction:
         """Let a call that this device answered wait for a better answer."""
@@ -402,45 +396,9 @@ class Model:
         box, package = self._client.outbox, edition.package
         return answered.put_off(partial(put_in, box, route, package, key[2], priority))
 
-    def _look_again(self, edition: Edition, now: float) -> None:
-        """See beside the calls whether they should be planned anew; seldom, and no call waits."""
-        edition.look_at = now + edition.pause_s
-        self._client.beside(self._plan_anew, edition)
-
-    def _plan_anew(self, edition: Edition) -> None:
-        """Go over to other plans where the machine is to be used otherwise, or a load had failed.
-
-        What fails to load again is tried less and less often.
-        """
-        failed = any(route.device_failed for route in list(edition.routes.values()))
-        stands = self._client.look_again() == edition.standing
-        if (stands and not failed) or edition is not self._edition:
-            return
-        try:
-            self.renew(edition.package)
-        except WhereverError as error:
-            _log.warning("%s goes on by the plans that it has: %s", self.name, error)
-        if failed and stands:
-            self._edition.pause_s = min(2 * edition.pause_s, LOOK_AT_LEAST_EVERY_S)
-
-    def _route(
-        self,
-        edition: Edition,
-        mode: Mode | None,
-        boundary: Boundary | None,
-        places: Collection[Place] | None,
-    ) -> Route:
-        if places is not None:
-            named: Any = (places,) if isinstance(places, str) else tuple(places)
-            check_words(places=named)
-            # each choice of places has one key, however it was written
-            places = tuple(place for place in PLACES if place in named)
-        key = (mode, boundary, places)
-        route = edition.routes.get(key)
-        if route is None:
-            route = self._client.make_route(self._name, edition.package, *key)
-            edition.routes[key] = route
-        return route
+    def _recorded(self) -> bool:
+        """Whether a call that does not say is among those that are recorded."""
+        return self._share > 0 and random() < self._share  # noqa: S311 (no secret)
 
     def _deadline(self, given: float | None) -> float | None:
         if given is None:

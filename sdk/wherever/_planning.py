@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
+from wherever._escalation.words import NO_AIM, Aim
 from wherever._routing.plan import Candidate, Plan, Release, check_words, make_plan
 from wherever_contracts.places import stricter
 from wherever_edge.updates.state import CHANNELS
@@ -22,6 +23,7 @@ def plan_of(
     limits: tuple[Boundary, Boundary | None],
     places: Collection[Place] | None,
     candidates: Sequence[Candidate],
+    aim: Aim | None = None,
 ) -> Plan:
     """Who may answer calls of a model.
 
@@ -32,6 +34,7 @@ def plan_of(
             does not say.
         places: narrows the distances further.
         candidates: every host there is.
+        aim: what the call asks of escalation; None: nothing.
 
     Raises:
         SettingsError: a mode, boundary or place that does not exist.
@@ -46,17 +49,23 @@ def plan_of(
         boundary=stricter(manifest.boundary, wished),
         places=places,
         candidates=candidates,
-        thresholds={
-            variant.id: variant.escalate_below
-            for variant in manifest.variants
-            if variant.escalate_below is not None
-        },
+        thresholds=_thresholds(manifest, aim),
         reference=manifest.reference,
         releases=[
             Release(rule.name, stricter(rule.boundary, wished))
             for rule in sendable(manifest).values()
         ],
+        aim=aim or NO_AIM,
     )
+
+
+def _thresholds(manifest: Manifest, aim: Aim | None) -> dict[str, float]:
+    """The least confidence of each variant's answers: what the call says, or else the package."""
+    least = None if aim is None else aim.min_confidence
+    if least is not None:
+        return {variant.id: least for variant in manifest.variants}
+    below = {variant.id: variant.escalate_below for variant in manifest.variants}
+    return {id_: threshold for id_, threshold in below.items() if threshold is not None}
 
 
 def sendable(manifest: Manifest) -> dict[str, ReleaseRule]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-from wherever_contracts.errors import UpgradeError
+from wherever_contracts.errors import InputError, UpgradeError
 from wherever_contracts.manifest import (
     DetectionsValue,
     EmbeddingValue,
     LabelValue,
     Signature,
 )
-from wherever_contracts.receipts import Answer, AttemptRecord, Receipt
+from wherever_contracts.receipts import Answer, AttemptRecord, Expected, Receipt
 from wherever_contracts.values import Detection, Label, detections, is_detections, is_tensors
 
 if TYPE_CHECKING:
@@ -53,6 +54,13 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
+class Judge(Protocol):
+    """Who is told whether answers were right."""
+
+    def feedback(self, prediction: Prediction, *, label: Any, accepted: bool | None) -> None:
+        """Note the truth about an answer."""
+
+
 class Context(NamedTuple):
     """What a prediction knows of its call; its inputs are kept for `plot()`."""
 
@@ -68,6 +76,9 @@ class Context(NamedTuple):
     passed_over: tuple[str, ...] = ()
     views: Views | None = None
     later: Later | None = None
+    up_bytes: int = 0
+    expected: Mapping[str, Expected] = MappingProxyType({})
+    judge: Judge | None = None
 
 
 class Prediction:
@@ -122,7 +133,7 @@ class Prediction:
             mode=context.plan.mode,
             boundary=context.plan.boundary,
             deadline_s=context.deadline_s,
-            attempts=tuple(_record(tried) for tried in verdict.tried),
+            attempts=tuple(_attempt(tried, context.up_bytes) for tried in verdict.tried),
             alternatives={**context.plan.ruled_out, **dict(verdict.skipped)},
             total_s=context.total_s,
             engine_s=verdict.answer.engine_s,
@@ -134,6 +145,8 @@ class Prediction:
             queue_s=verdict.answer.queue_s,
             released=verdict.candidate.release,
             later="" if context.later is None else context.later.word,
+            rows=verdict.answer.rows,
+            expected=dict(context.expected),
         )
 
     @property
@@ -168,6 +181,32 @@ class Prediction:
         """The same answer, with what becomes of a better one."""
         verdict, context = self._verdict, self._context
         return Prediction(verdict, context._replace(later=put_in(verdict, context)))
+
+    @property
+    def verdict(self) -> Verdict:
+        """The answer with all that is known of how it came about."""
+        return self._verdict
+
+    def feedback(self, *, label: Any = None, accepted: bool | None = None) -> None:
+        """Say what the right answer is, or whether this one is right, when that is known.
+
+        It stays on this device, joined to the call's receipt, and counts in the accuracy that
+        `wherever.status()` shows. The last word on a call replaces those before.
+
+        Args:
+            label: the right answer: a label's name, or for detections the labels that should be
+                found.
+            accepted: whether the answer was taken as it is.
+
+        Raises:
+            InputError: neither or both are given, or the label is none of the model's.
+        """
+        judge = self._context.judge
+        if judge is None:
+            raise InputError(
+                "feedback", "a call that a client made", f"call {self.id}", kind="argument"
+            )
+        judge.feedback(self, label=label, accepted=accepted)
 
     def explain(self) -> str:
         """The receipt in words, for a person."""
@@ -254,11 +293,17 @@ def _cache_word(answer: Answer, *, caches: bool) -> Literal["hit", "miss", "off"
     return "miss" if caches else "off"
 
 
-def _record(tried: Tried) -> AttemptRecord:
-    candidate, elapsed_s, error, given_up = tried
-    outcome = "given_up" if given_up else "answered" if error is None else error.code
+def _attempt(tried: Tried, up_bytes: int) -> AttemptRecord:
+    candidate, elapsed_s, error, given_up, answer = tried
     place, host, rule = candidate.place, candidate.host, candidate.release
-    return AttemptRecord(place, host, outcome, elapsed_s, str(error or ""), rule)
+    sent = 0 if place == "device" else up_bytes
+    if answer is None:
+        outcome = "given_up" if given_up else "answered" if error is None else error.code
+        return AttemptRecord(place, host, outcome, elapsed_s, str(error or ""), rule, up_bytes=sent)
+    variant, down_bytes = answer.ran.variant, answer.down_bytes
+    return AttemptRecord(
+        place, host, "answered", elapsed_s, "", rule, variant, answer.confidence, sent, down_bytes
+    )
 
 
 def _short(value: Any) -> str:

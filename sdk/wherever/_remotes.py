@@ -258,11 +258,10 @@ class Remote:
 
     def _answered(self, sent: _Sent, response: InferResponse, answer: Answer) -> None:
         now = monotonic()
-        down_bytes = sum([len(tensor.data) for tensor in response.outputs])
         with self._lock:
             traffic = Traffic(
                 sent.work,
-                down_bytes,
+                answer.down_bytes,
                 now - sent.at,
                 answer.queue_s,
                 answer.engine_s,

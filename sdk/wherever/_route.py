@@ -15,17 +15,20 @@ from wherever._routing.cost import DeviceCost
 from wherever._routing.forecast import Forecast, Work
 from wherever._routing.plan import Candidate
 from wherever._routing.steps import Senses
-from wherever._routing.timing import LATE
+from wherever._routing.timing import LATE, USUAL
 from wherever_contracts.errors import WhereverError
+from wherever_contracts.receipts import Expected
 from wherever_contracts.urgency import CALM, Urgency
 from wherever_edge.wire_inputs import WireInputs
 
 if TYPE_CHECKING:
+    from wherever._escalating import Escalation
     from wherever._kept import KeptAnswers
     from wherever._remotes import Remote
     from wherever._routing.plan import Plan
     from wherever._routing.steps import Outcome
     from wherever._routing.tokens import RetryTokens
+    from wherever._witness import Witness
     from wherever_contracts.manifest import Signature
     from wherever_contracts.releases import ReleaseRule
     from wherever_contracts.tensors import TensorSpec
@@ -69,6 +72,7 @@ class Route:
         "device",
         "device_cost",
         "device_failed",
+        "escalation",
         "in_thread",
         "kept",
         "outputs",
@@ -76,6 +80,7 @@ class Route:
         "releases",
         "remotes",
         "senses",
+        "witness",
         "signature",
         "signature_digest",
         "slowest_s",
@@ -106,6 +111,8 @@ class Route:
         in_thread: Callable[..., Awaitable[Any]],
         spare: Callable[[Callable[[], None]], None],
         kept: Callable[[], KeptAnswers],
+        witness: Witness,
+        escalation: Escalation | None,
     ) -> None:
         self.plan: Plan = plan
         self.releases: Mapping[str, ReleaseRule] = releases
@@ -137,7 +144,10 @@ class Route:
             remote_timeout_s,
             self._costs,
             saving,
+            None if escalation is None else escalation.bar,
         )
+        self.witness: Witness = witness
+        self.escalation: Escalation | None = escalation
 
     def call(
         self,
@@ -147,6 +157,7 @@ class Route:
         kept: KeptAnswers | None = None,
         urgency: Urgency = CALM,
         strict: bool = False,
+        recorded: bool = False,
     ) -> Call:
         """One call of this route.
 
@@ -156,8 +167,12 @@ class Route:
             kept: where its answers are kept, and looked for.
             urgency: how much it can wait.
             strict: an answer by something else than planned is an error.
+            recorded: its receipt is written to the disk.
         """
-        return Call(self, inputs, options, next_serial(), kept, urgency, strict=strict)
+        call = Call(self, inputs, options, next_serial(), kept, urgency, strict=strict)
+        if recorded:
+            call.outlook = call.expected()
+        return call
 
     def batch_call(
         self,
@@ -194,6 +209,13 @@ class Route:
         self.slowest_s = elapsed_s if elapsed_s > faded_s else faded_s  # noqa: FURB136 (hot path)
         if elapsed_s >= _AT_ONCE_S and self.device_cost is not None:
             self.device_cost.answered(_ONE_ROW, elapsed_s, now)
+
+    def expected(self, candidate: Candidate, work: Work) -> Expected:
+        """What a host is expected to take for some work."""
+        usual = self._forecast(candidate, work, USUAL)
+        late = self._forecast(candidate, work, LATE)
+        up_bytes = 0 if candidate.place == "device" else work.up_bytes
+        return Expected(usual.latency_s, late.latency_s, up_bytes, usual.samples)
 
     def late_here_s(self) -> float:
         """How long this device takes when it takes long; 0: not known."""

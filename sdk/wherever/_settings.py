@@ -24,6 +24,7 @@ from pydantic_settings import (
     SettingsError as SourceError,
 )
 
+from wherever._escalation.words import CONFIDENCE
 from wherever_contracts.errors import SettingsError
 from wherever_contracts.places import Boundary, Mode
 from wherever_edge.configured import default_home, settings_files
@@ -116,6 +117,42 @@ class Settings(BaseSettings):
 
     cache_ttl_s: Annotated[float | None, Field(gt=0)] = None
     """How many seconds old a kept answer may be when it is given; by default any age will do."""
+
+    max_disagreement: Annotated[float | None, Field(gt=0, lt=1)] = None
+    """The share of calls whose answers may differ from the reference's; by default no promise."""
+
+    confidence: Annotated[float, Field(gt=0, lt=1)] = CONFIDENCE
+    """How sure it is to hold what `max_disagreement` promises."""
+
+    min_confidence: Annotated[float | None, Field(ge=0, le=1)] = None
+    """Answers with less are asked of the reference; by default as the packages say."""
+
+    budget_calls: Annotated[float | None, Field(gt=0)] = None
+    """The most calls in an hour that unsure answers of a model may come to; by default any."""
+
+    budget_bytes: Annotated[float | None, Field(gt=0)] = None
+    """The most bytes in an hour that they may come to."""
+
+    budget_cost: Annotated[float | None, Field(gt=0)] = None
+    """The most cost in an hour that they may come to, by the two settings that follow."""
+
+    cost_per_call: Annotated[float, Field(ge=0)] = 0.0
+    """What a call to a gateway costs."""
+
+    cost_per_gb: Annotated[float, Field(ge=0)] = 0.0
+    """What 1e9 bytes to gateways and back cost."""
+
+    audit_share: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """The share of the other answers that are compared with the reference's, for the promise."""
+
+    record: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """The share of calls whose receipts are written to the disk, of those that do not say."""
+
+    record_inputs: bool = False
+    """Whether the inputs of recorded calls are written, too."""
+
+    record_max_bytes: Annotated[int, Field(ge=1024 * 1024)] = 256 * 1024 * 1024
+    """The most that recorded calls may take on the disk; the oldest go first."""
 
     outbox_max_bytes: Annotated[int, Field(ge=1024 * 1024)] = 256 * 1024 * 1024
     """The most that calls which wait for a later answer, and results, may take on the disk."""

@@ -35,6 +35,11 @@ def falls_short(bar: Bar | None, answer: Answer) -> bool:
     return not answer.confidence >= bar.threshold
 
 
+def reached(bar: Bar | None, answer: Answer) -> Bar | None:
+    """The bar, of an answer that was measured by it; None where there was nothing to measure."""
+    return None if answer.confidence is None else bar
+
+
 def doubt(bar: Bar, answer: Answer) -> tuple[str, ...]:
     """Why the answer was not good enough."""
     if bar.threshold >= NOTHING_IS_SURE:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from wherever._escalation.words import Bar
-from wherever._routing.certainty import bar_for, doubt, falls_short
+from wherever._routing.certainty import bar_for, doubt, falls_short, reached
 from wherever._routing.forecast import Forecast, Work
 from wherever._routing.order import in_turn, why_not_here
 from wherever._routing.plan import Candidate, Plan
@@ -375,8 +375,7 @@ class _Course:
         elif self._elsewhere:
             reason = ("first because ", self._elsewhere)
         else:
-            measured = bar is not None and answer.confidence is not None
-            reason = turn_of_mode(plan, measured=measured, lesser=degraded)
+            reason = turn_of_mode(plan, reached(bar, answer), lesser=degraded)
         skipped = tuple(self._skipped)
         return Verdict(answer, candidate, degraded, reason, tried, skipped, bar)
 

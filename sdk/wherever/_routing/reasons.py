@@ -13,18 +13,20 @@ from wherever_contracts.durations import duration
 from wherever_contracts.receipts import Answer
 
 
-def turn_of_mode(plan: Plan, *, measured: bool, lesser: bool) -> tuple[str, ...]:
+def turn_of_mode(plan: Plan, bar: Bar | None, *, lesser: bool) -> tuple[str, ...]:
     """That the mode says so, where nothing came in between.
 
     Args:
         plan: who was to answer.
-        measured: the answer's confidence reached what was asked of it.
+        bar: what the answer's confidence reached; None: it was measured by nothing.
         lesser: it is a lesser answer than asked for.
     """
     if lesser:
         return ("next choice of mode ", plan.mode, ", as nobody before it may be asked")
-    sure = (", confident enough",) if measured and plan.escalates else ()
-    return ("first choice of mode ", plan.mode, *sure)
+    if bar is None or not plan.escalates:
+        return ("first choice of mode ", plan.mode)
+    sure = ("first choice of mode ", plan.mode, ", confident enough")
+    return (*sure, " (", bar.why, ")") if bar.why else sure
 
 
 def unescalated(bar: Bar, answer: Answer, trouble: str) -> tuple[str, ...]:

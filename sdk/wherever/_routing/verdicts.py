@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from wherever._escalation.words import Bar
-from wherever._routing.certainty import bar_for, falls_short
+from wherever._routing.certainty import bar_for, falls_short, reached
 from wherever._routing.plan import Candidate, Plan
 from wherever._routing.reasons import failures, turn_of_mode, unescalated
 from wherever._routing.steps import Senses, Tried, Verdict
@@ -28,8 +28,7 @@ def at_once(
     bar = bar_for(plan, senses, answer)
     if bar is None or not (plan.escalates and falls_short(bar, answer)):
         lesser = is_lesser(plan, first)
-        measured = bar is not None and answer.confidence is not None
-        reason = turn_of_mode(plan, measured=measured, lesser=lesser)
+        reason = turn_of_mode(plan, reached(bar, answer), lesser=lesser)
         return Verdict(answer, first, lesser, reason, tried, (), bar)
     if len(plan.attempts) == 1:
         return kept(Hand(answer, first, bar), tried)

@@ -1,0 +1,264 @@
+"""A promise about a model's answers, kept: evidence is gathered, audits are made, alarms raised."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from random import random
+from time import time
+from typing import TYPE_CHECKING
+
+from wherever._escalation.assurance import Assurance
+from wherever._escalation.blocks import Block
+from wherever._escalation.events import Alarmed, Event, Judged, Paired, Stood
+from wherever._ledger import Key, Ledger
+from wherever._routing.steps import Attempt
+from wherever_contracts.errors import PackageError
+from wherever_contracts.receipts import Answer
+from wherever_contracts.urgency import Urgency
+from wherever_edge.agreement import category_of, disagreement
+from wherever_edge.certification.calibrated import Evidence
+from wherever_edge.counters import COUNTERS
+from wherever_edge.packages.pairs import Pairs, read_pairs
+
+if TYPE_CHECKING:
+    from wherever._calls import Call
+    from wherever._escalation.words import Aim, Alarm, Bar
+    from wherever._route import Route
+    from wherever._routing.steps import Verdict
+    from wherever_contracts.tensors import Array
+    from wherever_edge.packages.package import Package
+
+_log = logging.getLogger(__name__)
+
+# audits of a model that are under way at a time; what is drawn beyond is left out
+_MOST_AUDITS = 2
+_BACKGROUND = Urgency("background")
+
+
+class _Variant:
+    """What is kept of one variant: its promise, the block of calls, and what is to be written."""
+
+    def __init__(self, key: Key, assurance: Assurance) -> None:
+        self.key = key
+        self.assurance = assurance
+        self.block = Block()
+        self.unkept = 0
+        self.stood: Bar | None = None
+
+
+class Assured:
+    """The promise that calls of one package ask for. Safe to use from many threads.
+
+    Args:
+        package: the model.
+        aim: what is promised.
+        ledger: where evidence is kept.
+        audit_share: the share of given answers that are compared with the reference's.
+        beside: runs a function in another thread, at some time.
+    """
+
+    def __init__(
+        self,
+        package: Package,
+        aim: Aim,
+        ledger: Ledger,
+        audit_share: float,
+        beside: Callable[..., object],
+    ) -> None:
+        self._package = package
+        self._aim = aim
+        self._ledger = ledger
+        self._audit_share = audit_share
+        self._beside = beside
+        self._lock = threading.Lock()
+        self._variants: dict[str, _Variant] = {}
+        self._audits = 0
+
+    def bar(self, variant: str) -> Bar:
+        """What an answer of a variant must reach now."""
+        with self._lock:
+            return self._of(variant).assurance.bar()
+
+    def ended(self, route: Route, call: Call, verdict: Verdict, own: Answer) -> None:
+        """Take note of a call that a variant answered before the reference, or in its place.
+
+        Args:
+            route: how it was carried out.
+            call: the call.
+            verdict: what came of it.
+            own: the variant's answer.
+        """
+        category = category_of(route.signature, own.outputs)
+        with self._lock:
+            kept = self._of(own.ran.variant)
+            alarm = None
+            if own.confidence is not None:
+                alarm = kept.assurance.seen(own.confidence, category)
+            drawn = self._settle(kept, route, verdict, own, category)
+            if alarm is not None:
+                self._raise(kept, alarm)
+        if drawn is not None:
+            self._beside(self._audit, route, call, own, drawn)
+
+    def judged(self, variant: str, judged: Judged) -> None:
+        """Take note of how right an answer of a variant was; it is kept already."""
+        with self._lock:
+            kept = self._variants.get(variant)
+            alarm = None if kept is None else kept.assurance.told(judged)
+            if kept is not None and alarm is not None:
+                self._raise(kept, alarm)
+
+    def close(self) -> None:
+        """Keep what is known of calls that no audit followed."""
+        with self._lock:
+            for kept in self._variants.values():
+                self._tell(kept, kept.block.ended(time()))
+                self._stand(kept, always=kept.unkept > 0)
+                kept.block = Block()
+
+    def _settle(
+        self, kept: _Variant, route: Route, verdict: Verdict, own: Answer, category: int
+    ) -> Block | None:
+        """Count a call; the block that it ends, where it was drawn for an audit."""
+        block = kept.block
+        if verdict.answer is not own:
+            COUNTERS.add("wherever_escalations_total", model=self._package.name)
+            pair = _paired(route, own, verdict.answer, category, probability=1.0)
+            if pair is None:
+                return None
+            if kept.assurance.gives:
+                block.escalated(pair)
+            else:
+                self._tell(kept, [pair])
+        elif verdict.short:
+            COUNTERS.add("wherever_promises_unkept_total", model=self._package.name)
+            kept.unkept += 1
+            block.failed()
+        elif self._audit_share and random() < self._audit_share:  # noqa: S311 (no secret)
+            kept.block = Block()
+            if self._audits < _MOST_AUDITS:
+                self._audits += 1
+                return block
+        else:
+            block.passed()
+        return None
+
+    def _audit(self, route: Route, call: Call, own: Answer, block: Block) -> None:
+        """Compare an answer that was given with the reference's."""
+        try:
+            answer = _reference_answer(route, call)
+            ended = "failed" if answer is None else "answered"
+            COUNTERS.add("wherever_audits_total", model=self._package.name, outcome=ended)
+            if answer is None:
+                return
+            category = category_of(route.signature, own.outputs)
+            pair = _paired(route, own, answer, category, probability=self._audit_share)
+            with self._lock:
+                if pair is not None:
+                    self._tell(self._of(own.ran.variant), block.settled(pair._replace(given=True)))
+        finally:
+            with self._lock:
+                self._audits -= 1
+
+    def _tell(self, kept: _Variant, events: Sequence[Event]) -> None:
+        for event in events:
+            self._ledger.add(kept.key, event)
+            alarm = kept.assurance.told(event)
+            if alarm is not None:
+                self._raise(kept, alarm)
+        self._stand(kept)
+
+    def _raise(self, kept: _Variant, alarm: Alarm) -> None:
+        name = self._package.name
+        COUNTERS.add("wherever_alarms_total", model=name, kind=alarm.kind)
+        _log.warning("%s, variant %s: %s: %s", name, kept.key.variant, alarm.kind, alarm.why)
+        event = Alarmed(alarm.kind, alarm.why, time())
+        self._ledger.add(kept.key, event)
+        kept.assurance.told(event)
+        kept.block = Block()
+        self._stand(kept)
+
+    def _stand(self, kept: _Variant, *, always: bool = False) -> None:
+        """Write down how the promise stands, when that is another way than before."""
+        bar = kept.assurance.bar()
+        if bar == kept.stood and not always:
+            return
+        aim = kept.assurance.aim_in_words
+        why = "" if kept.assurance.gives else bar.why
+        self._ledger.add(kept.key, Stood(aim, bar.threshold, why, kept.unkept, time()))
+        kept.stood, kept.unkept = bar, 0
+
+    def _of(self, variant: str) -> _Variant:
+        kept = self._variants.get(variant)
+        if kept is None:
+            key = Key(self._package.name, self._package.digest, variant)
+            kept = self._variants[variant] = _Variant(key, self._assurance(key))
+            for alarm in kept.assurance.found:
+                self._raise(kept, alarm)
+            self._stand(kept)
+        return kept
+
+    def _assurance(self, key: Key) -> Assurance:
+        pairs = self._pairs(key.variant)
+        evidence, truth = _known(pairs)
+        made = Assurance(
+            self._aim,
+            evidence,
+            truth,
+            whole=self._package.manifest.signature.value.kind == "label",
+            audit_share=self._audit_share or 0.05,
+            chance=random,
+        )
+        for event in self._ledger.events(key):
+            made.remembered(event)
+        return made
+
+    def _pairs(self, variant: str) -> Pairs | None:
+        """The pairs of a variant with the reference that the package keeps, if it does."""
+        manifest = self._package.manifest
+        entry = next((each for each in manifest.variants if each.id == variant), None)
+        if entry is None or entry.calibration is None:
+            return None
+        if entry.calibration.against != manifest.reference:
+            return None
+        try:
+            return read_pairs(self._package, entry)
+        except (PackageError, OSError) as error:
+            _log.warning("%s: the pairs of %s cannot be used: %s", manifest.name, variant, error)
+            return None
+
+
+def _known(pairs: Pairs | None) -> tuple[Evidence | None, tuple[Array, Array] | None]:
+    """What the pairs of a calibration support, and how right their answers are, where known."""
+    if pairs is None:
+        return None, None
+    evidence = Evidence(pairs.confidence, 1.0 - pairs.agreement, pairs.category)
+    if pairs.right is None or pairs.right_against is None:
+        return evidence, None
+    return evidence, (pairs.right, pairs.right_against)
+
+
+def _paired(
+    route: Route, own: Answer, other: Answer, category: int, *, probability: float
+) -> Paired | None:
+    """The pair of two answers to a call; None where one of them is none of the two wanted."""
+    if other.ran.variant != route.plan.reference or own.confidence is None or own.cached:
+        return None
+    loss = disagreement(route.signature, own.outputs, other.outputs)
+    return Paired(0, own.confidence, loss, probability, category, time())
+
+
+def _reference_answer(route: Route, call: Call) -> Answer | None:
+    """What the reference answers to a call; None when it cannot be had now, or not for nothing."""
+    plan, senses = route.plan, route.senses
+    again = call.again(_BACKGROUND)
+    admit = again.wary(senses).admit
+    for candidate in plan.attempts:
+        if candidate.place == "device" or senses.costs(candidate) or admit(candidate, False):  # noqa: FBT003 (as senses do)
+            continue
+        outcome = again.perform(Attempt(candidate, senses.timeout_s, plan.reference))
+        if isinstance(outcome, Answer) and outcome.ran.variant == plan.reference:
+            return outcome
+    return None
