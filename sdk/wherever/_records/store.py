@@ -163,8 +163,8 @@ class Store:
             room = max(self._room, need)
             # each other process may be about to use all that it took
             taken = sum(max(0, self._room - each.size) for each in segments if each.written)
-            ahead = room + min(taken, self._max_bytes // _AHEAD)
-            going = surplus(segments, inputs, self._max_bytes - ahead)
+            ahead = room + min(taken, self._max_bytes // _AHEAD) + len(kinds) * on_disk(1)
+            going = set(surplus(segments, inputs, self._max_bytes - ahead))
             for each in going:
                 (self.root / each.name).unlink(missing_ok=True)
             segments = [each for each in segments if each not in going]
