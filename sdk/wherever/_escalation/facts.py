@@ -93,7 +93,7 @@ class Facts(NamedTuple):
         """The same in words, a line for each thing; the first says what it is about."""
         said = [
             _bar_line(self),
-            f"{_calls(self.calls)}, {self.escalated} escalated{_share(self)}, {self.audits} audits",
+            _evidence_line(self),
             "" if self.agreement is None else f"answers are the reference's in {self.agreement}",
             "" if self.alone is None else f"the variant alone agrees in {self.alone}",
             "" if self.feedback is None else f"feedback: {self.feedback}",
@@ -117,8 +117,11 @@ def _bar_line(facts: Facts) -> str:
     return f"{facts.aim}: {bar}{because}" if facts.aim else f"{bar}{because}"
 
 
-def _share(facts: Facts) -> str:
-    return f" ({_percent(facts.escalated / facts.calls)})" if facts.calls else ""
+def _evidence_line(facts: Facts) -> str:
+    if not facts.calls:
+        return "no answer was compared with the reference's yet"
+    escalated = f"{facts.escalated} escalated ({_percent(facts.escalated / facts.calls)})"
+    return f"{_calls(facts.calls)}, {escalated}, {facts.audits} audits"
 
 
 def _accuracy_line(accuracy: Interval | None) -> str:

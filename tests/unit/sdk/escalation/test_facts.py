@@ -47,6 +47,9 @@ def test_what_is_not_known_is_not_said():
         "people 1.0.0, small",
         "1 call, 0 escalated (0 %), 0 audits",
     ]
+    assert Facts("people", "1.0.0", "small").lines()[1:] == [
+        "no answer was compared with the reference's yet"
+    ]
 
 
 def test_a_threshold_that_nothing_reaches_is_said_in_words():
