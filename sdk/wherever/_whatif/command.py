@@ -78,5 +78,6 @@ def what_if(policy: Policy, receipts: Path) -> Report:
         guessed=sum(each.guessed for each in endings),
         beyond=sum(each.beyond for each in endings),
         measures=measures,
+        unasked=sorted({host for model in facts.models.values() for host in model.unasked}),
         left_out=left_out,
     )

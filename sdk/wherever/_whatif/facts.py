@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
@@ -42,6 +42,7 @@ class Model(NamedTuple):
         evidence: host -> what it took.
         reference: the variant that an escalation asks for; "": not known.
         variant: the device's; "": not known.
+        unasked: hosts that could have been asked and never were: nothing is known of them.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Model(NamedTuple):
     evidence: Mapping[str, Evidence]
     reference: str
     variant: str
+    unasked: tuple[str, ...] = ()
 
 
 class Facts:
@@ -156,6 +158,7 @@ class _Reader:
             {host: Evidence(took[host]) for host in hosts},
             reference=_commonest(record.reference for _, record in self._records),
             variant=_commonest(each.variant for each in took.get(DEVICE, ())),
+            unasked=self._unasked(places),
         )
 
     def _took(self, number: int, receipt: Receipt, attempt: AttemptRecord) -> Took:
@@ -176,6 +179,10 @@ class _Reader:
             confidence=attempt.confidence,
             variant=attempt.variant or (receipt.ran.variant if gave else ""),
         )
+
+    def _unasked(self, asked: Collection[str]) -> tuple[str, ...]:
+        known = {host for _, record in self._records for host in record.receipt.expected}
+        return tuple(sorted(known.difference(asked)))
 
     def _shut(self, host: str, took: Sequence[Took]) -> list[Took]:
         """The calls during which a host was known not to answer: it fails as it did before."""

@@ -25,6 +25,7 @@ class Report(NamedTuple):
         beyond: calls that may take longer than any that is recorded near them: by how much is a
             guess.
         measures: model -> what answers of its variant on the device would be measured by.
+        unasked: hosts that no recorded call asked, and that are left out therefore.
         left_out: lines that could not be read.
     """
 
@@ -34,6 +35,7 @@ class Report(NamedTuple):
     guessed: int
     beyond: int
     measures: Mapping[str, Measure]
+    unasked: Sequence[str] = ()
     left_out: Sequence[str] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -47,6 +49,7 @@ class Report(NamedTuple):
             "confidence_estimated": self.guessed,
             "time_guessed": self.beyond,
             "thresholds": {name: _measured(each) for name, each in self.measures.items()},
+            "unasked": list(self.unasked),
             "left_out": list(self.left_out),
         }
 
@@ -71,6 +74,8 @@ def _doubts(report: Report) -> Iterator[str]:
         yield f"of them, how sure the device would be: {report.guessed} (from calls near in time)"
     if report.beyond:
         yield f"{report.beyond} calls may take longer than any recorded near them: that is a guess"
+    for host in report.unasked:
+        yield f"{host} is left out: no recorded call asked it, so what it would take is not known"
     if report.left_out:
         count, first = len(report.left_out), report.left_out[0]
         yield f"{count} lines could not be read; the first: {first}"
