@@ -41,7 +41,8 @@ def from_plain(kind: type[T], value: object, where: str) -> T:
     Raises:
         ValueError: a field without a default is missing, or one is of another type.
     """
-    made: T = _reader(kind)(value, where)
+    known: Any = kind
+    made: T = _reader(known)(value, where)
     return made
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from wherever._cache import call_digest
 from wherever_contracts.frames import FrameError, pack_frame, unpack_frame
+from wherever_contracts.plain import from_plain
 from wherever_contracts.tensors import Array
 from wherever_edge.images import Image
 
@@ -54,13 +55,11 @@ def unpack_inputs(frame: bytes) -> dict[str, Any]:
         FrameError: it is damaged, or not one of inputs.
     """
     arrays, meta = unpack_frame(frame)
-    kinds = meta.get("kinds")
-    if not isinstance(kinds, dict) or kinds.keys() != arrays.keys():
-        raise FrameError("a frame of something else than inputs")
     try:
+        kinds = from_plain(dict[str, str], meta.get("kinds"), "kinds")
         return {name: _value(kinds[name], array) for name, array in arrays.items()}
-    except UnicodeDecodeError as error:
-        raise FrameError(f"text that is none: {error}") from None
+    except (KeyError, ValueError) as error:
+        raise FrameError(f"a frame of something else than inputs ({error!r:.200})") from None
 
 
 def _content(value: Any) -> tuple[str, Array]:
@@ -74,7 +73,7 @@ def _content(value: Any) -> tuple[str, Array]:
     return "array", value
 
 
-def _value(kind: object, array: Array) -> Any:
+def _value(kind: str, array: Array) -> Any:
     if kind == "array":
         return array
     data = array.tobytes()

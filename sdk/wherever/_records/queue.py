@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
 T = TypeVar("T")
-T_contra = TypeVar("T_contra", contravariant=True)
 
 # How long an item waits for others to be written with it.
 GATHER_S = 0.2
@@ -20,10 +19,10 @@ GATHER_S = 0.2
 _MOST_ITEMS = 4096
 
 
-class Sink(Protocol[T_contra]):
+class Sink(Protocol[T]):
     """What writes items; one thread at a time calls it, and it must not raise."""
 
-    def write(self, items: list[T_contra], /) -> None:
+    def write(self, items: list[T], /) -> None:
         """Write items."""
         ...
 

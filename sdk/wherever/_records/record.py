@@ -112,7 +112,8 @@ def unpack_record(line: bytes) -> Record:
         ValueError: the line is cut off or no record, or one that only a newer version can read.
     """
     said = from_plain(_Said, _facts(line), "record")
-    own = said._asdict() | {"receipt": Receipt.from_dict(said.receipt)}
+    own: dict[str, Any] = said._asdict()
+    own["receipt"] = Receipt.from_dict(said.receipt)
     if said.outputs is not None:
         own["outputs"] = {name: _tensor(each) for name, each in said.outputs.items()}
     return Record(**own)

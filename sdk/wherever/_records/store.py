@@ -138,7 +138,7 @@ class Store:
         """
         if not all(segment.is_there for segment in self._segments.values()):
             self.close()
-        wanted = {*kinds, *self._segments}
+        wanted: set[Kind] = {*kinds, *self._segments}
         rolls = need > self._left
         if rolls:
             self.close()
