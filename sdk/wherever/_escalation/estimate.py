@@ -24,7 +24,7 @@ from wherever_edge.certification.bounds import check_count, check_share
 
 _ERROR = 0.05
 _STAKES = np.geomspace(1.0, 1 / 512, 10)
-_HALVINGS = 40
+_HALVINGS = 30
 # two bets, each of a capital that is divided among stakes
 _GOAL = math.log(2 * _STAKES.size / _ERROR)
 # losses are kept as counts of steps of their logarithm, so that they take the same room for ever

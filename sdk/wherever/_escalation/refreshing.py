@@ -50,6 +50,9 @@ class Refresher:
     Where nothing is certified to begin with, every call is asked of the reference, and none is
     given before there are five times the pairs that could certify a threshold: what the first one
     lacks takes audits a long time.
+
+    A call of which the reference was asked less likely than that was made under another threshold,
+    or with fewer audits. Stakes were too high then: what such calls showed is forgotten.
     """
 
     def __init__(
@@ -88,13 +91,9 @@ class Refresher:
         self._goal = math.log(_STAKES.size / error)
         self._share = audit_share
         self._grid = np.array(sorted({t for t in grid if t < certified}, reverse=True))
-        # log capital by stake had nothing been lost, and what each threshold lost of it
-        self._won = np.zeros(_STAKES.size)
-        self._lost = np.zeros((self._grid.size, _STAKES.size))
-        self._unseen = 0
         first = certified >= NOTHING_IS_SURE
         self._warm_up = _WARM_UP * fewest_pairs(level, error) if first else 0
-        self._stake()
+        self._begin()
 
     def passed(self, calls: int) -> None:
         """So many calls were settled of which the reference was not asked.
@@ -105,6 +104,8 @@ class Refresher:
         check_count(calls)
         self.calls += calls
         self._unseen += calls
+        if calls and self.threshold >= NOTHING_IS_SURE:
+            self._begin()
 
     def paired(self, pair: Pair) -> None:
         """A call was settled of which the reference was asked.
@@ -116,25 +117,30 @@ class Refresher:
         check_pair(pair)
         self.calls += 1
         self.pairs += 1
+        if pair.probability < self._least:
+            self._begin()
+            return
+        self._known += 1
         self._won += (self._unseen + 1) * self._gain
         self._unseen = 0
         if pair.loss:
-            self._lose(pair)
-        if self.pairs >= self._warm_up:
+            left = 1.0 + self._stakes * (self._level - pair.loss / pair.probability)
+            self._lost[self._grid <= pair.confidence] += np.log(left) - self._gain
+        if self._known >= self._warm_up:
             self._certify()
 
-    def _lose(self, pair: Pair) -> None:
-        """Take the stake from every threshold at which the answer is given."""
-        left = 1.0 + self._stakes * (self._level - pair.loss / pair.probability)
-        # a call from before the stake was raised can cost more than there is
-        with np.errstate(divide="ignore"):
-            cost = np.log(np.maximum(left, 0.0)) - self._gain
-        self._lost[self._grid <= pair.confidence] += cost
+    def _begin(self) -> None:
+        """Begin with a new capital."""
+        # its logarithm by stake, had nothing been lost; and what each threshold lost of it
+        self._won = np.zeros(_STAKES.size)
+        self._lost = np.zeros((self._grid.size, _STAKES.size))
+        self._known = self._unseen = 0
+        self._stake()
 
     def _stake(self) -> None:
-        """Set what is staked on the next call, and what it gains without a loss."""
-        share = 1.0 if self.threshold >= NOTHING_IS_SURE else self._share
-        self._stakes = share * _STAKES
+        """Set what is staked on the next call: the most is what a single loss may cost."""
+        self._least = 1.0 if self.threshold >= NOTHING_IS_SURE else self._share
+        self._stakes = self._least * _STAKES
         self._gain = np.log1p(self._stakes * self._level)
 
     def _certify(self) -> None:

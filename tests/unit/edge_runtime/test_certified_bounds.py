@@ -20,7 +20,7 @@ from wherever_edge.certification.bounds import (
 )
 
 shares = st.floats(0.001, 0.999)
-losses_ = st.lists(st.floats(0.0, 1.0), max_size=60).map(np.array)
+losses_ = st.lists(st.floats(0.0, 1.0), max_size=30).map(np.array)
 
 
 def exact_tail(k, n, p):

@@ -13,7 +13,7 @@ from wherever_edge.certification.bounds import binomial_tail, most_errors
 from wherever_edge.certification.calibrated import Evidence, certify
 from wherever_edge.certification.words import NOTHING_IS_SURE
 
-pairs = st.lists(st.tuples(st.integers(0, 20).map(lambda c: c / 20), st.booleans()), max_size=120)
+pairs = st.lists(st.tuples(st.integers(0, 20).map(lambda c: c / 20), st.booleans()), max_size=50)
 
 
 def evidence_of(rows):

@@ -14,7 +14,7 @@ from wherever._escalation.words import Pair
 
 pairs_ = st.lists(
     st.tuples(st.floats(0.0, 1.0), st.sampled_from([1.0, 0.5, 0.05, 0.01]), st.booleans()),
-    max_size=60,
+    max_size=25,
 )
 
 
@@ -64,7 +64,7 @@ def test_calls_that_always_differ_approach_none():
 
 def test_the_interval_holds_at_every_look_in_nearly_every_run():
     missed = 0
-    for seed in range(30):
+    for seed in range(20):
         rng, estimate = np.random.default_rng(seed), AgreementEstimate(0.1)
         held = True
         for number in range(1, 1501):
