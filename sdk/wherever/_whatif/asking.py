@@ -216,10 +216,9 @@ class _Remote:
         clock.at(clock.now + min(took.elapsed_s, timeout_s), self._ended)
 
     def give_up(self) -> None:
-        """Cancel it."""
-        if not self._over:
-            self._over = True
-            self._hosts.given_up(self._host, self._ticket)
+        """Cancel it, while it has not ended."""
+        self._over = True
+        self._hosts.given_up(self._host, self._ticket)
 
     def _ended(self) -> None:
         if self._over:

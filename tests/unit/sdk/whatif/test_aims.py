@@ -7,12 +7,12 @@ import random
 import numpy as np
 import pytest
 
-from wherever_edge.certification.calibrated import Evidence
 from wherever._escalation.events import Paired
 from wherever._escalation.words import NOTHING_IS_SURE, Bar
 from wherever._whatif.aims import Known, measure_of
 from wherever._whatif.facts import Facts
 from wherever._whatif.policy import Policy
+from wherever_edge.certification.calibrated import Evidence
 
 PROMISE = Policy(max_disagreement=0.1, min_confidence=0.2)
 

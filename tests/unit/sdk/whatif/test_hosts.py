@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from wherever._routing.forecast import Traffic, Work
 from wherever._routing.plan import Candidate
 from wherever._whatif.hosts import QUIET_S, Device, Hosts
@@ -71,7 +73,7 @@ def test_a_host_whose_probe_is_under_way_is_not_probed_twice():
     hosts.failed("a", sent(hosts), UnreachableError("a: gone"), 2.0)
     clock.run(lambda: clock.now > 3 * QUIET_S)
     moments = [at for _, at in asked]
-    assert all(after - before >= 0.2 for before, after in zip(moments, moments[1:], strict=False))
+    assert all(after - before >= 0.2 for before, after in pairwise(moments))
 
 
 def test_what_no_retry_can_mend_costs_no_token():

@@ -210,6 +210,12 @@ def test_a_budget_is_never_exceeded_and_goes_to_the_least_sure(record, here, the
     assert sum(taken) / len(taken) < 0.3
 
 
+def test_a_host_that_must_not_be_asked_takes_nothing_of_a_budget(record, here, there):
+    records = [record(0.1 * at, here(0.3), there(0.01, "unreachable")) for at in range(1, 20)]
+    ends = what_if(records, Policy(budget=Budget(calls=1000)), threshold=0.9)
+    assert 0 < sum(each.remote_calls for each in ends) < 19
+
+
 def test_an_error_is_of_the_kind_that_it_was():
     assert type(error_of("unreachable", "h")) is UnreachableError
     assert type(error_of("engine", "h")) is EngineError
