@@ -22,6 +22,7 @@ import on_device
 import proof
 import quality
 import quantization
+import records
 import start_up
 import transports
 from harness import Row, table
@@ -34,6 +35,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "host-health": host_health.rows,
     "transports": transports.rows,
     "kept": kept.rows,
+    "records": records.rows,
     "memory": memory.rows,
     "proof": proof.rows,
     "quality": quality.rows,

@@ -53,7 +53,7 @@ class Journal:
     Args:
         home: the state directory; the journal lies in `receipts` below it.
         max_bytes: how much records and inputs may take on the disk together, 1 MiB or more; the
-            oldest make room. More than 32 processes that write at the same time may exceed it.
+            oldest make room. More than 16 processes that write at the same time may exceed it.
         now: Unix time.
 
     Raises:
