@@ -86,6 +86,15 @@ def start_gateway() -> Iterator[Callable[..., GatewayProcess]]:
         yield start
 
 
+@pytest.fixture(scope="module")
+def digits_gateway() -> Iterator[GatewayProcess]:
+    """A gateway with the model that comes with the wheel; a module's tests share it."""
+    gateway = GatewayProcess(())
+    gateway.start()
+    yield gateway
+    gateway.kill()
+
+
 @pytest.fixture
 def connect(scales_package: Package) -> Iterator[Callable[..., wherever.Client]]:
     """Makes clients of gateways that have the package `scales`; they are closed with the test."""
