@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from wherever._replay.opening import Opened
     from wherever._route import Route
     from wherever._routing.plan import Candidate
+    from wherever_contracts.places import Place
     from wherever_contracts.receipts import Answer, Receipt
 
 TIMEOUT_S = 30.0
@@ -40,7 +41,8 @@ def ask_again(
         NotReplayableError: the host is not known here, may not be sent this, or gives no answer.
     """
     package = opened.package
-    named, places = f"{package.name}@{package.version}", (receipt.place,)
+    named = f"{package.name}@{package.version}"
+    places: tuple[Place, ...] = (receipt.place,)
     route = client.make_route(named, package, None, receipt.boundary, places, NO_AIM)
     candidate = _candidate(route, receipt)
     call = route.call(inputs, options)

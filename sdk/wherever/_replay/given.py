@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -60,24 +61,21 @@ class KeptInputs:
             NotReplayableError: they were not kept, made room for others, or are damaged.
             OSError: they cannot be read.
         """
-        frame = self._frame(record.input_digest)
+        digest = record.input_digest
+        frame = self._frame(f"{digest}{FRAME}") if digest.isalnum() else None
         if frame is None:
             raise _not_kept(record)
         try:
-            inputs = unpack_inputs(frame.read_bytes())
+            inputs = unpack_inputs(frame)
         except FrameError as error:
-            raise NotReplayableError("damaged_input", f"{frame}: {error}") from None
+            raise NotReplayableError("damaged_input", f"{digest}{FRAME}: {error}") from None
         return Given(_checked(opened, inputs), by_digest=True)
 
-    def _frame(self, digest: str) -> Path | None:
-        if not digest.isalnum():
-            return None
-        name = f"{digest}{FRAME}"
-        return next((path for path in self._places(name) if path.is_file()), None)
-
-    def _places(self, name: str) -> Iterator[Path]:
-        yield self._source / INPUTS / name
-        yield self._source / name
+    def _frame(self, name: str) -> bytes | None:
+        for path in (self._source / INPUTS / name, self._source / name):
+            with suppress(FileNotFoundError):
+                return path.read_bytes()
+        return None
 
 
 class FolderInputs:
