@@ -101,6 +101,7 @@ def calibrate(
         root = scratch / "package"
         _write(root, old, two, data, pairs, version)
         made = settle_over(root, given, place, replaces=output is None)
+        value = made.manifest.signature.value
         return Calibration(
             package=made.name,
             version=made.version,
@@ -110,7 +111,8 @@ def calibrate(
             dataset=data.name,
             digest=data.digest(),
             pairs=pairs,
-            whole=made.manifest.signature.value.kind == "label",
+            whole=value.kind == "label",
+            labels=getattr(value, "labels", ()),
             escalate_below=two.small.escalate_below,
             damaged=data.damaged,
         )

@@ -14,6 +14,7 @@ from wherever_edge.certification.words import CONFIDENCE
 
 if TYPE_CHECKING:
     from wherever_convert.samples.sample import Damaged
+    from wherever_edge.certification.words import Alarm
     from wherever_edge.packages.pairs import Pairs
 
 _LEAST_RANKING = 0.6
@@ -34,6 +35,7 @@ class Calibration:
         digest: of the samples' contents.
         pairs: of every sample; what the package keeps.
         whole: answers agree wholly or not at all by their nature, as labels do.
+        labels: the names of the classes, where answers name any.
         escalate_below: the threshold that the variant has now; None without one.
         damaged: samples that were left out.
     """
@@ -47,6 +49,7 @@ class Calibration:
     digest: str
     pairs: Pairs
     whole: bool = False
+    labels: tuple[str, ...] = ()
     escalate_below: float | None = None
     damaged: tuple[Damaged, ...] = ()
 
@@ -98,7 +101,7 @@ class Calibration:
         worse = self._large_is_worse()
         if worse:  # then it is so where the variant is unsure, and in single classes, too
             return (*found, worse)
-        return (*found, *(alarm.why for alarm in doubts(self.pairs, self._relied_on())))
+        return (*found, *(doubt.why for doubt in self._doubts()))
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain data, without the pairs themselves."""
@@ -150,10 +153,11 @@ class Calibration:
             f"escalate makes answers worse"
         )
 
-    def _relied_on(self) -> float | None:
-        """The threshold of the usual promise, or else the one that the variant has."""
+    def _doubts(self) -> tuple[Alarm, ...]:
+        """Of the threshold of the usual promise, or else the one that the variant has."""
         usual = next(each for each in self.promises if each.max_disagreement == USUAL)
-        return self.escalate_below if usual.threshold is None else usual.threshold
+        relied_on = self.escalate_below if usual.threshold is None else usual.threshold
+        return doubts(self.pairs, relied_on, self.labels)
 
     def _promised(self) -> list[str]:
         """What can be promised, a line for each promise."""

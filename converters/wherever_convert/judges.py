@@ -366,7 +366,10 @@ def _advice(unknown: Sequence[str], truths: Sequence[Any], labels: Sequence[str]
     counted_from_one = list(unknown) == [str(len(labels))]
     if counted_from_one and not {"0", 0.0}.intersection(truths):
         return "the samples seem to count classes from 1: --label-offset -1"
-    return "give the names that the model was trained with (--labels FILE)"
+    return (
+        "name the samples' classes as the model does, or give it the names that it was trained "
+        "with (wherever convert --labels FILE)"
+    )
 
 
 def _as_found(truth: Labelled) -> Found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from wherever_edge.certification.bounds import fewest_pairs
@@ -55,10 +56,17 @@ def fewest(*, whole: bool) -> int:
     return fewest_pairs(USUAL, _ERROR, whole=whole)
 
 
-def doubts(pairs: Pairs, threshold: float | None) -> tuple[Alarm, ...]:
-    """What known truths say against asking the larger variant below a threshold (None: always)."""
+def doubts(pairs: Pairs, threshold: float | None, names: Sequence[str] = ()) -> tuple[Alarm, ...]:
+    """What known truths say against asking the larger variant below a threshold (None: always).
+
+    Args:
+        pairs: of a variant.
+        threshold: what is less sure is taken further.
+        names: of the classes.
+    """
     below = NOTHING_IS_SURE if threshold is None else threshold
-    return examine(pairs.confidence, pairs.right, pairs.right_against, pairs.category, below)
+    known = pairs.confidence, pairs.right, pairs.right_against, pairs.category
+    return examine(*known, below, names=names)
 
 
 def _promise(evidence: Evidence, level: float, *, whole: bool) -> Promise:

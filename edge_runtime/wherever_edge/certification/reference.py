@@ -12,7 +12,7 @@ or more nearly so. What is asked is on how many more calls it is better than on 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -44,6 +44,7 @@ def examine(
     threshold: float,
     *,
     error: float = ERROR,
+    names: Sequence[str] = (),
 ) -> tuple[Alarm, ...]:
     """What pairs of which the truth is known show against the reference; the tests are exact.
 
@@ -56,6 +57,7 @@ def examine(
         error: the most that there may be a false alarm, by probability. False is "noise" when
             escalations are of use (see `WORTH`), and "specialist" when in each class the reference
             is better as often as it is worse.
+        names: of the classes, for the words of an alarm.
 
     Returns:
         At most one alarm of each kind.
@@ -68,7 +70,7 @@ def examine(
     if category is None:
         return noise
     classes = {int(kind): _Tally.of(gains[category == kind]) for kind in np.unique(category)}
-    return (*noise, *_specialist(_at_which_worse(classes, error / 2)))
+    return (*noise, *_specialist(_at_which_worse(classes, error / 2), names))
 
 
 def why_blind(
@@ -231,18 +233,24 @@ def _at_which_worse(classes: Mapping[int, _Tally], error: float) -> dict[int, _T
 
 
 def _noise(unsure: _Tally, threshold: float) -> Alarm:
+    below = threshold <= 1  # else every answer is
+    where = f"where the variant's confidence is below {threshold:.3g} " if below else ""
     return Alarm(
         "noise",
-        f"where the variant's confidence is below {threshold:.3g} the reference is {unsure}: "
-        f"of the answers there, escalations make less than {WORTH:.0%} more right",
+        f"{where}the reference is {unsure}: of the answers {'there' if below else 'to them'}, "
+        f"escalations make less than {WORTH:.0%} more right",
     )
 
 
-def _specialist(classes: Mapping[int, _Tally]) -> list[Alarm]:
+def _specialist(classes: Mapping[int, _Tally], names: Sequence[str] = ()) -> list[Alarm]:
     """One alarm for all classes, which names those with the most calls."""
     if not classes:
         return []
     most = sorted(classes, key=lambda kind: -classes[kind].calls)[:_NAMED]
-    named = "; ".join(f"of class {kind} it is {classes[kind]}" for kind in most)
+    named = "; ".join(f"of class {_name(kind, names)} it is {classes[kind]}" for kind in most)
     more = f"; and of {len(classes) - _NAMED} other classes" if len(classes) > _NAMED else ""
     return [Alarm("specialist", f"the reference is right less often: {named}{more}")]
+
+
+def _name(kind: int, names: Sequence[str]) -> str:
+    return repr(names[kind]) if 0 <= kind < len(names) else f"{kind}"

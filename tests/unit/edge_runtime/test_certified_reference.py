@@ -15,6 +15,7 @@ from wherever_edge.certification.reference import (
     unsure_needed,
     why_blind,
 )
+from wherever_edge.certification.words import NOTHING_IS_SURE
 
 CLASSES = 10
 BAR = 0.5
@@ -165,3 +166,14 @@ def test_bets_are_fair_where_the_gain_is_the_least_one(gains, least):
     better = (1 + least) / 2
     assert better * after[0] + (1 - better) * after[1] == pytest.approx(before)
     assert min(after) > 0
+
+
+def test_an_alarm_names_classes_that_have_names_and_all_answers_where_none_is_sure():
+    count = 600
+    wrong = np.zeros(count, np.float32)
+    pairs = np.zeros(count, np.float32), wrong + 1, wrong
+    for category, name in ((1, "'dog'"), (-1, "-1"), (7, "7")):
+        of_class = np.full(count, category, np.float32)
+        noise, specialist = examine(*pairs, of_class, NOTHING_IS_SURE, names=["cat", "dog"])
+        assert noise.why.startswith("the reference is better on 0 of 600 calls and worse on 600")
+        assert f"of class {name} it is better on 0" in specialist.why
