@@ -75,7 +75,7 @@ class Opinions:
         judged = _judged(prediction.id, rights, own.confidence, category, escalated=two.escalated)
         self._take(_key(own.ran, own.ran.variant), judged, truth, self._journal())
 
-    def feedback_by_id(self, id: str, *, label: Any, accepted: bool | None) -> None:  # noqa: A002 (as p.id)
+    def feedback_by_id(self, id: object, *, label: Any, accepted: bool | None) -> None:  # noqa: A002 (as p.id)
         """The same of a recorded call, of this process or an earlier one.
 
         Args:
@@ -89,7 +89,7 @@ class Opinions:
             ModelNotFoundError: the label cannot be checked, as the model is not here any more.
         """
         journal = self._journal()
-        record = None if journal is None or not isinstance(id, str) else journal.find(id)
+        record = journal.find(id) if isinstance(id, str) and journal is not None else None
         if record is None:
             raise InputError("id", _RECORDED, f"{id!r:.80}", kind="argument")
         ran = record.receipt.ran
@@ -100,7 +100,7 @@ class Opinions:
         rights = Rights(_recorded_right(record, signature, truth), None)
         own = _own_attempt(record)
         confidence = record.confidence if own is None else own.confidence
-        judged = _judged(id, rights, confidence, None, escalated=own is not None)
+        judged = _judged(record.receipt.id, rights, confidence, None, escalated=own is not None)
         self._take(_key(ran, ran.variant if own is None else own.variant), judged, truth, journal)
 
     def _take(self, key: Key, judged: Judged, truth: Truth, journal: Journal | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
@@ -23,6 +23,8 @@ _FEW = 12
 _ACCEPTED = "say accepted=True or accepted=False instead"
 
 Outputs = Mapping[str, "Array"]
+# What one of the things in an image should be given as; whatever else comes is refused.
+_Thing: TypeAlias = Detection | Mapping[str, object] | Sequence[object]
 
 
 class Truth(NamedTuple):
@@ -138,20 +140,18 @@ def _expected(labels: Sequence[str], label: object) -> str:
 
 def _detections(labels: Sequence[str], label: object) -> tuple[Detection, ...]:
     if not isinstance(label, list | tuple):
-        _refuse_detections(label)
-    return tuple(_detection(labels, each) for each in cast("Sequence[object]", label))
+        raise _no_list(label)
+    return tuple(_detection(labels, each) for each in cast("Sequence[_Thing]", label))
 
 
-def _detection(labels: Sequence[str], item: object) -> Detection:
-    if isinstance(item, Detection):
-        name, box = item.label, item.box
-    elif isinstance(item, Mapping):
-        parts = cast("Mapping[str, object]", item)
-        name, box = parts.get("label"), parts.get("box")
-    elif isinstance(item, tuple) and len(pair := cast("tuple[object, ...]", item)) == 2:
-        name, box = pair
-    else:
-        _refuse_detections(item)
+def _detection(labels: Sequence[str], item: _Thing) -> Detection:
+    match item:
+        case Detection():
+            name, box = item.label, item.box
+        case {"label": name, "box": box} | (name, box):
+            pass
+        case _:
+            raise _no_list(item)
     return Detection(_known(labels, name), 1.0, _box(box))
 
 
@@ -167,12 +167,12 @@ def _box(box: object) -> Box:
     return Box(left, top, right, bottom)
 
 
-def _refuse_detections(found: object) -> NoReturn:
+def _no_list(found: object) -> InputError:
     expected = (
         "a list of all that there is in the image, each with its label and its box (a Detection, "
         f"or a pair); if the boxes are not known, {_ACCEPTED}"
     )
-    raise InputError("label", expected, _shown(found), kind="argument")
+    return InputError("label", expected, _shown(found), kind="argument")
 
 
 def _shown(value: object) -> str:
