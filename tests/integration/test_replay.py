@@ -202,6 +202,16 @@ def test_damaged_inputs_are_named(journal, again, client):
     assert again(record, client).reason == "damaged_input"
 
 
+def test_what_fails_costs_its_own_call_alone(journal, again, client):
+    first, other = (noted(journal, client.predict("scales", TILTED * n)) for n in (1, 2))
+    frame = journal.directory / "inputs" / f"{first.input_digest}.frame"
+    frame.unlink()
+    frame.mkdir()
+    assert again(first, client).reason == "failed"
+    assert again(other, client).same
+    assert again(replace(other, options={"unknown": 1.0}), client).reason == "failed"
+
+
 def test_what_is_not_here_is_named(journal, again, client, build_scales, tmp_path):
     record = noted(journal, client.predict("scales", TILTED))
     assert again(ran_otherwise(record, model="none"), client).reason == "package_missing"
@@ -249,6 +259,8 @@ def test_other_bits_for_no_known_reason_are_a_failure(journal, again, client, an
     assert (found.end, found.reason, found.settled) == ("close", "unknown", False)
     worse = replace(falsified(record), summary={"label": "left", "score": 0.9})
     assert again(worse, client).end == "different"
+    found = again(ran_otherwise(worse, engine_version="0.1"), client)
+    assert (found.reason, found.far, found.settled) == ("engine_version", True, False)
 
 
 def test_outputs_that_were_written_down_are_compared_by_the_variants_tolerance(

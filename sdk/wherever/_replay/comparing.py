@@ -7,13 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 from wherever._prediction import value_of
 from wherever._records.record import summary_of
-from wherever_edge.packages.agreement import Difference, difference, usual_tolerance
+from wherever_edge.packages.agreement import (
+    Difference,
+    coarse_tolerance,
+    difference,
+    usual_tolerance,
+)
 
 if TYPE_CHECKING:
     from wherever._records.record import Record
     from wherever_contracts.manifest import Variant
+    from wherever_contracts.receipts import Answer
     from wherever_contracts.tensors import Array
     from wherever_edge.packages.store import Package
+
+_HALF = {"float16", "bfloat16"}
 
 
 def bits(outputs: Mapping[str, Array]) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
@@ -23,29 +31,32 @@ def bits(outputs: Mapping[str, Array]) -> dict[str, tuple[str, tuple[int, ...], 
     }
 
 
-def is_close(
-    record: Record, package: Package, variant: Variant, outputs: Mapping[str, Array]
-) -> bool:
+def is_near(record: Record, package: Package, variant: Variant, answer: Answer) -> bool | None:
     """Whether an answer is within the variant's tolerance of the one that was recorded.
 
     Where the record has no outputs, its summary decides: the same label with a score that is near
-    enough, or as many things of each class. Tensors, of which it has the shapes alone, never are.
+    enough, or as many things of each class. Of tensors it has the shapes alone, so nobody can tell.
 
     Args:
         record: what was written down.
         package: gives the signature.
         variant: which answered.
-        outputs: the answer now.
+        answer: what it answers now.
+
+    Returns:
+        None when that cannot be told.
     """
     signature, tolerance = package.manifest.signature, usual_tolerance(variant)
+    if {record.receipt.ran.precision, answer.ran.precision} & _HALF:
+        tolerance = coarse_tolerance(tolerance)
     if record.outputs is not None:
-        apart = difference(signature, record.outputs, outputs, tolerance)
+        apart = difference(signature, record.outputs, answer.outputs, tolerance)
         return not isinstance(apart, Difference)
-    ours = summary_of(value_of(signature, outputs))
+    ours = summary_of(value_of(signature, answer.outputs))
     return _is_alike(record.summary, ours, tolerance.atol)
 
 
-def _is_alike(then: Mapping[str, Any], now: Mapping[str, Any], atol: float) -> bool:
+def _is_alike(then: Mapping[str, Any], now: Mapping[str, Any], atol: float) -> bool | None:
     if "label" in then and "label" in now:
         return then["label"] == now["label"] and abs(then["score"] - now["score"]) <= atol
-    return "found" in then and then == now
+    return then == now if "found" in then else None

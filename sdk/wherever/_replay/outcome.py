@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from wherever_contracts.receipts import Ran, Receipt
@@ -13,7 +13,7 @@ End: TypeAlias = Literal["identical", "close", "different", "not_run"]
 
 ENDS: Final[tuple[End, ...]] = ("identical", "close", "different", "not_run")
 
-# Why bits may differ, and it is no fault -> what people are told.
+# Why bits may differ within a variant's tolerance, and it is no fault -> what people are told.
 EXPLANATIONS: Final = {
     "engine": "another engine ran it",
     "engine_version": "another version of the engine ran it",
@@ -52,10 +52,12 @@ class Reason(NamedTuple):
     Attributes:
         code: one of `EXPLANATIONS` or `FAILURES`.
         why: in a sentence, with values.
+        shown: it was tried, and so it is; else it may be.
     """
 
     code: str
     why: str
+    shown: bool = False
 
 
 class NotReplayableError(Exception):
@@ -78,6 +80,7 @@ class Replayed:
             to), "different", or "not_run".
         reason: why it is not identical, as a code; "" when it is.
         why: the same in a sentence.
+        far: it is known to be beyond that tolerance, and no reason was shown to make it so.
     """
 
     id: str
@@ -86,6 +89,7 @@ class Replayed:
     end: End
     reason: str = ""
     why: str = ""
+    far: bool = False
 
     @property
     def same(self) -> bool:
@@ -95,19 +99,38 @@ class Replayed:
     @property
     def settled(self) -> bool:
         """Whether it gave the same bits, or is known why it did not, and that is no fault."""
-        return self.same or (self.end != "not_run" and self.reason in EXPLANATIONS)
+        if self.end == "not_run" or self.far:
+            return False
+        return self.same or self.reason in EXPLANATIONS
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain data, ready for JSON."""
-        names = ("id", "model", "variant", "end", "reason", "why")
-        return {name: getattr(self, name) for name in names}
+        return asdict(self)
 
 
-def ended(receipt: Receipt, end: End, reason: Reason | None = None) -> Replayed:
-    """How a call with this receipt came out."""
-    model = f"{receipt.ran.model}@{receipt.ran.version}"
-    code, why = reason or ("", "")
-    return Replayed(receipt.id, model, receipt.ran.variant, end, code, why)
+def identical(receipt: Receipt) -> Replayed:
+    """That a call with this receipt gave the same bits again."""
+    return Replayed(receipt.id, _model(receipt), receipt.ran.variant, "identical")
+
+
+def not_run(receipt: Receipt, reason: Reason) -> Replayed:
+    """That it could not be run again."""
+    ran = receipt.ran
+    return Replayed(receipt.id, _model(receipt), ran.variant, "not_run", reason.code, reason.why)
+
+
+def apart(receipt: Receipt, reason: Reason, *, near: bool | None) -> Replayed:
+    """That it gave other bits.
+
+    Args:
+        receipt: the call's.
+        reason: why.
+        near: whether the answer is within the variant's tolerance; None: nobody can tell.
+    """
+    end: End = "close" if near else "different"
+    far = near is False and not reason.shown
+    ran = receipt.ran
+    return Replayed(receipt.id, _model(receipt), ran.variant, end, reason.code, reason.why, far)
 
 
 def differing(receipt: Receipt, here: Ran) -> Reason | None:
@@ -154,6 +177,10 @@ class Tally:
         ends = {end: self.ends[end] for end in ENDS}
         reasons = dict(self.reasons.most_common())
         return {"receipts": self.calls, **ends, "reasons": reasons, "unsettled": self.unsettled}
+
+
+def _model(receipt: Receipt) -> str:
+    return f"{receipt.ran.model}@{receipt.ran.version}"
 
 
 def _facts_apart(then: Ran, here: Ran) -> Iterator[Reason]:

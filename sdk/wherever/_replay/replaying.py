@@ -11,7 +11,7 @@ from wherever._own_device import OwnDevice
 from wherever._records.inputs import content_digest
 from wherever._replay.again import Again
 from wherever._replay.asking import ask_again
-from wherever._replay.comparing import bits, is_close
+from wherever._replay.comparing import bits, is_near
 from wherever._replay.given import Find, handed
 from wherever._replay.opening import Opened, open_again
 from wherever._replay.outcome import (
@@ -19,8 +19,10 @@ from wherever._replay.outcome import (
     NotReplayableError,
     Reason,
     Replayed,
+    apart,
     differing,
-    ended,
+    identical,
+    not_run,
 )
 from wherever_contracts.errors import WhereverError
 from wherever_edge.inputs import check_options
@@ -65,18 +67,14 @@ class Replayer(AbstractContextManager["Replayer"]):
         self._opened: dict[Ran, Opened | Reason] = {}
 
     def replay(self, record: Record) -> Replayed:
-        """Run a call again; whatever happens, it is said how it came out.
-
-        Raises:
-            OSError: inputs cannot be read.
-        """
+        """Run a call again; whatever happens, it is said how it came out."""
         try:
             return self._replayed(record)
         except NotReplayableError as error:
-            return ended(record.receipt, "not_run", error.reason)
-        except WhereverError as error:
+            return not_run(record.receipt, error.reason)
+        except (WhereverError, OSError) as error:
             why = f"{FAILURES['failed']}: {error}"
-            return ended(record.receipt, "not_run", Reason("failed", why))
+            return not_run(record.receipt, Reason("failed", why))
 
     def close(self) -> None:
         """Close every session."""
@@ -92,14 +90,14 @@ class Replayer(AbstractContextManager["Replayer"]):
         opened = self._open(record.receipt.ran)
         inputs = self._inputs(record, opened)
         options = check_options(opened.package.manifest.signature, record.options)
-        if opened.loaded is None:
-            answer = self._asked(record, opened, inputs, options)
-            return self._judged(record, opened, answer)
-        here = Again(record, opened.loaded, inputs, options)
-        answer = here.alone()
+        loaded = opened.loaded
+        here = None if loaded is None else Again(record, loaded, inputs, options)
+        answer = here.alone() if here else self._asked(record, opened, inputs, options)
         if self._same(record, answer.outputs):
-            return ended(record.receipt, "identical")
-        return self._judged(record, opened, answer, here)
+            return identical(record.receipt)
+        reason = self._why_apart(record, here, answer)
+        near = is_near(record, opened.package, opened.variant, answer)
+        return apart(record.receipt, reason, near=near)
 
     def _open(self, ran: Ran) -> Opened:
         opened = self._opened.get(ran)
@@ -110,7 +108,7 @@ class Replayer(AbstractContextManager["Replayer"]):
                 opened = error.reason
             self._opened[ran] = opened
         if isinstance(opened, Reason):
-            raise NotReplayableError(*opened)
+            raise NotReplayableError(opened.code, opened.why)
         return opened
 
     def _inputs(self, record: Record, opened: Opened) -> dict[str, Any]:
@@ -133,37 +131,23 @@ class Replayer(AbstractContextManager["Replayer"]):
             return True
         return content_digest(self._key, outputs) == record.answer_digest
 
-    def _judged(
-        self, record: Record, opened: Opened, answer: Answer, here: Again | None = None
-    ) -> Replayed:
-        """How a call came out that was not the same when it ran alone here."""
-        receipt = record.receipt
-        if here is None and self._same(record, answer.outputs):
-            return ended(receipt, "identical")
-        end = (
-            "close"
-            if is_close(record, opened.package, opened.variant, answer.outputs)
-            else "different"
-        )
-        reason = differing(receipt, answer.ran)
-        if here is not None and receipt.rows > 1:
-            reason = self._tried_together(record, here, reason)
-        if (
-            reason is None
-            and here is not None
-            and bits(here.alone().outputs) != bits(answer.outputs)
-        ):
-            reason = Reason("unsteady", FAILURES["unsteady"])
-        return ended(receipt, end, reason or Reason("unknown", FAILURES["unknown"]))
-
-    def _tried_together(self, record: Record, here: Again, reason: Reason | None) -> Reason | None:
-        """Whether it gives the same bits when it shares a run of as many rows."""
-        rows = record.receipt.rows
-        if not any(self._same(record, outputs) for outputs in here.together(rows)):
+    def _why_apart(self, record: Record, here: Again | None, answer: Answer) -> Reason:
+        """Why a call gave other bits, here or on the host that was asked again."""
+        reason = self._company(record, here) or differing(record.receipt, answer.ran)
+        if reason is not None:
             return reason
-        return Reason(
-            "shared_run", f"it shared a run of {rows} rows, and in such a run it is identical here"
-        )
+        steady = here is None or bits(here.alone().outputs) == bits(answer.outputs)
+        code = "unknown" if steady else "unsteady"
+        return Reason(code, FAILURES[code])
+
+    def _company(self, record: Record, here: Again | None) -> Reason | None:
+        """That it gives the same bits when it shares a run of as many rows; None: it does not."""
+        rows = record.receipt.rows
+        together = here.together(rows) if here is not None and rows > 1 else ()
+        if not any(self._same(record, outputs) for outputs in together):
+            return None
+        why = f"it shared a run of {rows} rows, and in such a run it is identical here"
+        return Reason("shared_run", why, shown=True)
 
     def _asked(
         self,

@@ -11,8 +11,10 @@ from wherever._replay.outcome import (
     FAILURES,
     Reason,
     Tally,
+    apart,
     differing,
-    ended,
+    identical,
+    not_run,
 )
 from wherever_contracts.receipts import Ran, Receipt
 
@@ -42,16 +44,23 @@ def test_a_reason_either_explains_or_is_a_failure():
     assert not EXPLANATIONS.keys() & FAILURES.keys()
 
 
+@pytest.mark.parametrize("near", [True, None])
 @pytest.mark.parametrize("code", [*EXPLANATIONS, *FAILURES])
-@pytest.mark.parametrize("end", ["close", "different", "not_run"])
-def test_only_what_ran_and_is_explained_is_settled(code, end):
-    found = ended(receipt(), end, Reason(code, "why"))
-    assert found.settled == (code in EXPLANATIONS and end != "not_run")
-    assert not found.same
+def test_only_what_ran_and_is_explained_is_settled(code, near):
+    found = apart(receipt(), Reason(code, "why"), near=near)
+    assert (found.end, found.same) == ("close" if near else "different", False)
+    assert found.settled == (code in EXPLANATIONS)
+    assert not not_run(receipt(), Reason(code, "why")).settled
+
+
+def test_beyond_the_tolerance_only_what_was_shown_explains_it():
+    supposed, shown = Reason("shared_run", ""), Reason("shared_run", "", shown=True)
+    assert not apart(receipt(), supposed, near=False).settled
+    assert apart(receipt(), shown, near=False).settled
 
 
 def test_the_same_bits_need_no_reason():
-    found = ended(receipt(), "identical")
+    found = identical(receipt())
     assert (found.same, found.settled, found.reason) == (True, True, "")
     assert found.to_dict() == {
         "id": "a-1",
@@ -60,6 +69,7 @@ def test_the_same_bits_need_no_reason():
         "end": "identical",
         "reason": "",
         "why": "",
+        "far": False,
     }
 
 
@@ -70,7 +80,7 @@ def test_nothing_that_is_known_differs():
 
 @pytest.mark.parametrize("fact", ["engine", "engine_version", "provider", "precision"])
 def test_what_ran_is_compared_fact_by_fact(fact):
-    code, why = differing(receipt(), RAN._replace(**{fact: "another"}))
+    code, why, _ = differing(receipt(), RAN._replace(**{fact: "another"}))
     assert code == fact
     assert why.endswith(f"({fact.replace('_', ' ')} {getattr(RAN, fact)} then, another now)")
 
@@ -89,7 +99,7 @@ def test_how_a_call_was_answered_explains_other_bits(changes, code):
 
 
 def test_all_that_differs_is_said_and_the_strongest_names_it():
-    code, why = differing(receipt(rows=8, place="cloud", host="gw"), RAN._replace(threads=4))
+    code, why, _ = differing(receipt(rows=8, place="cloud", host="gw"), RAN._replace(threads=4))
     assert code == "threads"
     assert [part.split(" (")[0] for part in why.split("; ")] == [
         EXPLANATIONS["threads"],
@@ -99,15 +109,15 @@ def test_all_that_differs_is_said_and_the_strongest_names_it():
 
 
 def test_a_tally_counts_ends_and_reasons():
-    tally = Tally()
-    for end, reason in [
-        ("identical", None),
-        ("close", Reason("shared_run", "")),
-        ("different", Reason("unknown", "")),
-        ("not_run", Reason("inputs_not_kept", "")),
-        ("not_run", Reason("inputs_not_kept", "")),
-    ]:
-        tally.add(ended(receipt(), end, reason))
+    tally, lost = Tally(), Reason("inputs_not_kept", "")
+    for replayed in (
+        identical(receipt()),
+        apart(receipt(), Reason("shared_run", ""), near=True),
+        apart(receipt(), Reason("unknown", ""), near=None),
+        not_run(receipt(), lost),
+        not_run(receipt(), lost),
+    ):
+        tally.add(replayed)
     assert tally.to_dict() == {
         "receipts": 5,
         "identical": 1,
