@@ -7,12 +7,16 @@ on ranks at fair odds wins `n` times the stake with a probability of at most `1 
 and one who does win has found that calls are not alike: a conformal test martingale (Vovk et al.,
 "Retrain or not retrain: conformal test martingales for change-point detection", 2021). One gambler
 bets on how sure the answers are, one on which answers are given.
+
+Gamblers find large shifts soon, and are slow at small ones. So at a few set times there is a look
+at all calls of a watch as well: of those that are alike as many are in any part of the pool of
+pairs and calls as drawing them from it blindly would give (hypergeometric, which is exact).
 """
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from operator import mul
 
@@ -34,6 +38,9 @@ MOST_PAIRS = 10_000
 
 NO_DETECTION = -1
 
+LOOKS = (125, 250, 500, 1000)
+"""The calls of a watch after which there is a look at all of them."""
+
 # As many watches are alive at some time within EVERY_CALLS calls in a row.
 _TOUCHING = LIFE_CALLS // EVERY_CALLS + 1
 
@@ -46,6 +53,9 @@ _BINS = 8
 # Each bin begins as if this many ranks had been in it: a bettor that trusts few ranks loses less.
 _BEFORE = 8
 _SWITCH = 0.002
+
+_TENTHS = np.arange(1, 10) / 10
+_COMMONEST = 10
 
 
 def _densities() -> tuple[tuple[float, ...], ...]:
@@ -65,15 +75,17 @@ class ShiftWatch:
     What is bounded: while calls are exchangeable with the calibration's pairs, the probability of
     a finding within any 500 calls in a row is at most `error`, over the draws of both. A new watch
     begins at every 500th call and lasts 1,000, so that at most three touch such calls; each may
-    err with a third of `error`, halved where categories are watched as well. Calls that depend on
-    each other, as the frames of one scene do, are not exchangeable with pairs of many scenes: that
-    they are found to differ is no error of the kind that is bounded.
+    err with a third of `error`, halved where categories are watched as well; half of that is the
+    gambler's, and an eighth each look's. Calls that depend on each other, as the frames of one
+    scene do, are not exchangeable with pairs of many scenes: that they are found to differ is no
+    error of the kind that is bounded.
 
-    A call costs a few microseconds, and no more after many calls. Memory is bounded: up to 10,000
-    pairs, and 1,500 calls.
+    A call costs some microseconds, and no more after many calls; a look, of which there are eight
+    in 500 calls at most, some tenths of a millisecond. Memory is bounded: up to 10,000 pairs, and
+    1,500 calls.
     """
 
-    __slots__ = ("_chance", "_kinds", "_limit", "_watches", "calls", "found")
+    __slots__ = ("_chance", "_kinds", "_odds", "_unlikely", "_watches", "calls", "found")
 
     def __init__(
         self,
@@ -96,7 +108,9 @@ class ShiftWatch:
         given = [confidences] if categories is None else [confidences, categories]
         kinds = [kind[thinned].tolist() for kind in given if len(confidences)]
         self._kinds = [sorted(round(value, _DIGITS) for value in kind) for kind in kinds]
-        self._limit = math.log(_TOUCHING * max(1, len(self._kinds)) / error)
+        each = error / _TOUCHING / len(given)
+        self._odds = math.log(2 / each)
+        self._unlikely = each / 2 / len(LOOKS)
         self._chance = chance
         self._watches: list[list[_Line]] = []
         self.calls = 0
@@ -126,7 +140,7 @@ class ShiftWatch:
         for watch in self._watches:
             for line, value in zip(watch, (round(confidence, _DIGITS), category), strict=False):
                 line.seen(value, self._chance())
-                if line.gain >= self._limit:
+                if line.differs(self._odds, self._unlikely):
                     tell = _confidences if line is watch[0] else _categories
                     self.found = self.found or tell(np.array(line.known), np.array(line.calls))
         return self.found
@@ -157,10 +171,19 @@ class _Line:
     def seen(self, value: float, chance: float) -> None:
         """Bet on the rank of a number; `chance` decides among equal ones."""
         known, calls = self.known, self.calls
-        below = bisect_left(known, value) + bisect_left(calls, value)
-        equal = bisect_right(known, value) + bisect_right(calls, value) - below + 1
+        before, place = bisect_left(known, value), bisect_left(calls, value)
+        below = before + place
+        equal = bisect_right(known, value, before) + bisect_right(calls, value, place) - below + 1
         self._bet((below + chance * equal) / (len(known) + len(calls) + 1))
-        insort(calls, value)
+        calls.insert(place, value)
+
+    def differs(self, odds: float, chance: float) -> bool:
+        """Whether the gain has come to `odds`, or calls at a look are as unlikely as `chance`."""
+        if self.gain >= odds:
+            return True
+        if len(self.calls) not in LOOKS:
+            return False
+        return _chance_of(np.array(self.known), np.array(self.calls)) <= chance
 
     def _bet(self, rank: float) -> None:
         """Money is on several bets at once; a small share of it goes evenly back to all of them.
@@ -180,6 +203,44 @@ class _Line:
 
 
 _BETS = len(_PAYS[0]) + 1
+
+
+def _chance_of(known: Array, calls: Array) -> float:
+    """How likely calls are so unlike the pairs in one of a few parts of the pool of both.
+
+    The parts are what is up to each tenth of the pool, and its commonest values. The part in which
+    calls are the least alike is put to the test, with the error divided among all.
+    """
+    pool = np.sort(np.concatenate([known, calls]))
+    values, counts = np.unique(pool, return_counts=True)
+    ends = pool[(_TENTHS * pool.size).astype(int)]
+    common = values[np.argsort(-counts, kind="stable")[:_COMMONEST]]
+    of_pool, of_calls = (_counted(each, ends, common) for each in (pool, calls))
+    share = of_pool / pool.size
+    expected = calls.size * share
+    spread = np.sqrt(expected * (1 - share) * known.size / pool.size)
+    away = (of_calls - expected) / np.maximum(spread, 1e-9)
+    most = int(np.argmax(np.abs(away)))
+    part, hit = int(of_pool[most]), int(of_calls[most])
+    if away[most] < 0:  # so few in the part is as many outside of it
+        part, hit = pool.size - part, calls.size - hit
+    return 2 * away.size * _at_least(hit, pool.size, part, calls.size)
+
+
+def _counted(numbers: Array, ends: Array, common: Array) -> Array:
+    """How many of sorted numbers are up to each of the ends, and are each of the common values."""
+    until, after = (np.searchsorted(numbers, each, "right") for each in (ends, common))
+    return np.concatenate([until, after - np.searchsorted(numbers, common)])
+
+
+def _at_least(hit: int, pool: int, part: int, drawn: int) -> float:
+    """The chance that so many, or more, of those `drawn` from a pool are of a part of it."""
+    logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, pool + 1)))])
+    inside = np.arange(hit, min(part, drawn) + 1)
+    ways = logs[part] - logs[inside] - logs[part - inside]
+    rest = pool - part
+    ways += logs[rest] - logs[drawn - inside] - logs[rest - drawn + inside]
+    return float(np.exp(ways - logs[pool] + logs[drawn] + logs[pool - drawn]).sum())
 
 
 def _confidences(known: Array, calls: Array) -> str:

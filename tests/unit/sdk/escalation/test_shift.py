@@ -112,7 +112,7 @@ def test_without_pairs_nothing_is_watched(categories):
 
 @pytest.mark.parametrize("values", ["smooth", "tied", "all equal"])
 def test_calls_like_the_calibration_are_found_to_differ_no_more_often_than_allowed(rng, values):
-    error, streams = 0.2, 100
+    error, streams = 0.2, 60
     found = 0
     for seed in range(streams):
         drawn = confidences(rng, 100 + EVERY_CALLS)
@@ -139,6 +139,42 @@ def test_no_bet_is_better_than_fair():
     pays = np.array(shift._PAYS)
     assert pays.mean(axis=0) == pytest.approx(np.ones(pays.shape[1]))
     assert pays.min() > 0
+
+
+def test_a_small_shift_is_found_by_a_look_more_often_than_by_a_gambler(rng):
+    found = []
+    for seed in range(20):
+        watch = watch_of(rng.integers(0, CLASSES, 300), seed=seed)
+        kinds = np.where(rng.random(500) < 0.22, 3, rng.integers(0, CLASSES, 500))
+        found.append(call_that_shows(watch, of_confidence(kinds))[0])
+    looks = [number for number in found if number in shift.LOOKS]
+    assert len(looks) > len([number for number in found if number]) / 2
+
+
+@given(st.data())
+def test_the_chance_of_a_part_is_the_hypergeometric_one(data):
+    pool = data.draw(st.integers(1, 40))
+    part, drawn = (data.draw(st.integers(0, pool)) for _ in range(2))
+    hit = data.draw(st.integers(max(0, part + drawn - pool), min(part, drawn)))
+    ways = [
+        math.comb(part, each) * math.comb(pool - part, drawn - each)
+        for each in range(hit, min(part, drawn) + 1)
+    ]
+    exact = sum(ways) / math.comb(pool, drawn)
+    assert shift._at_least(hit, pool, part, drawn) == pytest.approx(exact)
+
+
+@given(st.lists(st.integers(0, 3), min_size=1), st.lists(st.integers(0, 3), min_size=1))
+def test_a_look_at_any_pairs_and_calls_gives_a_chance(known, calls):
+    arrays = (np.array(sorted(each), float) for each in (known, calls))
+    assert shift._chance_of(*arrays) > 0
+
+
+def test_a_look_sees_too_many_as_well_as_too_few():
+    few, many = np.repeat([0.0, 1.0], [300, 100]), np.repeat([0.0, 1.0], [100, 300])
+    chances = shift._chance_of(few, many), shift._chance_of(many, few)
+    assert chances[0] == pytest.approx(chances[1], rel=1e-6)
+    assert max(chances) < 1e-30
 
 
 @given(
