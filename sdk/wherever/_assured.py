@@ -110,6 +110,12 @@ class Assured:
             if kept is not None and alarm is not None:
                 self._raise(kept, alarm)
 
+    def tell(self) -> None:
+        """Write down how the promises stand now, where that has changed."""
+        with self._lock:
+            for kept in self._variants.values():
+                self._stand(kept, always=kept.unkept > 0)
+
     def close(self) -> None:
         """Keep what is known of calls that no audit followed."""
         with self._lock:

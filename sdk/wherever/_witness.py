@@ -91,6 +91,8 @@ class Witness:
         from wherever._standing import Standing  # noqa: PLC0415 (few clients have any)
 
         with self._lock:
+            for assured in self._assured.values():
+                assured.tell()
             if self._standing is None:
                 self._standing = Standing(self.ledger(), self._settings.audit_share)
             return self._standing

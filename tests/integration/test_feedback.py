@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import wherever
+from wherever._ledger import Key, Ledger
 from wherever._records.journal import read_feedback
 from wherever.cli import main
 from wherever_edge.builtin import digits_test_split
@@ -116,6 +117,34 @@ def test_a_later_process_without_a_network_joins_its_word_to_the_recorded_call(o
         assert (facts.feedback.n, facts.feedback.right) == (2, 2.0)
         with pytest.raises(wherever.InputError, match="id of a call that was recorded"):
             client.feedback(7, accepted=True)
+
+
+def test_of_an_escalated_call_both_answers_are_judged(digits_gateway, own_home):
+    address = f"grpc://{digits_gateway.address}"
+    with wherever.Client([address], min_confidence=1.0, record=1.0) as client:
+        near, later_on = client.predict("digits", INPUTS[0]), client.predict("digits", INPUTS[1])
+        near.feedback(label=str(TRUTH[0]))
+    assert (near.receipt.variant, near.place) == ("cnn", "cloud")
+    with wherever.Client() as client:
+        client.feedback(later_on.id, label=str(TRUTH[1]))
+        (facts,) = client.status().promises
+    assert (facts.variant, facts.feedback.right) == ("mlp-int8", 2.0)
+    key = Key("digits", near.receipt.package_digest, "mlp-int8")
+    both, one = Ledger(own_home).events(key)
+    assert (both.right, both.right_reference, both.escalated) == (1.0, 1.0, True)
+    # the variant's own answer to the other call is in no record
+    assert (one.right, one.right_reference, one.escalated) == (None, 1.0, True)
+    own = [attempt.confidence for attempt in later_on.receipt.attempts if attempt.place == "device"]
+    assert [one.confidence] == own
+    assert 0 < both.confidence < 1
+
+
+def test_promises_that_are_not_kept_are_in_status_at_once(client):
+    for row in (INPUTS[0] * 0, INPUTS[0] * 0):
+        assert client.predict("digits", row, max_disagreement=0.02).degraded
+    (facts,) = client.status().promises
+    assert facts.unkept == 2
+    assert "not kept in 2 calls" in str(client.status())
 
 
 def test_an_unwritable_home_costs_the_evidence_and_no_call(own_home, client):

@@ -9,8 +9,9 @@ from wherever._escalation.facts import Facts, Interval
 from wherever._escalation.refreshing import AUDIT_SHARE
 from wherever._escalation.words import NOTHING_IS_SURE, Pair
 
-# Older alarms are forgotten; the newest say how things are.
+# Older alarms and aims are forgotten; the newest say how things are.
 _MOST_ALARMS = 8
+_MOST_AIMS = 8
 
 
 class Account:
@@ -36,7 +37,6 @@ class Account:
         self._judged: dict[str, float] = {}
         self._alarms: dict[str, None] = {}
         self._stood: dict[str, Stood] = {}
-        self._unkept: dict[str, int] = {}
 
     def audits(self, share: float) -> None:
         """From the next call on, answers that are given are audited with this probability."""
@@ -80,7 +80,7 @@ class Account:
         """What is known, and how each promise stood when that was last written down."""
         known = self.facts()
         stood = [
-            known._replace(aim=aim, threshold=s.threshold, why=s.why, unkept=self._unkept[aim])
+            known._replace(aim=aim, threshold=s.threshold, why=s.why, unkept=s.unkept)
             for aim, s in self._stood.items()
         ]
         return tuple(stood) or (known,)
@@ -94,8 +94,11 @@ class Account:
         self._estimate.paired(pair, event.given)
 
     def _stand(self, event: Stood) -> None:
-        self._stood[event.aim] = event
-        self._unkept[event.aim] = self._unkept.get(event.aim, 0) + event.unkept
+        known = self._stood.pop(event.aim, None)
+        before = 0 if known is None else known.unkept
+        self._stood[event.aim] = event._replace(unkept=before + event.unkept)
+        while len(self._stood) > _MOST_AIMS:
+            del self._stood[next(iter(self._stood))]
         self._sharpen()
 
     def _sharpen(self) -> None:

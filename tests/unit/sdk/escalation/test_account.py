@@ -88,9 +88,15 @@ def test_each_promise_stands_as_was_said_last_and_its_failures_add_up(account):
     account.add(Stood("at most 2 %", 2.0, "too few pairs", 3, AT))
     account.add(Stood("at most 5 %", 0.6, "", 0, AT))
     account.add(Stood("at most 2 %", 0.8, "", 4, AT))
-    two, five = account.promises()
+    five, two = account.promises()
     assert (two.aim, two.threshold, two.why, two.unkept) == ("at most 2 %", 0.8, "", 7)
     assert (five.aim, five.threshold, five.unkept) == ("at most 5 %", 0.6, 0)
+
+
+def test_promises_are_the_newest_ones(account):
+    for number in range(12):
+        account.add(Stood(f"at most {number} %", 0.5, "", 0, AT))
+    assert [facts.aim for facts in account.promises()] == [f"at most {n} %" for n in range(4, 12)]
 
 
 def test_alarms_are_the_newest_ones_each_once(account):
