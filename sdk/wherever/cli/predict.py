@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from wherever_contracts.values import Detection
 
 # What a call takes besides the model's own options.
-_OF_CALLS = ("mode", "boundary", "deadline_s", "places", "cache", "strict", "priority", "later")
+_OF_CALLS = (
+    *("mode", "boundary", "deadline_s", "places", "cache", "strict", "priority", "later"),
+    *("max_disagreement", "confidence", "min_confidence", "budget", "record"),
+)
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -69,6 +72,24 @@ def command(
         typer.Option(
             metavar="PLACE", help=f"Ask here alone: {', '.join(PLACES)}; may be repeated."
         ),
+    ] = None,
+    max_disagreement: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="The share of calls, such as 0.02, whose answers may differ from the reference's.",
+        ),
+    ] = None,
+    confidence: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="How sure that is to hold (0.95).")
+    ] = None,
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Ask the reference about an answer with less."),
+    ] = None,
+    record: Annotated[
+        bool | None,
+        typer.Option("--record/--no-record", help="Write the call's receipt to the disk."),
     ] = None,
     cache: Annotated[
         bool | None,
@@ -120,6 +141,10 @@ def command(
             boundary=boundary,
             deadline_s=deadline_s,
             places=cast("list[Place]", place) or None,
+            max_disagreement=max_disagreement,
+            confidence=confidence,
+            min_confidence=min_confidence,
+            record=record,
             cache=cache,
             later=later,
             **options,
@@ -128,7 +153,9 @@ def command(
     if plot is not None:
         prediction.plot().save(plot)
         data["plot"] = str(plot)
-    Output(json=json).emit(data, lambda: _view(prediction, explain=explain, plot=plot))
+    Output(json=json).emit(
+        data, lambda: _view(prediction, explain=explain, record=bool(record), plot=plot)
+    )
 
 
 def _handle(client: Client, model: str, about_file: FileOptions) -> Model:
@@ -187,11 +214,15 @@ def _check_plot(handle: Model, plot: Path | None) -> None:
         )
 
 
-def _view(prediction: Prediction, *, explain: bool, plot: Path | None) -> str | RenderableType:
+def _view(
+    prediction: Prediction, *, explain: bool, record: bool, plot: Path | None
+) -> str | RenderableType:
     answer = "\n".join(value_lines(prediction.value))
     rest = prediction.explain() if explain else f"  {_where(prediction)}"
     if prediction.receipt.later:
         rest += f"\n  later: {prediction.receipt.later}{_where_it_waits(prediction)}"
+    if record:
+        rest += f"\n  recorded; to run it again: wherever replay {prediction.id}"
     if plot is not None:
         rest += f"\n  picture saved as {plot}"
     if not sys.stdout.isatty():
