@@ -8,7 +8,7 @@ Perturbations", ICLR 2019). Engines are asked once for each input; streams are d
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from escalation.cascades import Cascade, opened
 from wherever_contracts.tensors import Array
 from wherever_edge.agreement import category_of
 from wherever_edge.builtin import digits_test_split
+from wherever_edge.images import Image
 from wherever_edge.inputs import InputChecker, check_options
 
 SEED = 20
@@ -69,7 +70,7 @@ def digits(data: Path) -> Case:
     """`mlp-int8` of the builtin package on the digits that it was not trained on."""
     _, labels = digits_test_split()
     with opened("digits", data) as cascade:
-        images = [given["image"] / np.float32(16) for given in cascade.inputs]
+        images = [numbers / np.float32(16) for numbers in _arrays(cascade)]
         return _images(cascade, "digits", images, lambda image: image * np.float32(16), labels)
 
 
@@ -77,7 +78,7 @@ def cifar10(data: Path) -> Case:
     """ResNet-8 on CIFAR-10; the inputs are in the order of the classes."""
     with opened("cifar10", data) as cascade:
         labels = np.repeat(np.arange(10), len(cascade.inputs) // 10)
-        images = [given["image"].rgb() / np.float32(255) for given in cascade.inputs]
+        images = [pixels / np.float32(255) for pixels in _arrays(cascade)]
         return _images(cascade, "cifar10", images, _pixels, labels)
 
 
@@ -86,7 +87,7 @@ def imagenet(data: Path) -> Case:
     with (data / "images" / "imagenet1k_labels.csv").open() as file:
         labels = np.array([int(row["class_index_0_999"]) for row in csv.DictReader(file)])
     with opened("imagenet-128", data) as cascade:
-        images = [_smaller(given["image"].rgb()) / np.float32(255) for given in cascade.inputs]
+        images = [_smaller(pixels) / np.float32(255) for pixels in _arrays(cascade)]
         usual = _asked(cascade, map(_pixels, images))
         shifted = {
             **_spoiled(cascade, "photos", images, _pixels),
@@ -145,6 +146,12 @@ def _images(
         "mix: one class thrice": _mixed(usual, np.where(labels == 3, 3.0, 1.0)),
     }
     return Case(name, usual, shifted)
+
+
+def _arrays(cascade: Cascade) -> Iterator[Array]:
+    for given in cascade.inputs:
+        image = given["image"]
+        yield image.rgb() if isinstance(image, Image) else np.asarray(image)
 
 
 def _spoiled(
