@@ -1,8 +1,8 @@
 """A device at one end of a shaped link: makes calls at an even pace, and records them.
 
 `python what_if_caller.py ADDRESS` says `{"ready": true}` once it has reached the gateway. A line of
-standard input is {"calls": 600, "period_s": 0.05, "explore": 0.1, ...options of a call}; it is
-answered when the calls have ended, and written down. `explore` is the share of the calls that are
+standard input is {"calls": 600, "period_s": 0.2, "after_s": 0.1, "explore": 0.1, ...options of a
+call}; it is answered when the calls have ended. `explore` is the share of the calls that are
 made in mode "auto" whatever the options say, so that the device is heard now and then.
 """
 
@@ -50,10 +50,11 @@ def _make(
     *,
     calls: int,
     period_s: float,
+    after_s: float,
     explore: float = 0.0,
     **options: Any,
 ) -> None:
-    began = monotonic()
+    began = monotonic() + after_s
     every = round(1 / explore) if explore else 0
     for number in count():
         if number == calls:

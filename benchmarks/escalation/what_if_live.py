@@ -1,10 +1,11 @@
 """What-if beside live runs: a gateway behind a recorded link, recorded under one policy.
 
-Each policy is run live more than once, by turns, over the same stretch of the recording and with
-the same inputs. From each run of one policy a what-if of another is made and compared with the
-other's live runs; beside its error stands how far those differ from each other.
+Each policy is run live by more than one caller, all of them at the same time, so that they meet the
+same link and the same machine; their inputs are the same. From each run of one policy a what-if of
+another is made and compared with the other's live runs; beside its error stands how far those
+differ from each other.
 
-    python benchmarks/escalation/what_if_live.py --seconds 45 --runs 2
+    python benchmarks/escalation/what_if_live.py --seconds 120 --callers 2
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from wherever._whatif.facts import Facts
 from wherever._whatif.outcome import Outcome, outcome_of
 from wherever._whatif.policy import Policy
 
-PERIOD_S = 0.05
+PERIOD_S = 0.2
 FIGURES = ("mean_s", "p50_s", "p95_s", "remote_calls", "up_bytes", "cost")
 PRICES = {"cost_per_call": 0.001, "cost_per_gb": 0.1}
 ALLOWED = 0.05
@@ -43,14 +44,14 @@ ALLOWED = 0.05
 POLICIES: Mapping[str, Mapping[str, Any]] = {
     "auto, 0.88": {"mode": "auto", "min_confidence": 0.88},
     "auto, 0.97": {"mode": "auto", "min_confidence": 0.97},
-    "auto, 0.97, 100 ms": {"mode": "auto", "min_confidence": 0.97, "deadline_s": 0.1},
+    "auto, 0.97, 200 ms": {"mode": "auto", "min_confidence": 0.97, "deadline_s": 0.2},
     "cloud": {"mode": "prefer_in_cloud"},
     "cloud, a tenth in auto": {"mode": "prefer_in_cloud", "explore": 0.1},
 }
 PAIRS = (
     ("auto, 0.88", "auto, 0.97"),
     ("auto, 0.97", "auto, 0.88"),
-    ("auto, 0.97", "auto, 0.97, 100 ms"),
+    ("auto, 0.97", "auto, 0.97, 200 ms"),
     ("auto, 0.88", "cloud"),
     ("auto, 0.97", "cloud"),
     ("cloud, a tenth in auto", "auto, 0.97"),
@@ -80,19 +81,35 @@ class Compared(NamedTuple):
 
 
 def runs(link: str, seconds: float, times: int, home: Path) -> dict[str, list[Path]]:
-    """Every policy run live so often, by turns; where each run's records lie."""
-    found: dict[str, list[Path]] = defaultdict(list)
+    """Every policy run live by so many callers, all at the same time; where their records lie."""
     with ExitStack() as stack:
         shaped = stack.enter_context(ShapedLink(find_shaper()))
         gateway = _gateway(shaped, home / "gateway")
         stack.callback(gateway.end)
-        for time in range(times):
-            for number, (name, options) in enumerate(POLICIES.items()):
-                folder = home / f"{number}-{time}"
-                _run(shaped, link, folder, int(seconds / PERIOD_S), options)
-                found[name].append(folder)
-                print(f"{name}: run {time + 1} of {times}", file=sys.stderr, flush=True)
+        callers: list[tuple[str, Path, Program]] = []
+        for number, name in enumerate([*POLICIES] * times):
+            folder = home / f"caller-{number}"
+            callers.append((name, folder, _caller(shaped, folder)))
+            print(f"caller {number} is ready: {name}", file=sys.stderr, flush=True)
+        _set(shaped, str(data_folder() / "mahimahi" / link))
+        for number, (name, _, program) in enumerate(callers):
+            after_s = PERIOD_S * number / len(callers)
+            calls = int(seconds / PERIOD_S)
+            program.say(calls=calls, period_s=PERIOD_S, after_s=after_s, **POLICIES[name])
+        for _, _, program in callers:
+            program.hear()
+        _set(shaped, "none")
+        for _, _, program in callers:
+            _leave(program)
+    found: dict[str, list[Path]] = defaultdict(list)
+    for name, folder, _ in callers:
+        found[name].append(folder)
     return found
+
+
+def _set(shaped: ShapedLink, trace: str) -> None:
+    for way in ("up", "down"):
+        shaped.tell(way, f"{DELAY},trace={trace if trace == 'none' else f'{trace}.{way}'}")
 
 
 def _gateway(shaped: ShapedLink, home: Path) -> Program:
@@ -101,21 +118,16 @@ def _gateway(shaped: ShapedLink, home: Path) -> Program:
     return Program(shaped.server, str(home), "-m", "wherever", "gateway", *options)
 
 
-def _run(shaped: ShapedLink, link: str, home: Path, calls: int, options: Mapping[str, Any]) -> None:
+def _caller(shaped: ShapedLink, home: Path) -> Program:
     caller = str(Path(__file__).with_name("what_if_caller.py"))
-    program = Program(shaped.client, str(home), caller, f"grpc://{NAME}:{PORT}")
-    try:
-        for way in ("up", "down"):
-            trace = data_folder() / "mahimahi" / f"{link}.{way}"
-            shaped.tell(way, f"{DELAY},trace={trace}")
-        program.say(calls=calls, period_s=PERIOD_S, **options)
-        program.hear()
-    finally:
-        for way in ("up", "down"):
-            shaped.tell(way, f"{DELAY},trace=none")
-        assert program.process.stdin is not None
-        program.process.stdin.close()
-        program.process.wait(20)
+    return Program(shaped.client, str(home), caller, f"grpc://{NAME}:{PORT}")
+
+
+def _leave(program: Program) -> None:
+    """Let a caller write down what it has, and end."""
+    assert program.process.stdin is not None
+    program.process.stdin.close()
+    program.process.wait(20)
 
 
 def compared(found: Mapping[str, Sequence[Path]]) -> Iterator[Compared]:
@@ -169,15 +181,15 @@ def row(each: Compared) -> Row:
 def main() -> None:
     """Run every policy, and print how far the what-ifs are off."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=45.0)
-    parser.add_argument("--runs", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=120.0)
+    parser.add_argument("--callers", type=int, default=2)
     parser.add_argument("--link", default="Verizon-LTE-short")
     parser.add_argument("--keep", type=Path, help="keep the records here")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     with ExitStack() as stack:
         home = given.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        found = list(compared(runs(given.link, given.seconds, given.runs, home)))
+        found = list(compared(runs(given.link, given.seconds, given.callers, home)))
     text = json.dumps([each._asdict() for each in found]) if given.json else None
     print(text or table([row(each) for each in found]))
 

@@ -107,11 +107,19 @@ class Evidence:
         share = (wanted.at - before.at) / apart_s if apart_s > 0.0 else 0.5
         return _moved(after if chance < share else before, wanted)
 
-    def answers(self, at: float) -> bool:
-        """Whether the host answered the call that is nearest in time."""
+    def round_trip_s(self, at: float) -> float | None:
+        """The most that a small message would take there and back; None: it is not answered.
+
+        It is answered when the call nearest in time was, and takes no longer than the quickest of
+        those around it did on the way.
+        """
         place = bisect_left(self._moments, at)
         beside = self._seen[max(0, place - 1) : place + 1]
-        return not min(beside, key=lambda each: abs(each.at - at)).error
+        if min(beside, key=lambda each: abs(each.at - at)).error:
+            return None
+        around = self._seen[max(0, place - _SIDE) : place + _SIDE]
+        ways = (each.elapsed_s - each.queue_s - each.compute_s for each in around if each.answers)
+        return max(0.0, min(ways))
 
 
 def _likest(side: Sequence[Took], wanted: Took) -> Took | None:

@@ -102,10 +102,10 @@ class Facts:
         around = costs[max(0, place - _AROUND) : place + _AROUND]
         return median(around) if around else own
 
-    def answers(self, host: str, at: float) -> bool:
-        """Whether a host would answer a probe at this moment."""
+    def round_trip_s(self, host: str, at: float) -> float | None:
+        """The most that a probe of a host would take at this moment; None: it is not answered."""
         known = (model.evidence.get(host) for model in self.models.values())
-        return max(filter(None, known), key=len).answers(at)
+        return max(filter(None, known), key=len).round_trip_s(at)
 
     def same_input(self, number: int) -> int | None:
         """Another call with the same input that the device answered; None: there is none."""

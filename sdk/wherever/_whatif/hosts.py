@@ -57,7 +57,7 @@ class Hosts:
     Args:
         clock: the virtual time.
         places: of each remote host.
-        answers: (host, when) -> whether it answers a probe then.
+        round_trip_s: (host, when) -> the most that a probe takes then; None: it is not answered.
         chance: numbers in [0, 1).
         timeout_s: the longest that a remote host may take for a call without a deadline.
     """
@@ -66,7 +66,7 @@ class Hosts:
         self,
         clock: Clock,
         places: Mapping[str, Place],
-        answers: Callable[[str, float], bool],
+        round_trip_s: Callable[[str, float], float | None],
         chance: Callable[[], float],
         timeout_s: float,
     ) -> None:
@@ -75,7 +75,7 @@ class Hosts:
         self._asked_at = dict.fromkeys(places, -IN_USE_S)
         self._probing: set[str] = set()
         self._tended: set[str] = set()
-        self._answers = answers
+        self._round_trip_s = round_trip_s
         self._chance = chance
         self._timeout_s = timeout_s
         self._tokens = RetryTokens()
@@ -158,9 +158,10 @@ class Hosts:
 
     def _probe(self, host: str) -> None:
         now = self._clock.now
-        healthy = self._answers(host, now)
+        most_s = self._round_trip_s(host, now)
+        healthy = most_s is not None
         usual_s = self._health[host].cost.facts(now).round_trip_p50_s
-        elapsed_s = usual_s if healthy else PROBE_TIMEOUT_S
+        elapsed_s = PROBE_TIMEOUT_S if most_s is None else min(most_s, usual_s, PROBE_TIMEOUT_S)
 
         def probed() -> None:
             self._probing.discard(host)

@@ -55,7 +55,7 @@ class WhatIf:
             each for model in facts.models.values() for each in model.hosts if each.place != DEVICE
         ]
         places = {each.host: each.place for each in remotes}
-        self._hosts = Hosts(clock, places, facts.answers, chance, policy.remote_timeout_s)
+        self._hosts = Hosts(clock, places, facts.round_trip_s, chance, policy.remote_timeout_s)
         self._devices = {name: Device() for name in facts.models}
         self._world = World(
             clock,

@@ -86,12 +86,13 @@ def test_one_that_an_outage_followed_never_comes():
     assert evidence.own(2).elapsed_s == math.inf
 
 
-def test_a_probe_is_answered_as_the_nearest_call_was():
-    evidence = Evidence([took(1, 0.1), took(5, 0.1, error="unreachable")])
-    assert evidence.answers(0.0)
-    assert evidence.answers(2.9)
-    assert not evidence.answers(3.1)
-    assert not evidence.answers(9.0)
+def test_a_probe_is_answered_when_the_nearest_call_was_and_as_soon_as_the_quickest():
+    quick = took(1, 0.1, queue_s=0.02, compute_s=0.03)
+    evidence = Evidence([quick, took(2, 0.3), took(5, 0.1, error="unreachable")])
+    assert evidence.round_trip_s(0.0) == pytest.approx(0.05)
+    assert evidence.round_trip_s(3.4) == pytest.approx(0.05)
+    assert evidence.round_trip_s(3.6) is None
+    assert evidence.round_trip_s(9.0) is None
 
 
 @given(st.lists(st.floats(0.01, 5.0), min_size=2, max_size=30), st.integers(0, 99))

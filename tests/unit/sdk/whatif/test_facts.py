@@ -72,7 +72,7 @@ def test_a_host_that_was_known_to_be_down_fails_as_it_did(record, here, there):
     found = evidence.own(1)
     assert (found.error, found.elapsed_s, found.shut) == ("unreachable", 0.3, True)
     assert evidence.own(2) is None
-    assert not evidence.answers(1.2)
+    assert evidence.round_trip_s(1.2) is None
 
 
 def test_a_host_that_was_expected_to_be_too_slow_takes_what_was_expected(
@@ -135,7 +135,7 @@ def test_the_device_is_as_sure_of_the_same_input(record, here, there):
 def test_a_probe_is_answered_by_what_is_known_best(record, here, there):
     calls = [record(at, there(), here()) for at in (1.0, 2.0)]
     calls += [record(1.5, there(0.1, "unreachable"), here(), model="other")]
-    assert Facts(calls).answers("gateway", 0.5)
+    assert Facts(calls).round_trip_s("gateway", 0.5) == pytest.approx(0.1)
 
 
 def test_what_happened_is_added_up(record, here, there):
