@@ -224,6 +224,20 @@ def test_what_is_not_here_is_named(journal, again, client, build_scales, tmp_pat
     assert again(replace(record, answer_digest=""), client).reason == "no_answer_digest"
 
 
+def test_a_variant_whose_files_are_damaged_does_not_run(
+    journal, again, client, scales_package, tmp_path
+):
+    record = noted(journal, client.predict("scales", TILTED))
+    here = tmp_path / "scales"
+    shutil.copytree(scales_package.root, here)
+    data = bytearray((here / "small.onnx").read_bytes())
+    data[-1] ^= 1
+    (here / "small.onnx").write_bytes(data)
+    with wherever.Client(packages=[here]) as other:
+        found = again(record, other)
+    assert (found.reason, "small.onnx" in found.why) == ("not_here", True)
+
+
 def test_another_package_with_the_same_variant_serves(journal, again, client):
     record = noted(journal, client.predict("scales", TILTED))
     assert again(ran_otherwise(record, package_digest="1" * 64), client).same
@@ -337,7 +351,7 @@ def test_the_answer_of_another_host_is_had_here_where_its_variant_runs(
 
 
 def test_a_variant_that_is_not_here_is_asked_of_its_host_when_wished(
-    journal, again, serve, scales_package, tmp_path
+    journal, again, serve, scales_package, tmp_path, unused_address
 ):
     here = tmp_path / "scales"
     shutil.copytree(scales_package.root, here)
@@ -355,6 +369,9 @@ def test_a_variant_that_is_not_here_is_asked_of_its_host_when_wished(
         assert again(stricter, remote, ask_hosts=True).reason == "host"
     with wherever.Client(packages=[here]) as alone:
         assert again(record, alone, ask_hosts=True).reason == "host"
+    with wherever.Client(packages=[here], gateways=[unused_address]) as away:
+        moved = replace(record, receipt=replace(record.receipt, host=unused_address))
+        assert again(moved, away, ask_hosts=True).reason == "host"
 
 
 @pytest.fixture

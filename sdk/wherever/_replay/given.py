@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from wherever._records.record import Record
     from wherever._replay.opening import Opened
 
+# A larger file is no input of a call.
+MAX_BYTES = 256 * 1024 * 1024
+
 
 class Given(NamedTuple):
     """The inputs of a call, checked.
@@ -101,20 +104,27 @@ class FolderInputs:
             NotReplayableError: there are none.
             OSError: a file cannot be read.
         """
-        path = self._by_digest(opened).get(record.input_digest)
-        if path is not None:
-            return Given(_read(opened, path), by_digest=True)
-        named = sorted(self._folder.glob(f"{record.receipt.id}.*"))
-        if named:
-            return Given(_read(opened, named[0]), by_digest=False)
-        try:
-            return self._frames(record, opened)
-        except NotReplayableError as error:
-            if error.reason.code != "inputs_not_kept":
-                raise
+        for find in (self._frames, self._by_contents, self._by_name):
+            try:
+                return find(record, opened)
+            except NotReplayableError as error:
+                if error.reason.code != "inputs_not_kept":
+                    raise
         return self._kept(record, opened)
 
-    def _by_digest(self, opened: Opened) -> dict[str, Path]:
+    def _by_contents(self, record: Record, opened: Opened) -> Given:
+        path = self._known(opened).get(record.input_digest)
+        if path is None:
+            raise _not_kept(record)
+        return Given(_read(opened, path), by_digest=True)
+
+    def _by_name(self, record: Record, opened: Opened) -> Given:
+        named = sorted(self._folder.glob(f"{record.receipt.id}.*"))
+        if not named:
+            raise _not_kept(record)
+        return Given(_read(opened, named[0]), by_digest=False)
+
+    def _known(self, opened: Opened) -> dict[str, Path]:
         """The files that a model takes, by the digest that a record has of them."""
         files = self._files.get(opened.package.digest)
         if files is None:
@@ -123,7 +133,8 @@ class FolderInputs:
 
     def _digests(self, opened: Opened) -> Iterator[tuple[str, Path]]:
         for path in sorted(self._folder.iterdir()):
-            if path.suffix == FRAME or not path.is_file():
+            is_one = path.suffix != FRAME and path.is_file()
+            if not is_one or path.stat().st_size > MAX_BYTES:
                 continue
             try:
                 yield content_digest(self._device_key, _read(opened, path)), path
