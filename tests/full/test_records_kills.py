@@ -18,6 +18,7 @@ from wherever._records.journal import Journal
 from wherever._records.reading import read_inputs, read_records
 from wherever._records.record import Record
 from wherever_contracts.receipts import Ran, Receipt
+from wherever_edge.private_files import locked
 
 pytestmark = [
     pytest.mark.full,
@@ -25,6 +26,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
 ]
 KILLS = 30
+BOUND = 1 << 20
 RAN = Ran("m", "1.0.0", "v", "d", "d", "local", "onnxruntime", "1", "cpu", "int8", 1)
 
 
@@ -86,3 +88,46 @@ def test_kills_lose_nothing_that_was_flushed_and_double_nothing(tmp_path):
     assert len(damaged) <= KILLS
     assert all(read_inputs(tmp_path, each.input_digest) is not None for each in records)
     assert len(list((tmp_path / "receipts/inputs").glob("*.frame"))) == 50
+
+
+def test_processes_that_write_at_once_stay_below_the_bound(tmp_path):
+    living = set()
+    for name in range(4):
+        child = os.fork()
+        if child == 0:
+            with suppress(BaseException):
+                write_many(tmp_path, name, 700)
+                os._exit(0)
+            os._exit(1)
+        living.add(child)
+    largest, ended = 0, []
+    while living:
+        with locked(tmp_path / "receipts"):  # nothing is removed while it is counted
+            largest = max(largest, size_of(tmp_path / "receipts"))
+        time.sleep(0.05)
+        child, status = os.waitpid(-1, os.WNOHANG)
+        if child:
+            living.remove(child)
+            ended.append(status)
+    assert ended == [0] * 4
+    assert BOUND // 2 < max(largest, size_of(tmp_path / "receipts")) <= BOUND
+    last = {each.receipt.id.split("-")[0] for each in read_records(tmp_path)}
+    assert len(last) > 1
+
+
+def write_many(home: Path, name: int, calls: int) -> None:
+    journal = Journal(home, max_bytes=BOUND)
+    for number in range(calls):
+        inputs = {"x": np.full(20, 10_000 * name + number)} if number % 5 == 0 else None
+        digest = "" if inputs is None else journal.input_digest(inputs)
+        journal.put(record_of(f"{name}-{number}", digest), inputs)
+    journal.close()
+
+
+def size_of(directory: Path) -> int:
+    """What the files take on a disk of blocks of 4 KiB."""
+    size = 0
+    for path in directory.rglob("*"):
+        with suppress(FileNotFoundError):  # it made room for others
+            size += -(-path.stat().st_size // 4096) * 4096 if path.is_file() else 0
+    return size

@@ -19,7 +19,7 @@ import pytest
 import wherever
 from wherever._records.journal import Journal
 from wherever._records.reading import read_feedback, read_inputs, read_records
-from wherever._records.record import Record
+from wherever._records.record import Record, pack_record
 from wherever_contracts.receipts import AttemptRecord, Ran, Receipt
 from wherever_edge.counters import COUNTERS
 
@@ -230,6 +230,24 @@ def test_a_line_that_was_cut_off_is_left_out_and_the_next_process_goes_on(own_ho
     assert [path for path, _ in found] == segments * 3
     assert counted(DAMAGED) - before == 3
     assert Journal(own_home, max_bytes=4 * MIB).find("p-1").receipt.started_at == 1.0
+
+
+def test_lines_of_anything_else_are_left_out(tmp_path):
+    path = tmp_path / "receipts.jsonl"
+    odd = [b"", b"null", b"{}", b'{"schema":2}', b"\xff\x00", b"[" * 200_000]
+    path.write_bytes(
+        b"\n".join([pack_record(record_of("p-1")), *odd, pack_record(record_of("p-2"))])
+    )
+    found = []
+    ids = [each.receipt.id for each in read_records(path, lambda _, why: found.append(why))]
+    assert ids == ["p-1", "p-2"]
+    assert len(found) == len(odd) - 1  # an empty line is nothing
+
+
+def test_where_there_is_nothing_to_read_it_is_said(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        list(read_records(tmp_path / "receipts"))
+    assert list(read_records(tmp_path)) == list(read_feedback(tmp_path)) == []
 
 
 def test_what_waits_when_the_interpreter_exits_is_written(own_home):

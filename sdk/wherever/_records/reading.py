@@ -163,7 +163,7 @@ def _unpacked(
 ) -> T | None:
     try:
         return unpack(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         COUNTERS.add("wherever_records_damaged_total")
         if damaged is not None:
             damaged(path, str(error))

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -100,14 +100,12 @@ class Store:
 
     def write(self, items: Sequence[Item]) -> Lost:
         """Write lines, and before them the inputs that they refer to; whatever the disk does."""
-        kinds: list[Kind] = [kind for kind in KINDS if any(item.kind == kind for item in items)]
-        try:
-            self._take(sum(item.size for item in items), kinds)
-        except (OSError, SettingsError) as error:
-            return Lost(len(items), 0, _words(error))
-        lost = self._keep_all(items)
-        for kind in kinds:
-            lost = _both(lost, self._append(kind, [i.line for i in items if i.kind == kind]))
+        lost = Lost()
+        for part in _parts(items, self._room):
+            try:
+                lost = _both(lost, self._write(part))
+            except (OSError, SettingsError) as error:
+                lost = _both(lost, Lost(len(part), 0, _words(error)))
         if len(self._unsynced) > _MOST_UNSYNCED:
             lost = _both(lost, Lost(why=self.sync()))
         return lost
@@ -129,24 +127,38 @@ class Store:
             segment.close()
         self._left = 0
 
-    def _take(self, need: int, kinds: Iterable[Kind]) -> None:
-        """Have room for so many bytes, and segments of these kinds.
+    def _write(self, items: Sequence[Item]) -> Lost:
+        """Write what fits into the room of a process, or one thing that is larger.
 
         Raises:
-            OSError: the disk fails.
+            OSError: the disk fails, and nothing was written.
             SettingsError: another user owns the directory.
         """
+        kinds: list[Kind] = [kind for kind in KINDS if any(item.kind == kind for item in items)]
+        with self._taken(sum(item.size for item in items), kinds):
+            lost = self._keep_all(items)
+            for kind in kinds:
+                lost = _both(lost, self._append(kind, [i.line for i in items if i.kind == kind]))
+        return lost
+
+    @contextmanager
+    def _taken(self, need: int, kinds: Iterable[Kind]) -> Generator[None]:
+        """Have room for so many bytes, and segments of these kinds."""
         if not all(segment.is_there for segment in self._segments.values()):
             self.close()
         wanted: set[Kind] = {*kinds, *self._segments}
         rolls = need > self._left
         if rolls:
             self.close()
-        if wanted != self._segments.keys():
-            with loading():  # or a child that is forked now would inherit the lock
+        with ExitStack() as held:
+            if wanted != self._segments.keys():
+                held.enter_context(loading())  # or a child that is forked now inherits the lock
                 self._make()
-                with locked(self.root):
-                    self._open(wanted, need if rolls else 0)
+                held.enter_context(locked(self.root))
+                self._open(wanted, need if rolls else 0)
+            if need <= self._room:  # else others must not count before it is written
+                held.close()
+            yield
         self._left -= need
 
     def _make(self) -> None:
@@ -234,6 +246,20 @@ class Store:
             with suppress(FileNotFoundError):  # the name that it had while it was written
                 status = entry.stat(follow_symlinks=False)
                 yield Held(f"{INPUTS}/{entry.name}", on_disk(status.st_size), status.st_mtime)
+
+
+def _parts(items: Sequence[Item], most_bytes: int) -> Iterator[list[Item]]:
+    """The items in order, as many at a time as come to no more than `most_bytes`, or one."""
+    part: list[Item] = []
+    size = 0
+    for item in items:
+        if part and size + item.size > most_bytes:
+            yield part
+            part, size = [], 0
+        part.append(item)
+        size += item.size
+    if part:
+        yield part
 
 
 def _both(one: Lost, other: Lost) -> Lost:
