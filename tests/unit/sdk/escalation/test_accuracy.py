@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,17 +11,28 @@ from hypothesis import strategies as st
 
 from wherever._escalation.accuracy import accuracy_by_agreement, reference_accuracy, share_of
 from wherever._escalation.facts import Interval
-from wherever_contracts.manifest import DetectionsValue, LabelValue, Quality
+from wherever_contracts.manifest import (
+    MANIFEST_NAME,
+    DetectionsValue,
+    Manifest,
+    Quality,
+    Value,
+    parse_manifest,
+)
+from wherever_edge.builtin import PACKAGES
 
-LABELS = LabelValue(kind="label", scores="scores", labels=("a", "b"))
+DIGITS = parse_manifest((PACKAGES / "digits" / MANIFEST_NAME).read_bytes())
 BOXES = DetectionsValue(kind="detections", boxes="b", scores="s", classes="c", labels=("a",))
 
 
-def package(*quality: Quality, value=LABELS):
-    variant = SimpleNamespace(quality=quality)
-    return SimpleNamespace(
-        signature=SimpleNamespace(value=value), reference="big", variant=lambda _: variant
+def package(*quality: Quality, value: Value = DIGITS.signature.value) -> Manifest:
+    """The manifest of `digits`, which states this of its reference and nothing of the others."""
+    stating = {DIGITS.reference: quality}
+    variants = tuple(
+        each.model_copy(update={"quality": stating.get(each.id, ())}) for each in DIGITS.variants
     )
+    signature = DIGITS.signature.model_copy(update={"value": value})
+    return DIGITS.model_copy(update={"variants": variants, "signature": signature})
 
 
 def stated(value=0.9, n=1000, metric="accuracy", **ends) -> Quality:
