@@ -58,5 +58,6 @@ def is_near(record: Record, package: Package, variant: Variant, answer: Answer) 
 
 def _is_alike(then: Mapping[str, Any], now: Mapping[str, Any], atol: float) -> bool | None:
     if "label" in then and "label" in now:
-        return then["label"] == now["label"] and abs(then["score"] - now["score"]) <= atol
+        near: bool = abs(then["score"] - now["score"]) <= atol
+        return near and then["label"] == now["label"]
     return then == now if "found" in then else None

@@ -174,7 +174,7 @@ class Tally:
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain data, ready for JSON."""
-        ends = {end: self.ends[end] for end in ENDS}
+        ends: dict[str, int] = {end: self.ends[end] for end in ENDS}
         reasons = dict(self.reasons.most_common())
         return {"receipts": self.calls, **ends, "reasons": reasons, "unsettled": self.unsettled}
 
