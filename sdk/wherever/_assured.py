@@ -44,6 +44,8 @@ class _Variant:
         self.key = key
         self.assurance = assurance
         self.block = Block()
+        self.epoch = 0
+        """Counts the alarms: what was asked before one says nothing of what holds after it."""
         self.unkept = 0
         self.stood: Bar | None = None
 
@@ -96,11 +98,11 @@ class Assured:
             alarm = None
             if own.confidence is not None:
                 alarm = kept.assurance.seen(own.confidence, category)
-            drawn = self._settle(kept, route, verdict, own, category)
+            block, epoch = self._settle(kept, route, verdict, own), kept.epoch
             if alarm is not None:
                 self._raise(kept, alarm)
-        if drawn is not None:
-            self._beside(self._audit, route, call, own, drawn)
+        if block is not None:
+            self._beside(self._audit, route, call, own, block, epoch)
 
     def judged(self, variant: str, judged: Judged) -> None:
         """Take note of how right an answer of a variant was; it is kept already."""
@@ -116,54 +118,45 @@ class Assured:
             for kept in self._variants.values():
                 self._stand(kept, always=kept.unkept > 0)
 
-    def close(self) -> None:
-        """Keep what is known of calls that no audit followed."""
-        with self._lock:
-            for kept in self._variants.values():
-                self._tell(kept, kept.block.ended(time()))
-                self._stand(kept, always=kept.unkept > 0)
-                kept.block = Block()
-
-    def _settle(
-        self, kept: _Variant, route: Route, verdict: Verdict, own: Answer, category: int
-    ) -> Block | None:
-        """Count a call; the block that it ends, where it was drawn for an audit."""
+    def _settle(self, kept: _Variant, route: Route, verdict: Verdict, own: Answer) -> Block | None:
+        """Count a call; the block that it ends, where its answer is to be audited."""
         block = kept.block
+        drawn = random() < self._audit_share  # noqa: S311 (no secret)
+        if drawn:
+            kept.block = Block()
         if verdict.answer is not own:
             COUNTERS.add("wherever_escalations_total", model=self._package.name)
-            pair = _paired(route, own, verdict.answer, category, probability=1.0)
-            if pair is None:
-                return None
-            if kept.assurance.gives:
-                block.escalated(pair)
-            else:
+            pair = _paired(route, own, verdict.answer)
+            if pair is not None and not kept.assurance.gives:
                 self._tell(kept, [pair])
+            elif pair is not None:
+                block.escalated(pair)
+                self._tell(kept, block.settled() if drawn else ())
         elif verdict.short:
             COUNTERS.add("wherever_promises_unkept_total", model=self._package.name)
             kept.unkept += 1
-            block.failed()
-        elif self._audit_share and random() < self._audit_share:  # noqa: S311 (no secret)
-            kept.block = Block()
-            if self._audits < _MOST_AUDITS:
-                self._audits += 1
-                return block
-        else:
+            block.failed(_pair(route, own, 1.0))
+        elif not drawn:
             block.passed()
+        elif self._audits < _MOST_AUDITS:
+            self._audits += 1
+            return block
         return None
 
-    def _audit(self, route: Route, call: Call, own: Answer, block: Block) -> None:
+    def _audit(self, route: Route, call: Call, own: Answer, block: Block, epoch: int) -> None:
         """Compare an answer that was given with the reference's."""
         try:
             answer = _reference_answer(route, call)
             ended = "failed" if answer is None else "answered"
             COUNTERS.add("wherever_audits_total", model=self._package.name, outcome=ended)
-            if answer is None:
+            pair = None if answer is None else _paired(route, own, answer)
+            if pair is None:
                 return
-            category = category_of(route.signature, own.outputs)
-            pair = _paired(route, own, answer, category, probability=self._audit_share)
+            audit = pair._replace(probability=self._audit_share, given=True)
             with self._lock:
-                if pair is not None:
-                    self._tell(self._of(own.ran.variant), block.settled(pair._replace(given=True)))
+                kept = self._of(own.ran.variant)
+                if kept.epoch == epoch:
+                    self._tell(kept, block.settled(audit))
         finally:
             with self._lock:
                 self._audits -= 1
@@ -184,6 +177,7 @@ class Assured:
         self._ledger.add(kept.key, event)
         kept.assurance.told(event)
         kept.block = Block()
+        kept.epoch += 1
         self._stand(kept)
 
     def _stand(self, kept: _Variant, *, always: bool = False) -> None:
@@ -246,14 +240,16 @@ def _known(pairs: Pairs | None) -> tuple[Evidence | None, tuple[Array, Array] | 
     return evidence, (pairs.right, pairs.right_against)
 
 
-def _paired(
-    route: Route, own: Answer, other: Answer, category: int, *, probability: float
-) -> Paired | None:
+def _paired(route: Route, own: Answer, other: Answer) -> Paired | None:
     """The pair of two answers to a call; None where one of them is none of the two wanted."""
-    if other.ran.variant != route.plan.reference or own.confidence is None or own.cached:
+    if other.ran.variant != route.plan.reference or own.confidence is None:
         return None
-    loss = disagreement(route.signature, own.outputs, other.outputs)
-    return Paired(0, own.confidence, loss, probability, category, time())
+    return _pair(route, own, disagreement(route.signature, own.outputs, other.outputs))
+
+
+def _pair(route: Route, own: Answer, loss: float) -> Paired:
+    category = category_of(route.signature, own.outputs)
+    return Paired(0, own.confidence or 0.0, loss, 1.0, category, time())
 
 
 def _reference_answer(route: Route, call: Call) -> Answer | None:

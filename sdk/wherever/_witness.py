@@ -131,7 +131,7 @@ class Witness:
             promises = list(self._assured.values())
             journal, ledger = self._journal, self._ledger
         for assured in promises:
-            assured.close()
+            assured.tell()
         if ledger is not None:
             ledger.close()
         if journal is not None:

@@ -1,29 +1,30 @@
-"""Calls between two audits, which become evidence together or not at all. Pure.
+"""Calls up to one that was drawn, which become evidence together or not at all. Pure.
 
 An audit that does not come through must not count as one that found nothing: then the calls around
-it would seem better than they are. So calls are settled in blocks. A block ends when a call is
-drawn for an audit, and is settled when the reference answered that; otherwise it is left out, with
-the pairs of its escalated calls, whatever they show. What ends an audit early has nothing to do
-with the answers, so that the blocks that are settled are like those that are not.
+it would seem better than they are. So calls are settled in blocks. Of every call it is drawn,
+whatever its answer, whether it ends the block; an answer that was given is then audited. The block
+is settled when the reference answered that last call, and left out as a whole otherwise, as is what
+came after the last one that was drawn. As neither depends on the answers, the blocks that are
+settled are like those that are not. Where processes end after few calls, long blocks are missing,
+and with them calls that nobody compared: risks then seem higher than they are, never lower.
 """
 
 from __future__ import annotations
 
-from wherever._escalation.events import Event, Paired, Passed
+from wherever._escalation.events import Paired
 
-# of unsure calls in a row; what comes beyond is left out
+# of unsure calls in a row; a block with more is left out
 _MOST_PAIRS = 10_000
 
 
 class Block:
-    """Calls since the last one that was drawn for an audit."""
+    """Calls since the last one that was drawn."""
 
-    __slots__ = ("_pairs", "_passed", "_spoilt")
+    __slots__ = ("_pairs", "_passed")
 
     def __init__(self) -> None:
         self._passed = 0
         self._pairs: list[Paired] = []
-        self._spoilt = False
 
     def passed(self) -> None:
         """An answer was given, and nobody compares it."""
@@ -31,25 +32,23 @@ class Block:
 
     def escalated(self, pair: Paired) -> None:
         """The reference answered in the variant's place."""
-        if len(self._pairs) < _MOST_PAIRS:
+        if len(self._pairs) <= _MOST_PAIRS:
             self._pairs.append(pair)
-        else:
-            self._spoilt = True
 
-    def failed(self) -> None:
-        """A call was to be escalated, and the reference did not answer."""
-        self._spoilt = True
+    def failed(self, pair: Paired) -> None:
+        """A call was to be escalated, and the reference did not answer.
 
-    def settled(self, audit: Paired) -> tuple[Event, ...]:
-        """What becomes known with the audit that ended the block."""
-        if self._spoilt:
-            return ()
-        return (*self._pairs, audit._replace(calls=self._passed))
-
-    def ended(self, at: float) -> tuple[Event, ...]:
-        """What becomes known when no further call comes; nothing where no pair shows that any
-        reference was to be had.
+        It counts as one whose answers differ, lest calls that are hard to escalate seem harmless.
         """
-        if self._spoilt or not self._pairs:
+        self.escalated(pair._replace(loss=1.0))
+
+    def settled(self, audit: Paired | None = None) -> tuple[Paired, ...]:
+        """What becomes known with the reference's answer to the call that ended the block.
+
+        Args:
+            audit: that call, where the variant's answer was given; None: it was escalated.
+        """
+        if len(self._pairs) > _MOST_PAIRS:
             return ()
-        return (*self._pairs, Passed(self._passed, at)) if self._passed else tuple(self._pairs)
+        pairs = self._pairs if audit is None else [*self._pairs, audit]
+        return (pairs[0]._replace(calls=self._passed), *pairs[1:])
