@@ -96,7 +96,7 @@ def test_processes_that_write_at_once_stay_below_the_bound(tmp_path):
         child = os.fork()
         if child == 0:
             with suppress(BaseException):
-                write_many(tmp_path, name, 700)
+                write_many(tmp_path, name, 1250)
                 os._exit(0)
             os._exit(1)
         living.add(child)
