@@ -62,21 +62,21 @@ class Found:
 class FalseAlarms:
     """Findings where there was no shift.
 
-    `alarms` is how many streams had one, `calls` how many calls they had until then, together;
-    `exchangeable` says whether the bound is about these streams.
+    `alarms` is how many streams had one, `windows` how many times 500 calls, or what there was of
+    them, all streams were watched until then; `exchangeable` says whether the bound is about these.
     """
 
     case: str
     calls_from: str
     streams: int
     alarms: int
-    calls: int
+    windows: int
     exchangeable: bool
 
     @property
     def rate(self) -> float:
         """Findings per 500 calls."""
-        return self.alarms * CALLS / self.calls
+        return self.alarms / self.windows
 
 
 _Stream = tuple[Array, Array]
@@ -116,7 +116,7 @@ def false(
             name,
             count,
             sum(each < NEVER for each in calls),
-            sum(map(min, calls, lengths)),
+            sum(-(-each // CALLS) for each in map(min, calls, lengths)),
             name.startswith("the "),
         )
 
