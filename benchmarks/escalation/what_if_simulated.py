@@ -71,13 +71,14 @@ class Recorded(Ours):
         down = self._world.scenario.cascade.answer_bytes
         attempts = []
         for tried in verdict.tried:
-            word = "given_up" if tried.given_up else "answered" if tried.error is None else ""
+            ended = "answered" if tried.error is None else tried.error.code
+            word = "given_up" if tried.given_up else ended
             away = tried.candidate.place != "device"
             attempts.append(
                 AttemptRecord(
                     tried.candidate.place,
                     tried.candidate.host,
-                    word or tried.error.code,
+                    word,
                     tried.elapsed_s,
                     str(tried.error or ""),
                     variant="" if tried.answer is None else tried.answer.ran.variant,

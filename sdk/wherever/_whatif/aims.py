@@ -84,7 +84,7 @@ def _promised(policy: Policy, known: Known, chance: Callable[[], float]) -> Meas
     )
     for event in known.events:
         assurance.remembered(event)
-    parts = []
+    parts: list[str] = []
     if known.evidence is not None:
         parts.append(f"{len(known.evidence.loss)} pairs of the package")
     if losses:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from wherever._escalation.budget import check_budget
 from wherever._escalation.words import CONFIDENCE, Aim, Budget
@@ -89,8 +89,10 @@ def policy_of(given: Mapping[str, Any]) -> Policy:
         values["places"] = tuple(values["places"])
     _check_words(values)
     for name, (fits, expected) in _NUMBERS.items():
-        value = values.get(name)
-        if name in values and not (_is_number(value) and fits(value)):
+        if name not in values:
+            continue
+        value = values[name]
+        if not (_is_number(value) and fits(value)):
             raise SettingsError(f"{name} in the policy is {expected}, not {value!r:.80}")
     if "budget" in values:
         values["budget"] = _budget(values["budget"])
@@ -109,7 +111,7 @@ def _check_words(values: Mapping[str, Any]) -> None:
         if not isinstance(value, str):
             raise SettingsError(f"{name} in the policy is a word, not {value!r:.80}")
     places = values.get("places", ())
-    if not (isinstance(places, tuple) and all(isinstance(each, str) for each in places)):
+    if not _are_words(places):
         raise SettingsError(f"places in the policy is a list of words, not {places!r:.80}")
     check_words(**words, places=places)
 
@@ -118,9 +120,15 @@ def _budget(given: object) -> Budget | None:
     if not isinstance(given, Mapping):
         raise SettingsError(f"budget in the policy is a table of amounts, not {given!r:.80}")
     try:
-        return check_budget(given)
+        return check_budget(cast("Mapping[str, float]", given))
     except InputError as error:
         raise SettingsError(f"{error}") from error
+
+
+def _are_words(value: Any) -> bool:
+    return isinstance(value, tuple) and all(
+        isinstance(each, str) for each in cast("tuple[object, ...]", value)
+    )
 
 
 def _is_number(value: object) -> bool:

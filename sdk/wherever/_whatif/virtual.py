@@ -76,7 +76,7 @@ class Course:
         self._turn += 1
         self._waiting = False
         try:
-            step = self._flow.send(heard)  # type: ignore[arg-type]  # None begins a generator
+            step = self._flow.send(heard)
         except StopIteration as stop:
             self._finish(stop.value)
         except WhereverError as error:

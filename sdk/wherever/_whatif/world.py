@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from wherever._routing.steps import Senses
     from wherever._whatif.endings import Ending
     from wherever._whatif.policy import Policy
+    from wherever_contracts.places import Place
 
 # Its multiples, less their whole parts, are spread evenly over [0, 1), however many are taken.
 _GOLDEN = 0.6180339887498949
@@ -54,7 +55,7 @@ class WhatIf:
         remotes = [
             each for model in facts.models.values() for each in model.hosts if each.place != DEVICE
         ]
-        places = {each.host: each.place for each in remotes}
+        places: dict[str, Place] = {each.host: each.place for each in remotes}
         self._hosts = Hosts(clock, places, facts.round_trip_s, chance, policy.remote_timeout_s)
         self._devices = {name: Device() for name in facts.models}
         self._world = World(
