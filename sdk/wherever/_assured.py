@@ -203,11 +203,13 @@ class Assured:
     def _assurance(self, key: Key) -> Assurance:
         pairs = self._pairs(key.variant)
         evidence, truth = _known(pairs)
+        value = self._package.manifest.signature.value
         made = Assurance(
             self._aim,
             evidence,
             truth,
-            whole=self._package.manifest.signature.value.kind == "label",
+            whole=value.kind == "label",
+            names=getattr(value, "labels", ()),
             audit_share=self._audit_share or 0.05,
             chance=random,
         )

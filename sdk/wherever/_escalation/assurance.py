@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,6 +40,7 @@ class Assurance:
         truth: how right the calibration's answers are, the variant's and the reference's; None:
             that is not known.
         whole: losses are 0 or 1 by their nature, as those of labels.
+        names: of the classes, by their number.
         audit_share: the probability with which the reference is asked of the other calls.
         chance: gives a random number in [0, 1).
     """
@@ -51,6 +52,7 @@ class Assurance:
         truth: tuple[Array, Array] | None = None,
         *,
         whole: bool,
+        names: Sequence[str] = (),
         audit_share: float,
         chance: Callable[[], float],
     ) -> None:
@@ -74,7 +76,7 @@ class Assurance:
         """What the calibration's own truths say against the reference."""
         if evidence is not None and truth is not None:
             known = evidence.confidence, *truth, evidence.category
-            self.found = examine(*known, self._refresher.threshold)
+            self.found = examine(*known, self._refresher.threshold, names=names)
 
     def bar(self) -> Bar:
         """What an answer must reach now."""
