@@ -11,7 +11,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from wherever._device_key import key_for_now
 from wherever._records.inputs import content_digest, pack_inputs
@@ -33,15 +33,7 @@ MIN_BYTES = 1024 * 1024
 # One call's inputs may take this share of all that is kept; larger ones are left out.
 _INPUTS_SHARE = 16
 _MOST_WAITING = 16 * 1024 * 1024
-_ABOUT_A_LINE = 2048
 _EXIT_PATIENCE_S = 10.0
-
-
-class _Entry(NamedTuple):
-    """What is to be written down, and the inputs that it refers to as a frame, if any."""
-
-    said: Record | Judgement
-    frame: bytes = b""
 
 
 class Journal:
@@ -91,8 +83,10 @@ class Journal:
             inputs: its checked inputs, to be kept under the record's `input_digest`; they may be
                 changed once this has returned. None: they are not kept.
         """
-        frame = b"" if inputs is None or not record.input_digest else self._packed(inputs)
-        self._queue.put(_Entry(record, frame), _ABOUT_A_LINE + len(frame))
+        digest = record.input_digest
+        frame = b"" if inputs is None or not digest else self._packed(inputs)
+        # in the caller's thread: another's would take the interpreter from calls for milliseconds
+        self._put(lambda: Item("receipts", pack_record(record), digest, frame))
 
     def feedback(
         self,
@@ -111,7 +105,7 @@ class Journal:
             at: when that was said, as Unix time; None: now.
         """
         judgement = Judgement(id_, self._now() if at is None else at, label, accepted)
-        self._queue.put(_Entry(judgement), _ABOUT_A_LINE)
+        self._put(lambda: Item("feedback", pack_judgement(judgement)))
 
     def find(self, id_: str) -> Record | None:
         """The record of a call, of this process or another; None when there is none."""
@@ -137,9 +131,18 @@ class Journal:
     def _begin(self) -> None:
         self._writer = _Writer(Store(self.directory, self._max_bytes, self._now))
         most = min(_MOST_WAITING, self._max_bytes // _INPUTS_SHARE)
-        self._queue: Queue[_Entry] = Queue(self._writer, most)
+        self._queue: Queue[Item] = Queue(self._writer, most)
         # also when the interpreter exits
         self._end = weakref.finalize(self, _end, self._queue, self._writer, os.getpid())
+
+    def _put(self, make: Callable[[], Item]) -> None:
+        """Have a line written; one that cannot be made is counted."""
+        try:
+            item = make()
+        except ValueError as error:
+            self._writer.lost(Lost(lines=1, why=str(error)))
+        else:
+            self._queue.put(item, item.size)
 
     def _packed(self, inputs: Mapping[str, Any]) -> bytes:
         """The inputs as a frame; empty when they cannot be kept, which is counted."""
@@ -167,13 +170,12 @@ class _Writer:
         self._store = store
         self.problem: str = ""
 
-    def write(self, entries: list[_Entry]) -> None:
-        """Write records and judgements as lines."""
+    def write(self, items: list[Item]) -> None:
+        """Write lines."""
         try:
-            items = [item for item in map(self._item, entries) if item is not None]
             lost = self._store.write(items)
         except Exception as error:  # noqa: BLE001 (or whoever waits would wait for ever)
-            lost = Lost(len(entries), 0, f"{type(error).__name__}: {error}")
+            lost = Lost(len(items), 0, f"{type(error).__name__}: {error}")
         self.problem = ""
         self.lost(lost)
 
@@ -201,18 +203,8 @@ class _Writer:
     def _said(self, why: str) -> str:
         return f"receipts are not kept in {self._store.root}: {why}"
 
-    def _item(self, entry: _Entry) -> Item | None:
-        said = entry.said
-        try:
-            if isinstance(said, Judgement):
-                return Item("feedback", pack_judgement(said))
-            return Item("receipts", pack_record(said), said.input_digest, entry.frame)
-        except ValueError as error:
-            self.lost(Lost(lines=1, why=str(error)))
-            return None
 
-
-def _end(queue: Queue[_Entry], writer: _Writer, pid: int) -> None:
+def _end(queue: Queue[Item], writer: _Writer, pid: int) -> None:
     """Write what waits; in a child that was forked since, give the files to the parent alone."""
     if os.getpid() == pid:
         queue.end(_EXIT_PATIENCE_S)

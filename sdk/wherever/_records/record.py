@@ -20,6 +20,8 @@ from wherever_contracts.wire.tensors import WireTensor, from_array, to_array
 SCHEMA = 1
 """The number in each line; another one means that older readers would misread it."""
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -182,7 +184,7 @@ def _line(facts: Mapping[str, Any]) -> bytes:
 
 
 def _json(said: object) -> bytes:
-    return json.dumps(said, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    return _ENCODER.encode(said).encode() + b"\n"
 
 
 def _finite(value: Any) -> Any:
