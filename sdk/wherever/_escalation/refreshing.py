@@ -93,6 +93,7 @@ class Refresher:
         self._grid = np.array(sorted({t for t in grid if t < certified}, reverse=True))
         first = certified >= NOTHING_IS_SURE
         self._warm_up = _WARM_UP * fewest_pairs(level, error) if first else 0
+        self._known = self._unseen = 0
         self._begin()
 
     def passed(self, calls: int) -> None:

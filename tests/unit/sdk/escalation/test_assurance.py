@@ -73,7 +73,8 @@ def test_without_pairs_calls_themselves_certify_a_threshold():
 
 def test_what_an_earlier_process_learned_is_known():
     earlier, later = made(), made()
-    for event in [pair(), Passed(3, 0.0), Stood("", 0.5, "", 0, 0.0)] * 800:
+    stood = Stood("", 0.5, "", 0, 0.0)
+    for event in [*[pair(), stood] * 800, Passed(3, 0.0), pair(0.9, given=True)]:
         earlier.told(event)
         later.remembered(event)
     assert later.bar() == earlier.bar()
