@@ -38,6 +38,9 @@ MOST_PAIRS = 10_000
 
 NO_DETECTION = -1
 
+FEWEST_CALLS = 30
+"""Before so many calls of a watch nothing is told: fewer may be one input that is tried again."""
+
 LOOKS = (125, 250, 500, 1000)
 """The calls of a watch after which there is a look at all of them."""
 
@@ -179,6 +182,8 @@ class _Line:
 
     def differs(self, odds: float, chance: float) -> bool:
         """Whether the gain has come to `odds`, or calls at a look are as unlikely as `chance`."""
+        if len(self.calls) < FEWEST_CALLS:
+            return False
         if self.gain >= odds:
             return True
         if len(self.calls) not in LOOKS:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wherever._escalation import shift
-from wherever._escalation.shift import EVERY_CALLS, LIFE_CALLS, MOST_PAIRS, ShiftWatch
+from wherever._escalation.shift import EVERY_CALLS, FEWEST_CALLS, LIFE_CALLS, MOST_PAIRS, ShiftWatch
 
 CLASSES = 10
 
@@ -48,6 +48,14 @@ def test_calls_that_are_much_less_sure_are_found_within_fifty_with_figures(rng):
     assert why.startswith("confidences are lower than in calibration: ")
     assert f"of the last {number} calls are below" in why
     assert "of 300 pairs (median" in why
+
+
+def test_one_input_that_is_tried_a_few_times_is_no_shift_and_many_times_is_one(rng):
+    pairs = confidences(rng, 300)
+    same = of_confidence([pairs.max()] * 500)
+    number, why = call_that_shows(watch_of(pairs), same)
+    assert number == FEWEST_CALLS
+    assert why
 
 
 def test_calls_that_are_surer_are_found_as_well(rng):
