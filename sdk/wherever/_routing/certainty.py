@@ -23,13 +23,11 @@ def bar_for(plan: Plan, senses: Senses, answer: Answer) -> Bar | None:
     return None if threshold is None else Bar(threshold)
 
 
-def falls_short(bar: Bar | None, answer: Answer) -> bool:
+def falls_short(bar: Bar, answer: Answer) -> bool:
     """Whether the answer's confidence is under the bar.
 
-    Without a confidence it is only where something is promised: then nothing speaks for it.
+    One without a confidence does where something is promised: then nothing speaks for it.
     """
-    if bar is None:
-        return False
     if answer.confidence is None:
         return bar.promised
     return not answer.confidence >= bar.threshold

@@ -9,6 +9,7 @@ from wherever._replay.comparing import bits
 from wherever._replay.outcome import (
     EXPLANATIONS,
     FAILURES,
+    NotReplayableError,
     Reason,
     Tally,
     apart,
@@ -134,3 +135,9 @@ def test_bits_tell_apart_what_is_equal_as_numbers():
     assert bits(zero) == bits({"y": np.zeros(2, np.float32)})
     for other in (-np.zeros(2, np.float32), np.zeros(2), np.zeros((2, 1), np.float32)):
         assert bits(zero) != bits({"y": other})
+
+
+def test_what_stops_a_replay_says_why_as_an_outcome_does():
+    error = NotReplayableError("package", "digits 0.9.0 is not here")
+    assert str(error) == "digits 0.9.0 is not here"
+    assert error.reason == Reason("package", "digits 0.9.0 is not here")
