@@ -35,7 +35,7 @@ class Wish(NamedTuple):
     strict: bool
     priority: Priority
     aim: Aim | None = None
-    record: bool | None = None
+    record: float | None = None
 
 
 def answer_batch(
@@ -45,7 +45,7 @@ def answer_batch(
     chosen: dict[str, float],
     kept: KeptAnswers | None,
     wish: Wish,
-    sampled: Callable[[], bool],
+    sampled: Callable[[float | None], bool],
 ) -> Iterator[Prediction | Exception]:
     started = perf_counter()
     checked: list[dict[str, Any] | InputError] = []
@@ -65,7 +65,7 @@ def answer_batch(
         strict=wish.strict,
     )
     for single in call.calls:
-        if sampled() if wish.record is None else wish.record:
+        if sampled(wish.record):
             single.outlook = single.expected()
     flows = [
         predict_flow(route.plan, single.wary(call.senses), single.work, deadline_s, started)

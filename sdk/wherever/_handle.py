@@ -9,7 +9,7 @@ from random import random
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from wherever._aiming import aim_of, aimed
+from wherever._aiming import aim_of, aimed, recorded_share
 from wherever._batches import Wish, answer_batch, prediction_of, shown, urgency_of
 from wherever._drivers import drive, drive_async
 from wherever._planned import Planned
@@ -61,7 +61,7 @@ class Model(Planned):
         budget: Mapping[str, float] | Budget | None = None,
         cache: bool | None = None,
         strict: bool | None = None,
-        record: bool | None = None,
+        record: bool | float | None = None,
         priority: Priority = "interactive",
         later: bool = False,
         **options: float,
@@ -85,8 +85,8 @@ class Model(Planned):
                 input; the client's setting by default.
             strict: an answer by another engine, precision or hardware than planned is an error;
                 the client's setting by default. Otherwise `receipt.substituted` says it.
-            record: write the call's receipt to this device's disk; a share of the calls by default,
-                as the client's settings say.
+            record: write the call's receipt to this device's disk: True, False, or with which
+                probability; by default the client's setting.
             priority: "interactive", "batch" or "background": who goes first where calls wait.
             later: answer now from this device, and let the call wait in the outbox for the
                 reference's answer, which comes when the network allows: see `Prediction.upgrade`.
@@ -127,7 +127,7 @@ class Model(Planned):
             kept=kept,
             urgency=urgency_of(priority, deadline_s, started),
             strict=self._strict if strict is None else strict,
-            recorded=self._recorded() if record is None else record,
+            recorded=self._recorded(record),
         )
         senses = call.wary(route.senses)
         flow = predict_flow(route.plan, senses, call.work, deadline_s, started)
@@ -152,7 +152,7 @@ class Model(Planned):
         budget: Mapping[str, float] | Budget | None = None,
         cache: bool | None = None,
         strict: bool | None = None,
-        record: bool | None = None,
+        record: bool | float | None = None,
         priority: Priority = "interactive",
         later: bool = False,
         **options: float,
@@ -188,7 +188,7 @@ class Model(Planned):
             kept=kept,
             urgency=urgency_of(priority, deadline_s, started),
             strict=self._strict if strict is None else strict,
-            recorded=self._recorded() if record is None else record,
+            recorded=self._recorded(record),
         )
         senses = call.wary(route.senses)
         flow = predict_flow(route.plan, senses, call.work, deadline_s, started)
@@ -216,7 +216,7 @@ class Model(Planned):
         budget: Mapping[str, float] | Budget | None = None,
         cache: bool | None = None,
         strict: bool | None = None,
-        record: bool | None = None,
+        record: bool | float | None = None,
         priority: Priority = "batch",
         **options: float,
     ) -> Iterator[Prediction]:
@@ -248,7 +248,8 @@ class Model(Planned):
             NoRouteError: see a call.
         """
         aim = aimed(self._aim, max_disagreement, confidence, min_confidence, budget)
-        wish = self.wish(deadline_s, cache, strict, priority)._replace(aim=aim, record=record)
+        wish = self.wish(deadline_s, cache, strict, priority)
+        wish = wish._replace(aim=aim, record=recorded_share(record))
         ends = self._ends(values, batch, (mode, boundary, places), options, wish)
         total = len(values) if isinstance(values, Sized) else None
         return shown(ends, total, self.name, wanted=progress)
@@ -269,13 +270,14 @@ class Model(Planned):
         budget: Mapping[str, float] | Budget | None = None,
         cache: bool | None = None,
         strict: bool | None = None,
-        record: bool | None = None,
+        record: bool | float | None = None,
         priority: Priority = "batch",
         **options: float,
     ) -> AsyncIterator[Prediction]:
         """The same as `map`, for `async for`; the inputs are taken in a thread."""
         aim = aimed(self._aim, max_disagreement, confidence, min_confidence, budget)
-        wish = self.wish(deadline_s, cache, strict, priority)._replace(aim=aim, record=record)
+        wish = self.wish(deadline_s, cache, strict, priority)
+        wish = wish._replace(aim=aim, record=recorded_share(record))
         ends = self._ends(values, batch, (mode, boundary, places), options, wish)
         while batches := await self._client.in_thread(lambda: list(islice(ends, 1))):
             for end in batches[0]:
@@ -396,9 +398,10 @@ class Model(Planned):
         box, package = self._client.outbox, edition.package
         return answered.put_off(partial(put_in, box, route, package, key[2], priority))
 
-    def _recorded(self) -> bool:
-        """Whether a call that does not say is among those that are recorded."""
-        return self._share > 0 and random() < self._share  # noqa: S311 (no secret)
+    def _recorded(self, given: bool | float | None = None) -> bool:  # noqa: FBT001 (as calls are)
+        """Whether a call is among those that are recorded, by what it says or the settings."""
+        share = self._share if given is None else recorded_share(given)
+        return share is not None and random() < share  # noqa: S311 (no secret)
 
     def _deadline(self, given: float | None) -> float | None:
         if given is None:

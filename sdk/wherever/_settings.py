@@ -29,12 +29,19 @@ from wherever_contracts.errors import SettingsError
 from wherever_contracts.places import Boundary, Mode
 from wherever_edge.configured import default_home, settings_files
 
+_SWITCHES = {"true": 1.0, "yes": 1.0, "on": 1.0, "false": 0.0, "no": 0.0, "off": 0.0}
+
 
 def _listed(value: object) -> object:
     """A comma-separated string as a list, so that lists fit into environment variables."""
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return [value] if isinstance(value, Path) else value
+
+
+def _share(value: object) -> object:
+    """All or none of the calls may also be said in words, as switches are."""
+    return _SWITCHES.get(value.strip().lower(), value) if isinstance(value, str) else value
 
 
 class Settings(BaseSettings):
@@ -145,8 +152,9 @@ class Settings(BaseSettings):
     audit_share: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """The share of the other answers that are compared with the reference's, for the promise."""
 
-    record: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """The share of calls whose receipts are written to the disk, of those that do not say."""
+    record: Annotated[float, Field(ge=0, le=1), BeforeValidator(_share)] = 0.0
+    """The share of calls whose receipts are written to the disk, of those that do not say: 0 to 1,
+    or true or false."""
 
     record_inputs: bool = False
     """Whether the inputs of recorded calls are written, too."""

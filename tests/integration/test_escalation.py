@@ -1,4 +1,4 @@
-"""Promises about answers, with a real gateway: kept, audited, watched, and said when they are not."""
+"""Promises about answers, with a real gateway: kept, audited, watched, said when they are not."""
 
 from __future__ import annotations
 
@@ -189,8 +189,11 @@ def test_a_least_confidence_is_asked_in_each_mode_that_may(connected, mode):
     [
         ({"max_disagreement": 2}, "'max_disagreement': expected a share between 0 and 1"),
         ({"max_disagreement": "few"}, "'max_disagreement': expected a share between 0 and 1"),
-        ({"confidence": 1.0}, "'confidence': expected a share between 0 and 1"),
+        ({"max_disagreement": True}, "'max_disagreement': expected a share between 0 and 1"),
+        ({"confidence": 1.0}, "'confidence': expected a share between 0 and 1, such as 0.95"),
+        ({"confidence": 0.9}, "'confidence': expected max_disagreement beside it, .* 0.9 alone"),
         ({"min_confidence": -0.1}, "'min_confidence': expected a share from 0 to 1"),
+        ({"min_confidence": True}, "'min_confidence': expected a share from 0 to 1, found True"),
         ({"budget": {"cals": 3}}, "'budget': expected calls, bytes or cost per hour"),
         ({"budget": {}}, "'budget': expected calls, bytes or cost per hour"),
     ],
@@ -198,6 +201,15 @@ def test_a_least_confidence_is_asked_in_each_mode_that_may(connected, mode):
 def test_wrong_aims_are_refused_with_what_was_found(wrong, said):
     with wherever.Client() as client, pytest.raises(wherever.InputError, match=said):
         client.predict("digits", INPUTS[0], **wrong)
+
+
+@pytest.mark.parametrize("wrong", ["yes", "0.5", -1, 2, float("nan"), [1]])
+def test_what_is_no_share_of_calls_to_record_is_refused_by_each_way_to_call(wrong):
+    with wherever.Client() as client:
+        digits = client.model("digits")
+        for ask in (digits, digits.map, lambda x, **o: asyncio.run(digits.aio(x, **o))):
+            with pytest.raises(wherever.InputError, match="'record': expected True, False, or"):
+                ask(INPUTS[0], record=wrong)
 
 
 def test_a_recorded_call_is_written_with_what_was_expected_of_each_host(connected, own_home):
@@ -222,5 +234,6 @@ def test_a_recorded_call_is_written_with_what_was_expected_of_each_host(connecte
 def test_a_share_of_the_calls_is_recorded_when_the_settings_say_so(own_home):
     with wherever.Client(record=1.0) as client:
         list(client.model("digits").map(INPUTS[:10]))
+        list(client.model("digits").map(INPUTS[:10], record=1e-12))
         client.predict("digits", INPUTS[0], record=False)
     assert len(list(read_records(own_home / "receipts"))) == 10

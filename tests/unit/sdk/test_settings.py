@@ -99,3 +99,10 @@ def test_who_knows_what_the_network_costs_says_so(monkeypatch):
     assert load_settings().metered == "yes"
     with pytest.raises(SettingsError, match=r"'metered'.*'auto', 'yes' or 'no'.*'often'"):
         load_settings(metered="often")
+
+
+@pytest.mark.parametrize(
+    ("said", "share"), [("true", 1.0), ("No", 0.0), ("0.25", 0.25), (True, 1.0), (0.5, 0.5)]
+)
+def test_what_is_recorded_is_a_share_or_a_switch(said, share):
+    assert load_settings(record=said).record == share
