@@ -153,6 +153,19 @@ class Image:
             self._encoded = _encode(self._source())
         return self._encoded
 
+    def owned(self) -> Image:
+        """The same image, of which nothing is the giver's: who gave it may change that now.
+
+        Raises:
+            InputError: a PIL image cannot be read.
+        """
+        if self._file is not None:
+            return self
+        image = Image(partial(np.copy, self._source()))
+        image._source()
+        image._encoded = self._encoded
+        return image
+
     @property
     def file(self) -> bytes | None:
         """The file's bytes when it came as such, else None."""

@@ -68,6 +68,17 @@ class InputChecker:
         return {name: check(values[name]) for name, check in self._checks.items()}
 
 
+def owned(inputs: Mapping[str, Checked]) -> Inputs:
+    """The same checked inputs, which stay what they are when the caller changes those given."""
+    return {name: _owned(value) for name, value in inputs.items()}
+
+
+def _owned(value: Checked) -> Checked:
+    if isinstance(value, Image):
+        return value.owned()
+    return value.copy() if isinstance(value, np.ndarray) else value
+
+
 def check_options(signature: Signature, given: Mapping[str, Any]) -> dict[str, float]:
     """The call's options, defaults filled in.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from random import random
 from time import time
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from wherever._escalation.assurance import Assurance
 from wherever._escalation.blocks import Block
 from wherever._escalation.events import Alarmed, Event, Judged, Paired, Stood
 from wherever._ledger import Key, Ledger
+from wherever._routing.certainty import sureness
 from wherever._routing.steps import Attempt
 from wherever_contracts.errors import PackageError
 from wherever_contracts.receipts import Answer
@@ -58,7 +60,7 @@ class Assured:
         aim: what is promised.
         ledger: where evidence is kept.
         audit_share: the share of given answers that are compared with the reference's.
-        beside: runs a function in another thread, at some time.
+        behind: runs a function in a thread that no call waits for; False: it cannot.
     """
 
     def __init__(
@@ -67,20 +69,26 @@ class Assured:
         aim: Aim,
         ledger: Ledger,
         audit_share: float,
-        beside: Callable[..., object],
+        behind: Callable[..., bool],
     ) -> None:
         self._package = package
         self._aim = aim
         self._ledger = ledger
         self._audit_share = audit_share
-        self._beside = beside
+        self._behind = behind
         self._lock = threading.Lock()
         self._variants: dict[str, _Variant] = {}
         self._audits = 0
+        self._unsaid: list[str] = []
+
+    def prepare(self, variant: str) -> None:
+        """Read what is known of a variant, so that the first call does not wait for the disk."""
+        with self._held():
+            self._of(variant)
 
     def bar(self, variant: str) -> Bar:
         """What an answer of a variant must reach now."""
-        with self._lock:
+        with self._held():
             return self._of(variant).assurance.bar()
 
     def ended(self, route: Route, call: Call, verdict: Verdict, own: Answer) -> None:
@@ -92,21 +100,24 @@ class Assured:
             verdict: what came of it.
             own: the variant's answer.
         """
-        category = category_of(route.signature, own.outputs)
-        with self._lock:
+        category, confidence = category_of(route.signature, own.outputs), sureness(own)
+        pair = None if verdict.answer is own else _paired(route, own, verdict.answer)
+        with self._held():
             kept = self._of(own.ran.variant)
             alarm = None
-            if own.confidence is not None:
-                alarm = kept.assurance.seen(own.confidence, category)
-            block, epoch = self._settle(kept, route, verdict, own), kept.epoch
+            if confidence is not None:
+                alarm = kept.assurance.seen(confidence, category)
+            block, epoch = self._settle(kept, route, verdict, own, pair), kept.epoch
             if alarm is not None:
                 self._raise(kept, alarm)
         if block is not None:
-            self._beside(self._audit, route, call, own, block, epoch)
+            again = call.again(_BACKGROUND)
+            if not self._behind(self._audit, route, again, own, block, epoch):
+                self._audited()
 
     def judged(self, variant: str, judged: Judged) -> None:
         """Take note of how right an answer of a variant was; it is kept already."""
-        with self._lock:
+        with self._held():
             kept = self._variants.get(variant)
             alarm = None if kept is None else kept.assurance.told(judged)
             if kept is not None and alarm is not None:
@@ -114,11 +125,22 @@ class Assured:
 
     def tell(self) -> None:
         """Write down how the promises stand now, where that has changed."""
-        with self._lock:
+        with self._held():
             for kept in self._variants.values():
                 self._stand(kept, always=kept.unkept > 0)
 
-    def _settle(self, kept: _Variant, route: Route, verdict: Verdict, own: Answer) -> Block | None:
+    @contextmanager
+    def _held(self) -> Generator[None]:
+        """Hold the lock; what alarms say is told after, as those who hear it may call again."""
+        with self._lock:
+            yield
+            unsaid, self._unsaid = self._unsaid, []
+        for words in unsaid:
+            _log.warning("%s", words)
+
+    def _settle(
+        self, kept: _Variant, route: Route, verdict: Verdict, own: Answer, pair: Paired | None
+    ) -> Block | None:
         """Count a call; the block that it ends, where its answer is to be audited."""
         block = kept.block
         drawn = random() < self._audit_share  # noqa: S311 (no secret)
@@ -126,7 +148,6 @@ class Assured:
             kept.block = Block()
         if verdict.answer is not own:
             COUNTERS.add("wherever_escalations_total", model=self._package.name)
-            pair = _paired(route, own, verdict.answer)
             if pair is not None and not kept.assurance.gives:
                 self._tell(kept, [pair])
             elif pair is not None:
@@ -143,23 +164,28 @@ class Assured:
             return block
         return None
 
-    def _audit(self, route: Route, call: Call, own: Answer, block: Block, epoch: int) -> None:
+    def _audit(self, route: Route, again: Call, own: Answer, block: Block, epoch: int) -> None:
         """Compare an answer that was given with the reference's."""
         try:
-            answer = _reference_answer(route, call)
+            answer = _reference_answer(route, again)
             ended = "failed" if answer is None else "answered"
             COUNTERS.add("wherever_audits_total", model=self._package.name, outcome=ended)
             pair = None if answer is None else _paired(route, own, answer)
             if pair is None:
                 return
             audit = pair._replace(probability=self._audit_share, given=True)
-            with self._lock:
+            with self._held():
                 kept = self._of(own.ran.variant)
                 if kept.epoch == epoch:
                     self._tell(kept, block.settled(audit))
+        except Exception:  # noqa: BLE001 (nobody waits for it who would hear of it)
+            _log.exception("%s: an audit failed", self._package.name)
         finally:
-            with self._lock:
-                self._audits -= 1
+            self._audited()
+
+    def _audited(self) -> None:
+        with self._lock:
+            self._audits -= 1
 
     def _tell(self, kept: _Variant, events: Sequence[Event]) -> None:
         for event in events:
@@ -172,7 +198,7 @@ class Assured:
     def _raise(self, kept: _Variant, alarm: Alarm) -> None:
         name = self._package.name
         COUNTERS.add("wherever_alarms_total", model=name, kind=alarm.kind)
-        _log.warning("%s, variant %s: %s: %s", name, kept.key.variant, alarm.kind, alarm.why)
+        self._unsaid.append(f"{name}, variant {kept.key.variant}: {alarm.kind}: {alarm.why}")
         event = Alarmed(alarm.kind, alarm.why, time())
         self._ledger.add(kept.key, event)
         kept.assurance.told(event)
@@ -244,25 +270,27 @@ def _known(pairs: Pairs | None) -> tuple[Evidence | None, tuple[Array, Array] | 
 
 def _paired(route: Route, own: Answer, other: Answer) -> Paired | None:
     """The pair of two answers to a call; None where one of them is none of the two wanted."""
-    if other.ran.variant != route.plan.reference or own.confidence is None:
+    if other.ran.variant != route.plan.reference or sureness(own) is None:
         return None
     return _pair(route, own, disagreement(route.signature, own.outputs, other.outputs))
 
 
 def _pair(route: Route, own: Answer, loss: float) -> Paired:
     category = category_of(route.signature, own.outputs)
-    return Paired(0, own.confidence or 0.0, loss, 1.0, category, time())
+    return Paired(0, sureness(own) or 0.0, loss, 1.0, category, time())
 
 
-def _reference_answer(route: Route, call: Call) -> Answer | None:
+def _reference_answer(route: Route, again: Call) -> Answer | None:
     """What the reference answers to a call; None when it cannot be had now, or not for nothing."""
     plan, senses = route.plan, route.senses
-    again = call.again(_BACKGROUND)
+    purse = None if route.escalation is None else route.escalation.purse
     admit = again.wary(senses).admit
     for candidate in plan.attempts:
         if candidate.place == "device" or senses.costs(candidate) or admit(candidate, False):  # noqa: FBT003 (as senses do)
             continue
         outcome = again.perform(Attempt(candidate, senses.timeout_s, plan.reference))
+        if purse is not None and isinstance(outcome, Answer):
+            purse.came(candidate.place, outcome)
         if isinstance(outcome, Answer) and outcome.ran.variant == plan.reference:
             return outcome
     return None

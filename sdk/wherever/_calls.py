@@ -15,6 +15,7 @@ from wherever_contracts.errors import AttemptError, EngineError, SubstitutedErro
 from wherever_contracts.receipts import Answer, Expected
 from wherever_contracts.urgency import CALM, Urgency
 from wherever_contracts.wire.tensors import InferRequest
+from wherever_edge.inputs import owned
 from wherever_edge.wire_inputs import wire_bytes
 
 if TYPE_CHECKING:
@@ -86,9 +87,13 @@ class Call:
         return senses
 
     def again(self, urgency: Urgency) -> Call:
-        """The same call once more, to be answered by whoever is asked and not from the cache."""
-        serial, options = next_serial(), self._options
-        return Call(self._route, self._inputs, options, serial, None, urgency, strict=self._strict)
+        """The same call once more, to be answered by whoever is asked and not from the cache.
+
+        Its inputs are copies: the caller may change what it gave once the first call has returned.
+        """
+        inputs, serial = owned(self._inputs), next_serial()
+        route, options = self._route, self._options
+        return Call(route, inputs, options, serial, None, urgency, strict=self._strict)
 
     @property
     def priority(self) -> Priority:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from wherever._escalation.words import Bar
+from wherever._routing.certainty import sureness
 
 if TYPE_CHECKING:
     from wherever._assured import Assured
@@ -45,7 +46,7 @@ class Escalation:
         """Learn from a call that was answered."""
         own = _own_answer(verdict, route.plan.reference)
         if self.purse is not None:
-            self.purse.ended(verdict, None if own is None else own.confidence)
+            self.purse.ended(verdict, None if own is None else sureness(own))
         if self.assured is not None and own is not None and not own.cached:
             self.assured.ended(route, call, verdict, own)
 

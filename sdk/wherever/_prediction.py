@@ -203,9 +203,8 @@ class Prediction:
         """
         judge = self._context.judge
         if judge is None:
-            raise InputError(
-                "feedback", "a call that a client made", f"call {self.id}", kind="argument"
-            )
+            expected = "a call of this process (wherever.feedback takes ids of recorded ones)"
+            raise InputError("feedback", expected, f"call {self.id}", kind="argument")
         judge.feedback(self, label=label, accepted=accepted)
 
     def explain(self) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from wherever._routing.plan import Candidate
     from wherever._routing.steps import Verdict
     from wherever_contracts.places import Place
+    from wherever_contracts.receipts import Answer
 
     Admit: TypeAlias = Callable[[Candidate, bool], str]
 
@@ -70,6 +71,14 @@ class Purse:
             if confidence is not None:
                 self._pacer.seen(confidence, now)
             for tried in verdict.tried:
-                if tried.answer is not None and tried.answer.down_bytes:
-                    place, down_bytes = tried.candidate.place, tried.answer.down_bytes
-                    self._pacer.spent(now, self._prices.use(place, 0, down_bytes))
+                if tried.answer is not None:
+                    self._came(now, tried.candidate.place, tried.answer)
+
+    def came(self, place: Place, answer: Answer) -> None:
+        """Count what came back with an answer that no verdict tells of."""
+        with self._lock:
+            self._came(monotonic(), place, answer)
+
+    def _came(self, now: float, place: Place, answer: Answer) -> None:
+        if answer.down_bytes:
+            self._pacer.spent(now, self._prices.use(place, 0, answer.down_bytes))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from wherever._assured import Assured
@@ -28,18 +28,18 @@ class Witness:
 
     Args:
         settings: the client's.
-        beside: runs a function in another thread, at some time.
+        behind: runs a function in a thread that no call waits for; False: it cannot.
         store: the packages that are known here.
     """
 
     def __init__(
         self,
         settings: Settings,
-        beside: Callable[..., object],
+        behind: Callable[..., bool],
         store: Callable[[], Store],
     ) -> None:
         self._settings = settings
-        self._beside = beside
+        self._behind = behind
         self._store = store
         self._lock = threading.RLock()
         self._ledger: Ledger | None = None
@@ -49,10 +49,29 @@ class Witness:
         self._assured: dict[tuple[str, Aim], Assured] = {}
         self._purses: dict[tuple[str, Budget], Purse] = {}
 
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        """Stay behind when a prediction goes to another process: there is none in its copy."""
+        return _nobody, ()
+
+    def __deepcopy__(self, _: object) -> Self:
+        """The same one: a copy of a prediction is of the same call."""
+        return self
+
     def escalation(
-        self, package: Package, thresholds: Mapping[str, float], aim: Aim | None
+        self,
+        package: Package,
+        thresholds: Mapping[str, float],
+        aim: Aim | None,
+        here: str | None = None,
     ) -> Escalation | None:
-        """What calls of a package with this aim are measured by; None: by the package alone."""
+        """What calls of a package with this aim are measured by; None: by the package alone.
+
+        Args:
+            package: the model.
+            thresholds: what it says itself, by variant.
+            aim: what calls ask.
+            here: the variant that this device answers with; what is known of it is read now.
+        """
         if aim is None or (aim.max_disagreement is None and aim.budget is None):
             return None
         from wherever._escalating import Escalation  # noqa: PLC0415 (few calls have an aim)
@@ -60,6 +79,8 @@ class Witness:
         with self._lock:
             purse = None if aim.budget is None else self._purse(package.name, aim.budget)
             assured = None if aim.max_disagreement is None else self._assure(package, aim)
+        if assured is not None and here is not None and here != package.manifest.reference:
+            assured.prepare(here)
         return Escalation(thresholds, assured, purse)
 
     def record(self, prediction: Prediction, call: Call) -> None:
@@ -169,5 +190,9 @@ class Witness:
         key = package.digest, aim
         if key not in self._assured:
             share = self._settings.audit_share
-            self._assured[key] = Assured(package, aim, self.ledger(), share, self._beside)
+            self._assured[key] = Assured(package, aim, self.ledger(), share, self._behind)
         return self._assured[key]
+
+
+def _nobody() -> None:
+    """Who is told the truth about an answer of another process."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from wherever._escalation.words import NOTHING_IS_SURE, Bar
 from wherever._routing.plan import Plan
 from wherever._routing.steps import Senses
@@ -31,6 +33,14 @@ def falls_short(bar: Bar, answer: Answer) -> bool:
     if answer.confidence is None:
         return bar.promised
     return not answer.confidence >= bar.threshold
+
+
+def sureness(answer: Answer) -> float | None:
+    """An answer's confidence as evidence, 0 to 1; None: it has none, or one that is no number."""
+    confidence = answer.confidence
+    if confidence is None or math.isnan(confidence):
+        return None
+    return min(max(confidence, 0.0), 1.0)
 
 
 def reached(bar: Bar | None, answer: Answer) -> Bar | None:

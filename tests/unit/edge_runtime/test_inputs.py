@@ -15,7 +15,7 @@ from wherever_contracts.errors import InputError
 from wherever_contracts.manifest import Signature
 from wherever_contracts.wire.tensors import WireTensor, from_array, from_bytes
 from wherever_edge.images import Image
-from wherever_edge.inputs import InputChecker, check_options
+from wherever_edge.inputs import InputChecker, check_options, owned
 from wherever_edge.wire_inputs import WireInputs
 
 
@@ -282,3 +282,22 @@ def test_text_on_the_wire_that_is_none_is_refused(tensor, words):
     with pytest.raises(InputError) as caught:
         WireInputs(signature(TEXT)).read([tensor])
     assert words in str(caught.value)
+
+
+def test_owned_inputs_stay_what_they_are_when_those_given_are_changed():
+    pixels, numbers = np.zeros((4, 4, 3), np.uint8), np.zeros(3, np.float32)
+    given = {"image": Image.from_pixels(pixels, "image"), "x": numbers, "text": "a"}
+    kept = owned(given)
+    pixels[:], numbers[:] = 9, 9
+    assert not kept["image"].rgb().any()
+    assert not kept["x"].any()
+    assert kept["text"] == "a"
+
+
+def test_owned_images_are_encoded_once_and_files_are_not_read():
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    image = Image.from_pixels(pixels, "image")
+    travels = image.encoded()
+    file = Image.from_encoded(travels[0], "image")
+    assert image.owned().encoded() is travels
+    assert file.owned() is file

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from wherever._escalation.words import NOTHING_IS_SURE, Aim, Bar
+from wherever._routing.certainty import sureness
 from wherever._routing.flow import predict_flow
 from wherever._routing.forecast import Forecast, Work
 from wherever._routing.plan import Candidate, make_plan
@@ -168,3 +169,16 @@ def test_an_aim_without_a_promise_is_a_lesser_answer_only_where_a_host_failed():
     verdict, asked = call(failed, bar=bar, aim=aim, mode="prefer_on_device")
     assert asked == [("device", ""), ("gw:8001", "large")]
     assert verdict.degraded
+
+
+@pytest.mark.parametrize(
+    ("said", "taken"),
+    [(None, None), (float("nan"), None), (0.25, 0.25), (-3.0, 0.0), (7.5, 1.0)],
+)
+def test_a_confidence_is_evidence_only_as_a_number_from_0_to_1(said, taken):
+    assert sureness(answer(confidence=said)) == taken
+
+
+def test_an_answer_whose_confidence_is_no_number_is_asked_of_the_reference():
+    script = {"device": [answer(confidence=float("nan"))], "gw:8001": [answer("large")]}
+    assert call(script)[1] == [("device", ""), ("gw:8001", "large")]
