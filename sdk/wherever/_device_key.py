@@ -35,6 +35,11 @@ def device_key(home: Path) -> bytes:
         raise SettingsError(f"the device's key cannot be had from {path}: {what}") from error
 
 
+def has_device_key(home: Path) -> bool:
+    """Whether a key lies in a home, which need not be this device's; nothing is made."""
+    return (home / _NAME).is_file()
+
+
 def key_for_now(home: Path) -> bytes:
     """The device's key; where it cannot be read or written for now, one for this process alone.
 

@@ -328,15 +328,38 @@ def test_a_kept_answer_is_run_again(journal, again, client):
     assert again(falsified(record), client).reason == "kept"
 
 
-def test_another_devices_records_are_known_by_their_outputs_alone(
-    journal, again, client, own_home, tmp_path, monkeypatch
+def test_another_devices_records_are_known_by_their_outputs_or_summaries(
+    journal, again, client, crowd, tmp_path, monkeypatch
 ):
     p = client.predict("scales", TILTED)
     digest_only, whole = noted(journal, p), noted(journal, p, outputs=True)
+    changed = replace(digest_only, summary={**digest_only.summary, "label": "another"})
     monkeypatch.setenv("WHEREVER_HOME", str(tmp_path / "other"))
-    with wherever.Client(packages=client.settings.packages) as other:
-        assert again(digest_only, other).reason == "device_key"
+    with wherever.Client(packages=[*client.settings.packages, crowd.root]) as other:
+        tensors = noted(journal, other.predict("crowd", TILTED[:1]))
+        found = again(digest_only, other)
+        assert (found.end, found.reason, found.settled) == ("close", "device_key", True)
+        found = again(changed, other)
+        assert (found.end, found.reason, found.settled) == ("different", "device_key", False)
+        found = again(tensors, other)
+        assert (found.end, found.reason, found.settled) == ("not_run", "no_key", False)
         assert again(whole, other).same
+
+
+@pytest.mark.parametrize("of_key", [True, False])
+def test_another_devices_journal_is_compared_bit_by_bit_where_its_key_came_along(
+    of_key, journal, client, answered, own_home, tmp_path, monkeypatch
+):
+    noted(journal, client.predict("digits", np.eye(8, dtype=np.float32)))
+    brought = tmp_path / "brought"
+    shutil.copytree(journal.directory, brought / "receipts")
+    if of_key:
+        shutil.copy(own_home / "device.key", brought)
+    monkeypatch.setenv("WHEREVER_HOME", str(tmp_path / "other"))
+    for named in (brought, brought / "receipts", *brought.glob("receipts/receipts-*")):
+        found = answered("replay", named)
+        assert (found["identical"], found["close"]) == ((1, 0) if of_key else (0, 1))
+    assert of_key or not (brought / "device.key").exists()
 
 
 def test_the_answer_of_another_host_is_had_here_where_its_variant_runs(

@@ -24,6 +24,7 @@ EXPLANATIONS: Final = {
     "released": "what was sent came out of a release rule, and was made anew here",
     "kept": "it was kept from an earlier call, and how that one ran is not known",
     "other_host": "another host computed it, whose processor may round otherwise",
+    "device_key": "its digests were made with another device's key, so its summary is compared",
 }
 # Why bits may differ, and somebody should look; or why a call cannot be run again.
 FAILURES: Final = {
@@ -38,8 +39,8 @@ FAILURES: Final = {
     "inputs_not_kept": "its inputs were not kept",
     "damaged_input": "its inputs are damaged",
     "other_input": "the input that was given is another one",
-    "device_key": "its digests were made with another device's key",
     "no_answer_digest": "no digest of its answer was written down",
+    "no_key": "its digests were made with another device's key, which is to lie beside receipts/",
     "failed": "running it failed",
 }
 

@@ -15,6 +15,7 @@ from wherever._replay.comparing import bits, is_near
 from wherever._replay.given import Find, handed
 from wherever._replay.opening import Opened, open_again
 from wherever._replay.outcome import (
+    EXPLANATIONS,
     FAILURES,
     NotReplayableError,
     Reason,
@@ -53,16 +54,19 @@ class Replayer(AbstractContextManager["Replayer"]):
         client: gives packages, settings and hosts.
         find: finds the inputs of a call.
         ask_hosts: where this device cannot run a variant, ask the host that did.
+        key: that of the device which made the records; None: this device's.
 
     Raises:
         SettingsError: the device's key cannot be read.
     """
 
-    def __init__(self, client: Client, find: Find, *, ask_hosts: bool = False) -> None:
+    def __init__(
+        self, client: Client, find: Find, *, ask_hosts: bool = False, key: bytes | None = None
+    ) -> None:
         self._client = client
         self._find = find
         self._ask_hosts = ask_hosts
-        self._key = device_key(client.settings.home)
+        self._key = device_key(client.settings.home) if key is None else key
         self._own = OwnDevice(client.settings, lambda: client.store)
         self._opened: dict[Ran, Opened | Reason] = {}
 
@@ -88,15 +92,20 @@ class Replayer(AbstractContextManager["Replayer"]):
 
     def _replayed(self, record: Record) -> Replayed:
         opened = self._open(record.receipt.ran)
-        inputs = self._inputs(record, opened)
+        inputs, knows_digests = self._inputs(record, opened)
         options = check_options(opened.package.manifest.signature, record.options)
         loaded = opened.loaded
         here = None if loaded is None else Again(record, loaded, inputs, options)
         answer = here.alone() if here else self._asked(record, opened, inputs, options)
         if self._same(record, answer.outputs):
             return identical(record.receipt)
-        reason = self._why_apart(record, here, answer)
         near = is_near(record, opened.package, opened.variant, answer)
+        if knows_digests:
+            reason = self._why_apart(record, here, answer)
+        elif near is None:
+            raise NotReplayableError("no_key", FAILURES["no_key"])
+        else:
+            reason = Reason("device_key", EXPLANATIONS["device_key"])
         return apart(record.receipt, reason, near=near)
 
     def _open(self, ran: Ran) -> Opened:
@@ -111,20 +120,18 @@ class Replayer(AbstractContextManager["Replayer"]):
             raise NotReplayableError(opened.code, opened.why)
         return opened
 
-    def _inputs(self, record: Record, opened: Opened) -> dict[str, Any]:
-        """The inputs; they are those of the call, as far as this device can tell."""
+    def _inputs(self, record: Record, opened: Opened) -> tuple[dict[str, Any], bool]:
+        """The inputs, those of the call as far as can be told; and whether digests say anything."""
         if not record.answer_digest and record.outputs is None:
             raise NotReplayableError("no_answer_digest", FAILURES["no_answer_digest"])
         inputs, by_digest = self._find(record, opened)
         wanted = record.input_digest
         if not wanted or content_digest(self._key, inputs) == wanted:
-            return inputs
+            return inputs, True
         if not by_digest:
-            why = f"{FAILURES['other_input']}, or {FAILURES['device_key']}"
+            why = f"{FAILURES['other_input']}, or {FAILURES['no_key']}"
             raise NotReplayableError("other_input", why)
-        if record.outputs is None:
-            raise NotReplayableError("device_key", FAILURES["device_key"])
-        return inputs
+        return inputs, record.outputs is not None
 
     def _same(self, record: Record, outputs: Mapping[str, Array]) -> bool:
         if record.outputs is not None and bits(record.outputs) == bits(outputs):

@@ -119,9 +119,9 @@ def _replayer(client: Client, source: Source, inputs: Path | None, *, ask_hosts:
     from wherever._replay.replaying import Replayer  # noqa: PLC0415
 
     kept = KeptInputs(source.inputs)
-    key = device_key(client.settings.home)
+    key = device_key(source.home)
     find = kept if inputs is None else FolderInputs(inputs, key, kept)
-    return Replayer(client, find, ask_hosts=ask_hosts)
+    return Replayer(client, find, ask_hosts=ask_hosts, key=key)
 
 
 def _each(source: Source, replayer: Replayer) -> Iterator[Replayed]:
