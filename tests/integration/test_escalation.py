@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import logging
+import pickle
+import threading
 import time
 
 import numpy as np
@@ -40,6 +44,10 @@ def promises(client):
     return {facts.variant: facts for facts in client.status().promises if facts.aim}
 
 
+def audits(client):
+    return promises(client)["mlp-int8"].audits
+
+
 def goes_further(prediction):
     """Whether an answer was not sure enough, whoever gave the other in the end."""
     return prediction.place == "cloud" or prediction.degraded
@@ -50,6 +58,19 @@ def until(condition, patience_s=10.0):
     while not condition():
         assert time.monotonic() < end, "it did not come"
         time.sleep(0.01)
+
+
+class _Asks(logging.Handler):
+    """Asks the client that a message is about for its status."""
+
+    def __init__(self, client):
+        super().__init__()
+        self.client = client
+        self.heard = []
+
+    def emit(self, record):
+        self.client.status()
+        self.heard.append(record.getMessage())
 
 
 def test_answers_given_are_the_references_but_for_the_share_that_is_promised(connected):
@@ -98,6 +119,34 @@ def test_audits_and_escalations_are_evidence_that_outlives_the_client(connected)
     assert facts.unkept == 0
 
 
+def test_an_audit_is_of_the_input_that_was_answered_whatever_becomes_of_its_array(connected):
+    client = connected(audit_share=0.999)
+    digits = client.model("digits")
+    first = digits(INPUTS[0], max_disagreement=PROMISE)
+    other = next(each for each in INPUTS if digits(each).value != first.value)
+    until(lambda: audits(client) == 1)
+    go = threading.Event()
+    for _ in range(2):  # so that audits begin when the array is another one
+        client._threads.behind(go.wait)
+    frame = INPUTS[0].astype(np.float32)  # as the model takes it, without a copy
+    for _ in range(3):
+        frame[:] = INPUTS[0]
+        digits(frame, max_disagreement=PROMISE)
+        frame[:] = other
+    go.set()
+    until(lambda: audits(client) == 3)
+    assert promises(client)["mlp-int8"].agreement.value == 1.0
+
+
+def test_a_prediction_goes_to_other_processes_and_is_judged_where_it_was_made(connected):
+    prediction = connected(audit_share=0.0).predict("digits", INPUTS[0], max_disagreement=PROMISE)
+    copied, sent = copy.deepcopy(prediction), pickle.loads(pickle.dumps(prediction))
+    assert sent.receipt == copied.receipt == prediction.receipt
+    copied.feedback(accepted=True)
+    with pytest.raises(wherever.InputError, match="a call of this process"):
+        sent.feedback(accepted=True)
+
+
 def test_without_the_gateway_unsure_answers_are_degraded_and_counted(connected, start_gateway):
     gateway = start_gateway()
     client = connected(gateway.address, max_disagreement=PROMISE)
@@ -134,10 +183,13 @@ def test_a_package_without_pairs_learns_from_its_calls(connect, start_gateway, s
 
 
 def test_calls_unlike_the_calibrations_raise_an_alarm_and_are_escalated_until_more_is_known(
-    connected,
+    connected, request
 ):
     client = connected(audit_share=0.0, max_disagreement=PROMISE)
     digits = client.model("digits")
+    asks = _Asks(client)
+    logging.getLogger("wherever").addHandler(asks)
+    request.addfinalizer(lambda: logging.getLogger("wherever").removeHandler(asks))
     chance = np.random.default_rng(1)
     alarmed = None
     for number in range(500):
@@ -147,6 +199,7 @@ def test_calls_unlike_the_calibrations_raise_an_alarm_and_are_escalated_until_mo
             alarmed = number
             break
     assert alarmed is not None
+    assert any("shift" in said for said in asks.heard)
     (alarm,) = promises(client)["mlp-int8"].alarms
     assert alarm.startswith("shift: ")
     sure = digits(INPUTS[3])
