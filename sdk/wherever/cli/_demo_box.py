@@ -104,7 +104,7 @@ def show_box(
         "boundary": "site",
         "mode": "prefer_in_cloud",
     }
-    view.title("5  a box appears on the network, is paired, and is lost")
+    view.title("6  a box appears on the network, is paired, and is lost")
     with DemoServer("box", root / "box") as server:
         with view.waiting("starting a box on this machine ..."):
             server.launch("serve", "--port", "0", "--name", NAME, "--interface", LOOPBACK)

@@ -85,7 +85,7 @@ def show_conversion(
     Raises:
         WhereverError: it fails, or what should be refused is not.
     """
-    view.title("6  the gateway's network is converted to int8, and tried on the device")
+    view.title("7  the gateway's network is converted to int8, and tried on the device")
     with view.waiting("converting ..."):
         reply = _convert(digits, root, package, version)
     if reply.error.get("code") == MissingExtraError.code:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import threading
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from wherever.cli._demo_process import quiet
 from wherever_contracts.errors import SettingsError, WhereverError
 
 if TYPE_CHECKING:
@@ -151,13 +150,13 @@ def show_crashes(
     Raises:
         WhereverError: there is no worker, or none comes back.
     """
-    view.title(f"10  an engine in its own process is killed, and frozen; {THREADS} threads call on")
+    view.title(f"11  an engine in its own process is killed, and frozen; {THREADS} threads call on")
     why = _impossible()
     if why:
         view.line(f"left out: {why}")
         return None
     asking = {**settings, "home": root / "isolated", "deadline_s": _DEADLINE_S}
-    with _quiet(), view.waiting("killing and freezing the engine ..."):
+    with quiet("wherever_edge"), view.waiting("killing and freezing the engine ..."):
         with _Callers(digits, asking, package.name) as callers:
             acts = [_do(callers, name) for name in ACTS]
         result = CrashResult(_phases(callers.heard, acts, package, digits), callers.error)
@@ -174,17 +173,6 @@ def _impossible() -> str:
     except SettingsError as error:
         return str(error)
     return "" if hasattr(signal, "SIGSTOP") else "this system cannot freeze a process"
-
-
-@contextmanager
-def _quiet() -> Generator[None]:
-    """Keep the warnings about what is done on purpose from the terminal."""
-    logger, handler = logging.getLogger("wherever_edge"), logging.NullHandler()
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
 
 
 class _Callers:

@@ -86,7 +86,7 @@ def show_plans(
     Raises:
         WhereverError: no plan could be measured, or none can answer.
     """
-    view.title("9  which plan is best on this machine is measured")
+    view.title("10  which plan is best on this machine is measured")
     home = root / "measured"
     home.mkdir()
     with view.waiting("measuring ..."):

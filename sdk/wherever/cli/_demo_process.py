@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -114,6 +115,17 @@ def apart(root: Path) -> Generator[None]:
 def _replace_environment(values: Mapping[str, str]) -> None:
     os.environ.clear()
     os.environ.update(values)
+
+
+@contextmanager
+def quiet(name: str) -> Generator[None]:
+    """Keep a logger's warnings about what is done on purpose from the terminal."""
+    logger, handler = logging.getLogger(name), logging.NullHandler()
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 class DemoServer:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from wherever.cli._demo_later import LaterResult
     from wherever.cli._demo_modes import Example, ModeResult
     from wherever.cli._demo_plans import PlansResult
+    from wherever.cli._demo_promise import PromiseResult
     from wherever.cli._demo_stream import PhaseResult
     from wherever.cli._demo_update import UpdateResult
 
@@ -25,7 +26,7 @@ class Story:
         digits: how many digits there are.
         stream_error: what the first failed call of the stream said.
         later: None before that act, and where processes cannot be frozen.
-        box: None before that act; `updates` and `plans` too.
+        promise: None before that act; `box`, `updates` and `plans` too.
         conversion: None also when what conversion needs is not installed.
         crashes: None also where engines cannot have processes of their own.
     """
@@ -38,6 +39,7 @@ class Story:
     example: Example | None
     gateway_pids: Sequence[int]
     later: LaterResult | None = None
+    promise: PromiseResult | None = None
     box: BoxResult | None = None
     conversion: Conversion | None = None
     updates: UpdateResult | None = None
@@ -50,6 +52,7 @@ class Story:
         failed = sum(mode.failed for mode in self.modes)
         failed += sum(phase.failed for phase in self.phases)
         failed += self.later.failed if self.later else 0
+        failed += self.promise.failed if self.promise else 0
         failed += sum(phase.failed for phase in self.box.phases) if self.box else 0
         failed += self.crashes.failed if self.crashes else 0
         return failed + (self.updates.failed if self.updates else 0)
@@ -60,6 +63,7 @@ class Story:
         calls = sum(len(mode.answers) for mode in self.modes)
         calls += sum(phase.calls for phase in self.phases)
         calls += self.later.calls if self.later else 0
+        calls += self.promise.calls if self.promise else 0
         calls += sum(phase.calls for phase in self.box.phases) if self.box else 0
         calls += self.conversion.calls if self.conversion else 0
         calls += self.plans.calls if self.plans else 0
@@ -82,11 +86,17 @@ class Story:
         return self.crashes.wrong if self.crashes else 0
 
     @property
+    def broken(self) -> list[str]:
+        """What did not turn out as promised."""
+        return self.promise.broken if self.promise else []
+
+    @property
     def error(self) -> str:
         """What the first failed or lost call said; "" when there is none."""
         said = [mode.error for mode in self.modes] + [self.stream_error]
         said += [phase.error for phase in self.later.phases] if self.later else []
         said += [self.later.error] if self.later else []
+        said += [self.promise.error] if self.promise else []
         said += [phase.error for phase in self.box.phases] if self.box else []
         said += [self.updates.error] if self.updates else []
         said += [self.crashes.error] if self.crashes else []
@@ -101,10 +111,12 @@ class Story:
             "lost_answers": self.lost,
             "mixed_answers": self.mixed,
             "wrong_answers": self.wrong,
+            "broken_promises": len(self.broken),
             "modes": [result.to_dict() for result in self.modes],
             "phases": [result.to_dict() for result in self.phases],
             "example": None if self.example is None else self.example.to_dict(),
             "later": None if self.later is None else self.later.to_dict(),
+            "promise": None if self.promise is None else self.promise.to_dict(),
             "box": None if self.box is None else self.box.to_dict(),
             "conversion": None if self.conversion is None else self.conversion.to_dict(),
             "updates": None if self.updates is None else self.updates.to_dict(),

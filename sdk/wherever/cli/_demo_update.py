@@ -99,14 +99,14 @@ def show_updates(
     first = newer or _copy(package.root, root / "next", next_minor(package.version))
     second = _copy(first, root / "after", next_minor(next_minor(package.version)))
     registry = root / "registry"
-    view.title("7  an update arrives, signed, while calls keep coming")
+    view.title("8  an update arrives, signed, while calls keep coming")
     with view.waiting("making a registry ..."):
         made = ask(root, "repo", "init", registry)
     with _served(registry) as url, Caller(digits, {**settings, "registry": url}, package) as caller:
         device = _Device(Path(settings["home"]), url, str(made["root_sha256"]), package.name)
         _publish(view, root, first, f"into a registry at {url}")
         over_s = [_go_over(view, device, caller)]
-        view.title("8  an update that was tampered with is refused")
+        view.title("9  an update that was tampered with is refused")
         _publish(view, root, second, "and one bit of it changed on the server")
         with _one_bit_changed(_archive(registry, second)):
             refusal = _refused(view, device)

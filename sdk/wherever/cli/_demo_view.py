@@ -14,6 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from wherever.cli._demo_promise import GUESSED, MAX_DISAGREEMENT
 from wherever.cli._demo_stream import DEADLINE_S
 from wherever.cli._recording import Recording, quantile
 from wherever.cli._timeline import COLOURS, timeline
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from wherever.cli._demo_later import LaterResult
     from wherever.cli._demo_modes import Example, ModeResult
     from wherever.cli._demo_plans import PlansResult
+    from wherever.cli._demo_promise import PromiseResult
     from wherever.cli._demo_story import Story
     from wherever.cli._demo_stream import PhaseResult
     from wherever_contracts.tensors import Array
@@ -44,6 +46,7 @@ _ASKED = (
     f"   {'':<16}{'calls':>6}{'failed':>8}{'late':>6}{'right':>8}{'device':>8}{'waiting':>9}"
     f"{'slowest':>12}"
 )
+_PROMISED = f"   {'':<24}{'calls':>7}{'asked of the gateway':>24}{'differ':>10}"
 _BOX = f"   {'':<12}{'calls':>7}{'failed':>8}{'right':>9}{'box':>9}{'device':>9}{'slowest':>14}"
 _CONVERTED = f"   {'variant':<12}{'size':>10}{'right':>9}{'lost':>16}{'engine':>13}"
 _VERSIONS = f"   {'version':<12}{'trust':<9}{'variant':<15}{'calls':>7}{'mixed':>8}{'right':>9}"
@@ -170,6 +173,33 @@ class View:
             f"They correct {result.corrected} of the {result.wrong} that the device got wrong."
         )
 
+    def promised(self, result: PromiseResult) -> None:
+        """What a promise asked and kept, and how it was found to be endangered."""
+        usual, shifted, lost = result.usual, result.shifted, result.lost
+        n = usual.calls
+        self.did("calibrate", f"on {result.calibrated} digits; asked about are {n} others")
+        self.line(_PROMISED.removeprefix("   "), "dim")
+        self.line(_promise_row("nothing is asked", n, 0, usual.alone))
+        asks = f"max_disagreement={MAX_DISAGREEMENT:g}"
+        self.line(_promise_row(asks, n, usual.escalated, usual.differ))
+        self.line(_promise_row("everything is asked", n, n, 0))
+        if shifted.alarm:
+            self.line(
+                f"Then digits come out of focus. After {shifted.after} of them an alarm is raised:"
+            )
+            self.quote(shifted.alarm)
+            self.line(f"Since then the gateway was asked about all: {shifted.escalated} calls.")
+        self.line(
+            f"Without the gateway {lost.degraded} of {lost.calls} answers are unsure: degraded, "
+            "and counted."
+        )
+
+    def replayed(self, result: PromiseResult) -> None:
+        """What came of running recorded calls again, really and in thought."""
+        self.did("replay", f"{result.receipts} receipts: {result.identical} identical, bit by bit")
+        policy = f"--policy min_confidence={GUESSED:g}"
+        self.did("", f"{policy}: asks {result.asked_if} times, not {result.asked}")
+
     def box_phase(self, phase: BoxPhase, *, head: bool = False) -> None:
         """The calls before or after the box was lost, perhaps with the head of the table."""
         if head:
@@ -228,13 +258,15 @@ class View:
     def closing(self, story: Story) -> None:
         """What to remember."""
         self._console.print()
-        bad = story.failed or story.lost or story.mixed or story.wrong
+        bad = story.failed or story.lost or story.mixed or story.wrong or story.broken
         self.line(
             f"{story.failed} of {story.calls:,} calls failed.",
             "bold " + (COLOURS["failed"] if bad else COLOURS["device"]),
         )
         if story.error:
             self.line(f"The first one said: {story.error}")
+        for broken in story.broken:
+            self.line(f"Not as promised: {broken}.", COLOURS["failed"])
         phases = story.phases
         with_it, without = (result.right / result.calls for result in phases[:2])
         self.line(
@@ -245,6 +277,8 @@ class View:
         self.line(_on_freezing(phases))
         if story.later:
             self.line(_on_later(story.later))
+        if story.promise:
+            self.line(_on_promise(story.promise))
         if story.crashes:
             self.line(_on_crashes(story.crashes))
 
@@ -286,6 +320,10 @@ def _mode_row(result: ModeResult) -> str:
     )
 
 
+def _promise_row(name: str, calls: int, asked: int, differ: int) -> str:
+    return f"{name:<24}{calls:>7}{asked:>15} = {asked / calls:>6.1%}{differ / calls:>10.1%}"
+
+
 def _phase_row(result: PhaseResult) -> str:
     return (
         f"{result.name:<12}{result.calls:>7}{result.failed:>8}{result.right / result.calls:>9.1%}"
@@ -306,6 +344,12 @@ def _on_freezing(results: Sequence[PhaseResult]) -> str:
 def _on_later(result: LaterResult) -> str:
     lost = f"{result.lost} of {result.waiting} later answers"
     return f"{lost} were lost with the process that waited for them."
+
+
+def _on_promise(result: PromiseResult) -> str:
+    usual = result.usual
+    differ = f"{usual.differ} of {usual.calls} answers differed from the gateway's network"
+    return f"{differ}; it was asked {usual.escalated} times."
 
 
 def _on_crashes(result: CrashResult) -> str:

@@ -39,7 +39,7 @@ SETTINGS: dict[str, Any] = {
     "nearby": False,
 }
 # What is to be 0.
-_BAD = ("failed_calls", "lost_answers", "mixed_answers", "wrong_answers")
+BAD = ("failed_calls", "lost_answers", "mixed_answers", "wrong_answers", "broken_promises")
 PICTURES = (".png", ".svg", ".pdf")
 
 
@@ -54,7 +54,7 @@ def command(
 ) -> None:
     """Show what it does, with gateways, boxes, engines and updates that come, go and break.
 
-    Takes about 40 seconds, uses nothing but this machine, and leaves nothing on it.
+    Takes about 45 seconds, uses nothing but this machine, and leaves nothing on it.
     """
     if save is not None:
         _check_save(save)
@@ -73,7 +73,7 @@ def command(
         data["saved"] = str(save)
     if json:
         Output(json=True).emit(data, "")
-    if any(data[what] for what in _BAD):
+    if any(data[what] for what in BAD):
         sys.exit(FAILED)
 
 
@@ -105,6 +105,7 @@ def _with_gateway(
     from wherever._client import Client  # noqa: PLC0415
     from wherever.cli._demo_gateway import DemoGateway  # noqa: PLC0415
     from wherever.cli._demo_later import show_later  # noqa: PLC0415
+    from wherever.cli._demo_promise import show_promise  # noqa: PLC0415
     from wherever.cli._demo_story import Story  # noqa: PLC0415
 
     with DemoGateway(root / "gateway") as gateway:
@@ -120,6 +121,8 @@ def _with_gateway(
         view.example(example, None if example is None else digits[example.position].ink)
         story = Story(MODEL, len(digits), modes, phases, stream.error, example, gateway.pids)
         story.later = show_later(view, digits, root, settings, MODEL, gateway)
+        said = {mode.mode: mode.answers for mode in modes}
+        story.promise = show_promise(view, digits, said, root, settings, gateway)
     return story, package, stream
 
 

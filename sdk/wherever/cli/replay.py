@@ -155,4 +155,4 @@ def _summary(tally: Tally) -> str:
         f"{ends['different']} different",
         f"{ends['not_run']} not run",
     ]
-    return f"{tally.calls} receipts: {', '.join(parts)}"
+    return f"{tally.calls} receipt{'' if tally.calls == 1 else 's'}: {', '.join(parts)}"

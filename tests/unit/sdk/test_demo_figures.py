@@ -9,8 +9,10 @@ from wherever.cli._demo_calls import Heard, version_result
 from wherever.cli._demo_later import LaterResult
 from wherever.cli._demo_modes import ModeResult
 from wherever.cli._demo_process import last_words
+from wherever.cli._demo_promise import ALARM_WITHIN, Lost, PromiseResult, Shifted, Usual
 from wherever.cli._demo_story import Story
 from wherever.cli._demo_update import Refusal, UpdateResult, next_minor, shortened
+from wherever.cli.demo import BAD
 from wherever_contracts.receipts import Ran
 
 TRUTHS = ["3", "5"]
@@ -101,3 +103,18 @@ def test_the_story_sums_up_every_act():
     assert (data["failed_calls"], data["mixed_answers"]) == (3, 1)
     assert data["box"] is data["conversion"] is None
     assert data["updates"]["refused"]["kind"] == "tampered"
+
+
+def test_whatever_is_not_as_promised_is_named_and_counted():
+    spoilt = PromiseResult(
+        297,
+        Usual(calls=100, escalated=9, differ=3, alone=5),
+        Shifted(calls=120, alarm="shift: ...", after=ALARM_WITHIN + 1, given=1),
+        Lost(calls=100, unsure=9, degraded=8, counted=7),
+        receipts=220,
+        identical=219,
+    )
+    assert len(spoilt.broken) == 5
+    story = Story("digits", 2, [], [], "", None, [7], promise=spoilt)
+    assert story.to_dict()["broken_promises"] == 5
+    assert "broken_promises" in BAD
