@@ -197,7 +197,12 @@ class Model(Planned):
         else:
             terms = call.terms(deadline_s, started)
             verdict = await drive_kept_async(flow, call.perform_async, call.kept, terms, in_thread)
-        return prediction_of(route, verdict, deadline_s, chosen, inputs, started, call)
+        end = (route, verdict, deadline_s, chosen, inputs, started, call)
+        if route.escalation is None and call.outlook is None:
+            return prediction_of(*end)
+        # answers are compared, inputs digested, and the disk may be waited for
+        noted: Prediction = await in_thread(prediction_of, *end)
+        return noted
 
     def map(
         self,

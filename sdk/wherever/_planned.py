@@ -24,6 +24,9 @@ _log = logging.getLogger(__name__)
 # How often a model in use looks at least whether its calls should be planned anew, when that keeps
 # failing.
 LOOK_AT_LEAST_EVERY_S = 600.0
+# Options that calls of a model have been given of late; whoever gives others all the time has each
+# planned for.
+_MOST_ROUTES = 64
 
 
 class Planned:
@@ -81,7 +84,8 @@ class Planned:
         for key in list(old.routes):
             self._route(new, *key)
         for key, route in new.routes.items():
-            if route.device is None and old.routes[key].device is not None:
+            before = old.routes.get(key)
+            if route.device is None and before is not None and before.device is not None:
                 raise EngineError(route.plan.ruled_out.get(DEVICE, "it does not load here"))
         self._edition = new
 
@@ -123,5 +127,7 @@ class Planned:
         route = edition.routes.get(key)
         if route is None:
             route = self._client.make_route(self._name, edition.package, *key)
+            for oldest in list(edition.routes)[: 1 - _MOST_ROUTES]:
+                edition.routes.pop(oldest, None)
             edition.routes[key] = route
         return route

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from wherever_edge.packages.package import Package
     from wherever_edge.packages.store import Store
 
+# what calls asked for of late; whoever asks for something else each time begins anew
+_MOST_AIMS = 64
+
 
 class Witness:
     """Opens what its calls need, when they first need it. Safe to use from many threads.
@@ -180,6 +183,8 @@ class Witness:
 
         key = model, budget
         if key not in self._purses:
+            for oldest in list(self._purses)[: 1 - _MOST_AIMS]:
+                del self._purses[oldest]
             prices = Prices(self._settings.cost_per_call, self._settings.cost_per_gb)
             self._purses[key] = Purse(budget, prices)
         return self._purses[key]
@@ -189,6 +194,8 @@ class Witness:
 
         key = package.digest, aim
         if key not in self._assured:
+            for oldest in list(self._assured)[: 1 - _MOST_AIMS]:
+                self._assured.pop(oldest).tell()
             share = self._settings.audit_share
             self._assured[key] = Assured(package, aim, self.ledger(), share, self._behind)
         return self._assured[key]

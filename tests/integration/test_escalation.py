@@ -290,3 +290,27 @@ def test_a_share_of_the_calls_is_recorded_when_the_settings_say_so(own_home):
         list(client.model("digits").map(INPUTS[:10], record=1e-12))
         client.predict("digits", INPUTS[0], record=False)
     assert len(list(read_records(own_home / "receipts"))) == 10
+
+
+def test_whoever_asks_for_something_else_each_time_takes_no_more_memory_for_it(connected):
+    digits = connected(audit_share=0.0).model("digits")
+    for number in range(80):
+        digits(INPUTS[0], max_disagreement=0.02 + number / 1000, budget={"calls": 1 + number})
+    assert len(digits.edition.routes) == 64
+    witness = digits.client._witness
+    assert (len(witness._assured), len(witness._purses)) == (64, 64)
+
+
+def test_a_call_of_a_coroutine_is_noted_beside_the_loop(connected, monkeypatch):
+    digits = connected(audit_share=0.0).model("digits")
+    noted, journal = [], digits.client._witness.journal()
+    keep = journal.put
+
+    def put(*arguments):
+        noted.append(threading.current_thread())
+        keep(*arguments)
+
+    monkeypatch.setattr(journal, "put", put)
+    asyncio.run(digits.aio(INPUTS[0], record=True, max_disagreement=PROMISE))
+    assert len(noted) == 1
+    assert noted[0] is not threading.main_thread()
