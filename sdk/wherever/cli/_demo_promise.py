@@ -202,7 +202,7 @@ def blurred(ink: Array) -> Array:
     """A digit out of focus: float32 [8, 8], blurred by about a pixel."""
     import numpy as np  # noqa: PLC0415 (the module is imported before the demo needs arrays)
 
-    soft = np.pad(ink.astype(np.float32), 2, mode="edge")
+    soft: Array = np.pad(ink.astype(np.float32), 2, mode="edge")
     for _ in range(2):
         soft = (soft[:-2] + 2 * soft[1:-1] + soft[2:]) / 4
         soft = (soft[:, :-2] + 2 * soft[:, 1:-1] + soft[:, 2:]) / 4

@@ -121,7 +121,7 @@ def _with_gateway(
         view.example(example, None if example is None else digits[example.position].ink)
         story = Story(MODEL, len(digits), modes, phases, stream.error, example, gateway.pids)
         story.later = show_later(view, digits, root, settings, MODEL, gateway)
-        said = {mode.mode: mode.answers for mode in modes}
+        said: dict[str, Sequence[str]] = {mode.mode: mode.answers for mode in modes}
         story.promise = show_promise(view, digits, said, root, settings, gateway)
     return story, package, stream
 
