@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,10 +66,17 @@ def test_what_calls_would_have_cost_stands_beside_what_they_did(asked):
     assert told["thresholds"]["digits"] == {"threshold": 0.8, "source": "the policy says it"}
 
 
+def test_what_a_policy_leaves_out_stays_as_it_was(asked):
+    told = json.loads(asked("cost_per_call = 1.0", "--json"))
+    recorded, policy = told["recorded"], told["policy"]
+    assert policy["remote_calls"] == recorded["remote_calls"] == recorded["cost"] > 0
+    assert (policy["device"], told["asked_otherwise"]) == (recorded["device"], 0)
+
+
 def test_the_device_alone_costs_nothing_and_a_promise_rests_on_the_packages_pairs(asked, recorded):
     told = asked('mode = "only_on_device"')
     assert any(line.split()[-3:-1] == [f"{CALLS}", f"{CALLS}"] for line in told.splitlines())
-    assert "(the package says it)" in told
+    assert "threshold of digits: 0.990 (as recorded calls asked it)" in told
     report = what_if(Policy(max_disagreement=0.02, audit_share=0.1), recorded)
     assert "pairs of the package" in report.measures["digits"].source
     assert report.after.remote_calls > report.after.escalated * CALLS
@@ -77,7 +85,8 @@ def test_the_device_alone_costs_nothing_and_a_promise_rests_on_the_packages_pair
 def test_a_package_that_is_not_here_is_said_to_be_missing(recorded):
     journal = recorded / "receipts"
     for path in journal.glob("receipts-*.jsonl"):
-        path.write_text(path.read_text().replace('"model":"digits"', '"model":"gone"'))
+        older = re.sub(r',"aim":{[^}]*}', "", path.read_text())
+        path.write_text(older.replace('"model":"digits"', '"model":"gone"'))
     report = what_if(Policy(mode="auto"), journal)
     assert report.measures["gone"].source == "recorded calls below it were taken further"
     promised = what_if(Policy(max_disagreement=0.02), next(journal.glob("receipts-*.jsonl")))

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
+from wherever._escalation.words import NO_AIM, Aim
 from wherever_contracts.places import Priority
 from wherever_contracts.plain import from_plain
 from wherever_contracts.receipts import Receipt
@@ -38,6 +39,7 @@ class Record:
         priority: how urgent it was.
         strict: whether another engine or precision than planned would have been an error.
         outputs: the output tensors by name; None when they are not recorded.
+        aim: what the call asked of escalation.
     """
 
     receipt: Receipt
@@ -50,6 +52,7 @@ class Record:
     priority: Priority = "interactive"
     strict: bool = False
     outputs: dict[str, Array] | None = field(default=None, compare=False)
+    aim: Aim = NO_AIM
 
 
 class Judgement(NamedTuple):
@@ -104,6 +107,10 @@ def pack_record(record: Record) -> bytes:
         del said["outputs"]
     else:
         said["outputs"] = {name: _tensor_said(array) for name, array in outputs.items()}
+    if record.aim == NO_AIM:
+        del said["aim"]
+    else:
+        said["aim"] = _aim_said(record.aim)
     return _line(said)
 
 
@@ -160,6 +167,12 @@ class _Said(NamedTuple):
     priority: Priority = "interactive"
     strict: bool = False
     outputs: dict[str, _SaidTensor] | None = None
+    aim: Aim = NO_AIM
+
+
+def _aim_said(aim: Aim) -> dict[str, Any]:
+    budget = None if aim.budget is None else aim.budget._asdict()
+    return {**aim._asdict(), "budget": budget}
 
 
 def _tensor_said(array: Array) -> dict[str, Any]:

@@ -31,4 +31,5 @@ def record_of(prediction: Prediction, call: Call, journal: Journal) -> Record:
         reference=context.plan.reference,
         priority=call.priority,
         strict=call.strict,
+        aim=context.plan.aim,
     )

@@ -85,6 +85,7 @@ class Plan:
         ruled_out: host -> why it will not be asked; "cloud" stands for the gateway that is
             needed where none is set.
         releases: the rules that let what comes out of them travel further, in order.
+        aim: what the call asks of escalation.
 
     Raises:
         BoundaryError: one of the attempts lies beyond the boundary of what it would be sent.
@@ -101,6 +102,7 @@ class Plan:
     ruled_out: Mapping[str, str] = field(default_factory=dict[str, str])
     releases: tuple[Release, ...] = ()
     wants_reference: bool = False
+    aim: Aim = NO_AIM
 
     def __post_init__(self) -> None:
         for candidate in self.attempts:
@@ -173,6 +175,7 @@ def make_plan(
         ruled_out=ruled_out,
         releases=tuple(releases),
         wants_reference=aim.max_disagreement is not None,
+        aim=aim,
     )
 
 

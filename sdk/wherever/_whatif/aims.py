@@ -62,7 +62,9 @@ def measure_of(
     if policy.max_disagreement is not None:
         return _promised(policy, known, chance)
     if policy.min_confidence is not None:
-        return Measure(Bar(policy.min_confidence), "the policy says it")
+        recorded = policy.min_confidence == facts.aim.min_confidence
+        source = "as recorded calls asked it" if recorded else "the policy says it"
+        return Measure(Bar(policy.min_confidence), source)
     if known.package:
         threshold = known.threshold
         return Measure(None if threshold is None else Bar(threshold), "the package says it")

@@ -65,6 +65,7 @@ def what_if(policy: Policy, receipts: Path) -> Report:
     facts = Facts(read_records(receipts, lambda path, why: left_out.append(f"{path}: {why}")))
     if not facts.receipts:
         raise InputError("receipts", "recorded calls", f"none in {receipts}", kind="argument")
+    policy = policy.filled(facts.aim)
     chance = Random(_SEED).random  # noqa: S311 (no secret)
     measures = {
         name: measure_of(policy, known, facts, name, chance)
@@ -80,4 +81,5 @@ def what_if(policy: Policy, receipts: Path) -> Report:
         measures=measures,
         unasked=sorted({host for model in facts.models.values() for host in model.unasked}),
         left_out=left_out,
+        others=facts.others,
     )

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
+from wherever._escalation.words import NO_AIM, Aim
 from wherever._routing.breaker import BEING_PROBED
 from wherever._routing.hints import OFFLINE
 from wherever._routing.plan import Candidate
@@ -62,12 +63,17 @@ class Facts:
     Attributes:
         receipts: of the calls; a call's number is its place here.
         models: what is recorded of each model, by name.
+        aim: what most calls asked of escalation.
+        others: how many calls asked something else.
         one_by_one: the processes that made no call before the one before it had ended.
     """
 
     def __init__(self, records: Iterable[Record]) -> None:
         known = sorted(records, key=lambda record: record.receipt.started_at)
         self.receipts: tuple[Receipt, ...] = tuple(record.receipt for record in known)
+        aims = Counter(record.aim for record in known)
+        self.aim: Aim = max(aims, key=aims.__getitem__, default=NO_AIM)
+        self.others: int = len(known) - aims[self.aim]
         self._start = self.receipts[0].started_at if known else 0.0
         by_model: dict[str, list[int]] = defaultdict(list)
         for number, receipt in enumerate(self.receipts):

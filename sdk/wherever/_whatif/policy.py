@@ -17,7 +17,7 @@ EXAMPLE = """\
 # What is left out stays as it was when the calls were recorded.
 mode = "auto"            # or prefer_on_device, only_on_device, prefer_in_cloud, only_in_cloud
 places = ["device", "cloud"]
-boundary = "anywhere"    # or device, lan
+boundary = "anywhere"    # or device, site
 deadline_s = 0.5         # inf: none
 max_disagreement = 0.02  # with `confidence`, 0.95 by itself
 min_confidence = 0.8
@@ -65,6 +65,21 @@ class Policy(NamedTuple):
     def aim(self) -> Aim:
         """What calls ask of escalation."""
         return Aim(self.max_disagreement, self.confidence, self.min_confidence, self.budget)
+
+    def filled(self, aim: Aim) -> Policy:
+        """The policy, with what it leaves out of escalation as calls asked it that were recorded.
+
+        A promise and a least confidence belong together: one that is named replaces both.
+        """
+        policy = self._replace(budget=self.budget or aim.budget)
+        if (self.max_disagreement, self.min_confidence) != (None, None):
+            return policy
+        usual = self.confidence == CONFIDENCE
+        return policy._replace(
+            max_disagreement=aim.max_disagreement,
+            confidence=aim.confidence if usual else self.confidence,
+            min_confidence=aim.min_confidence,
+        )
 
     def cost(self, place: Place, calls: float, traffic_bytes: float) -> float:
         """What calls to a host with so much traffic cost; a box costs nothing."""

@@ -27,6 +27,7 @@ class Report(NamedTuple):
         measures: model -> what answers of its variant on the device would be measured by.
         unasked: hosts that no recorded call asked, and that are left out therefore.
         left_out: lines that could not be read.
+        others: recorded calls that asked something else of escalation than most did.
     """
 
     before: Outcome
@@ -37,6 +38,7 @@ class Report(NamedTuple):
     measures: Mapping[str, Measure]
     unasked: Sequence[str] = ()
     left_out: Sequence[str] = ()
+    others: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain data, ready for JSON."""
@@ -51,6 +53,7 @@ class Report(NamedTuple):
             "thresholds": {name: _measured(each) for name, each in self.measures.items()},
             "unasked": list(self.unasked),
             "left_out": list(self.left_out),
+            "asked_otherwise": self.others,
         }
 
 
@@ -74,6 +77,10 @@ def _doubts(report: Report) -> Iterator[str]:
         yield f"of them, how sure the device would be: {report.guessed} (from calls near in time)"
     if report.beyond:
         yield f"{report.beyond} calls may take longer than any recorded near them: that is a guess"
+    if report.others:
+        yield f"{report.others} calls asked something else of escalation than most; not told apart"
+    if any(each.bar is not None and each.bar.promised for each in report.measures.values()):
+        yield "remote calls of the policy hold its audits; those of recorded calls are not known"
     for host in report.unasked:
         yield f"{host} is left out: no recorded call asked it, so what it would take is not known"
     if report.left_out:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from wherever._escalation.words import Aim, Budget
 from wherever._records.record import (
     Judgement,
     pack_judgement,
@@ -57,6 +58,12 @@ def test_a_record_of_a_call_that_the_device_answered_is_small(record):
 
 def test_a_record_comes_back_as_it_was(record):
     assert unpack_record(pack_record(record)) == record
+
+
+def test_what_was_asked_of_escalation_comes_back_and_takes_no_room_where_nothing_was(record):
+    aim = Aim(0.02, 0.9, None, Budget(calls=600.0))
+    assert unpack_record(pack_record(dataclasses.replace(record, aim=aim))).aim == aim
+    assert b'"aim"' not in pack_record(record)
 
 
 @given(outputs=st.dictionaries(st.text(max_size=9), ARRAYS, max_size=3))

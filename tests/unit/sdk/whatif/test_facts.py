@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
+from wherever._escalation.words import NO_AIM, Aim
 from wherever._routing.breaker import Breaker
 from wherever._whatif.endings import happened
 from wherever._whatif.facts import Facts, up_bytes_of
@@ -18,6 +20,15 @@ def test_calls_are_put_in_the_order_of_time(record, here):
     facts = Facts([record(5.0, here()), record(2.0, here(0.3))])
     assert [facts.at(number) for number in (0, 1)] == [0.0, 3.0]
     assert Facts([]).receipts == ()
+
+
+def test_what_most_calls_asked_of_escalation_is_told_from_the_others(record, here):
+    asked = [
+        replace(record(at, here()), aim=Aim(level)) for at, level in enumerate((0.1, 0.2, 0.2))
+    ]
+    facts = Facts(asked)
+    assert (facts.aim, facts.others) == (Aim(0.2), 1)
+    assert (Facts([]).aim, Facts([]).others) == (NO_AIM, 0)
 
 
 def test_a_model_knows_its_hosts_variant_and_reference(record, here, there):

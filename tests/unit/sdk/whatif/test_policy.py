@@ -26,6 +26,21 @@ def test_what_is_left_out_stays_as_it_was():
     assert policy.aim == Aim(min_confidence=0.5)
 
 
+@pytest.mark.parametrize(
+    ("named", "filled"),
+    [
+        ({"deadline_s": 1.0}, Aim(0.02, 0.9, 0.5, Budget(calls=6.0))),
+        ({"confidence": 0.99}, Aim(0.02, 0.99, 0.5, Budget(calls=6.0))),
+        ({"max_disagreement": 0.05}, Aim(0.05, 0.95, None, Budget(calls=6.0))),
+        ({"min_confidence": 0.8}, Aim(None, 0.95, 0.8, Budget(calls=6.0))),
+        ({"budget": {"bytes": 9}}, Aim(0.02, 0.9, 0.5, Budget(bytes=9))),
+    ],
+)
+def test_what_it_leaves_out_of_escalation_is_as_recorded_calls_asked_it(named, filled):
+    recorded = Aim(0.02, 0.9, 0.5, Budget(calls=6.0))
+    assert policy_of(named).filled(recorded).aim == filled
+
+
 def test_there_may_be_no_deadline():
     assert policy_of({"deadline_s": math.inf}).deadline_s == math.inf
 

@@ -71,6 +71,7 @@ def test_it_is_told_in_lines_with_every_doubt():
         "m": Measure(Bar(0.5), "the policy says it"),
         "n": Measure(Bar(NOTHING_IS_SURE), "no pairs"),
         "o": Measure(None, "nobody knows"),
+        "p": Measure(Bar(0.6, promised=True), "90 pairs"),
     }
     doubts = {
         "estimated": 3,
@@ -78,6 +79,7 @@ def test_it_is_told_in_lines_with_every_doubt():
         "beyond": 1,
         "unasked": ["box"],
         "left_out": ["f: torn"],
+        "others": 7,
     }
     text = "\n".join(view(report(measures=measures, **doubts)))
     assert "threshold of m: 0.500 (the policy says it)" in text
@@ -86,6 +88,8 @@ def test_it_is_told_in_lines_with_every_doubt():
     assert "estimated: 3 of 4 calls" in text
     assert "how sure the device would be: 2" in text
     assert "1 calls may take longer" in text
+    assert "7 calls asked something else of escalation than most" in text
+    assert "remote calls of the policy hold its audits" in text
     assert "box is left out" in text
     assert "1 lines could not be read; the first: f: torn" in text
     assert "+1.0 kB" in text or "+1 kB" in text
@@ -95,3 +99,5 @@ def test_without_doubts_there_are_none():
     text = "\n".join(view(report()))
     assert "left out" not in text
     assert "how sure" not in text
+    assert "audits" not in text
+    assert "asked something else" not in text
