@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import threading
 import weakref
 from collections.abc import Callable, Collection, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -24,6 +22,7 @@ from wherever._routing.tokens import RetryTokens
 from wherever._settings import Settings, load_settings
 from wherever._status import Status, make_status
 from wherever._surroundings import Surroundings
+from wherever._threads import Threads
 from wherever._watch import Watch
 from wherever._witness import Witness
 from wherever_contracts.errors import (
@@ -53,9 +52,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
-
-# calls whose device answers while another host is still asked; more wait for each other
-_RACERS = 32
 
 
 class Client:
@@ -123,8 +119,7 @@ class Client:
         self._models: dict[str, Model] = {}
         self._own = OwnDevice(settings, lambda: self.store)
         self._store: Store | None = None
-        self._pool: ThreadPoolExecutor | None = None
-        self._racers: ThreadPoolExecutor | None = None
+        self._threads = Threads()
         self._tokens = RetryTokens()
         self._surroundings = Surroundings(settings.metered)
         send_soon = weakref.WeakMethod(self._send_soon)
@@ -134,7 +129,7 @@ class Client:
         self._watcher: Watcher | None = None
         self._cache: ResultCache | None = None
         self._outbox: Outbox | None = None
-        self._witness = Witness(settings, self.beside, lambda: self.store)
+        self._witness = Witness(settings, self._threads.behind, lambda: self.store)
         self._resumed = False
         self.standing: int = 0
         self._nearby = Nearby(
@@ -338,6 +333,7 @@ class Client:
             self._closed = True
             handles, self._models = self._models, {}
             watcher, self._watcher = self._watcher, None
+        self._threads.close()
         if watcher is not None:
             watcher.close()
         for model in handles.values():
@@ -349,9 +345,6 @@ class Client:
         self._nearby.close()
         for remote in self._remotes.values():
             remote.close()
-        for pool in (self._pool, self._racers):
-            if pool is not None:
-                pool.shutdown(wait=False)
         if self._outbox is not None:
             self._outbox.close()  # what was on its way has ended with the connections
         if self._cache is not None:
@@ -395,6 +388,7 @@ class Client:
         )
         if any(candidate.place == "nearby" for candidate in plan.attempts):
             self._nearby.start()
+        here = None if loaded.device is None else loaded.device.variant.id
         return Route(
             plan=plan,
             releases=sendable(manifest),
@@ -410,10 +404,10 @@ class Client:
             tokens=self._tokens,
             saving=self._surroundings.on_battery,
             in_thread=self.in_thread,
-            spare=self._spare,
+            spare=self._threads.race,
             kept=lambda: self._kept(package, loaded.device),
             witness=self._witness,
-            escalation=self._witness.escalation(package, plan.thresholds, aim),
+            escalation=self._witness.escalation(package, plan.thresholds, aim, here),
         )
 
     @property
@@ -423,24 +417,11 @@ class Client:
 
     async def in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run a blocking function beside the running event loop."""
-        with self._lock:
-            self._refuse_closed()
-            submitted = self._threads().submit(function, *arguments)
-        return await asyncio.wrap_future(submitted)
+        return await self._threads.run(function, *arguments)
 
-    def beside(self, function: Callable[..., object], *arguments: Any) -> None:
-        """Run a function in a thread of this client's; nobody waits for it."""
-        with self._lock:
-            if not self._closed:
-                self._threads().submit(function, *arguments)
-
-    def _spare(self, function: Callable[[], None]) -> None:
-        """Run this device's part of a race, at once: it begins as late as it may."""
-        with self._lock:
-            self._refuse_closed()
-            if self._racers is None:
-                self._racers = ThreadPoolExecutor(_RACERS, thread_name_prefix="wherever-race")
-            self._racers.submit(function)
+    def beside(self, function: Callable[..., object], *arguments: Any) -> bool:
+        """Run a function in a thread of this client's; see `Threads.beside`."""
+        return self._threads.beside(function, *arguments)
 
     def look_again(self) -> int:
         """Look whether this machine is to be used otherwise now.
@@ -477,12 +458,6 @@ class Client:
             if package is None:
                 raise
             return package
-
-    def _threads(self) -> ThreadPoolExecutor:
-        if self._pool is None:
-            workers = 2 * (os.cpu_count() or 1)
-            self._pool = ThreadPoolExecutor(workers, thread_name_prefix="wherever")
-        return self._pool
 
     def _kept(self, package: Package, device: LoadedVariant | None) -> KeptAnswers:
         """The result cache, for calls of a package."""

@@ -8,7 +8,8 @@ from random import random
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from wherever._calls import BatchCall, Call
+from wherever._batch_call import BatchCall
+from wherever._calls import Call
 from wherever._prediction import next_serial
 from wherever._routing.balance import arrange
 from wherever._routing.cost import DeviceCost
@@ -80,7 +81,6 @@ class Route:
         "releases",
         "remotes",
         "senses",
-        "witness",
         "signature",
         "signature_digest",
         "slowest_s",
@@ -90,6 +90,7 @@ class Route:
         "wire_inputs",
         "wire_name",
         "wire_version",
+        "witness",
     )
 
     def __init__(

@@ -229,7 +229,7 @@ def test_a_call_that_a_host_refused_is_not_sent_to_it_again_at_once(scales_packa
 
 def waiting_for_one(scales, mode, threads, tasks):
     """Wait until so many calls wait for the one that is under way."""
-    kept = scales.edition.routes[mode, None, None].kept()
+    kept = scales.edition.routes[mode, None, None, None].kept()
     (flight,) = kept.flights._under_way.values()
     end = flight._end
     while len(end._condition._waiters) < threads or len(end._done_callbacks) < tasks:

@@ -28,14 +28,11 @@ from wherever._routing.timing import (
     retry_in_s,
     rival_at,
 )
-from wherever._routing.verdicts import Hand, at_once, is_lesser, kept
+from wherever._routing.verdicts import Hand, at_once, failure, is_lesser, kept
 from wherever_contracts.durations import duration
 from wherever_contracts.errors import (
-    ClosedError,
     InputError,
-    NoRouteError,
     RefusedError,
-    SubstitutedError,
     WhereverError,
 )
 from wherever_contracts.receipts import Answer
@@ -384,18 +381,8 @@ class _Course:
         tried = self._all_tried()
         if self._hand is not None:
             return kept(self._hand, tried, tuple(self._skipped))
-        causes = [each.error for each in tried if each.error is not None]
-        closed = next((cause for cause in causes if isinstance(cause, ClosedError)), None)
-        if closed is not None:
-            raise closed from self._nowhere(causes)
-        if causes and all(isinstance(cause, SubstitutedError) for cause in causes):
-            # there were answers, which the call would not have
-            raise causes[0] from self._nowhere(causes)
-        raise self._nowhere(causes)  # with no name here: it and the inputs go with its catcher
-
-    def _nowhere(self, causes: list[WhereverError]) -> NoRouteError:
-        why_not = {**self._plan.ruled_out, **dict(self._skipped)}
-        return NoRouteError(self._plan.model, causes, why_not)
+        # with no name here: it and the inputs go with its catcher
+        raise failure(self._plan, tried, self._skipped)
 
     def _all_tried(self) -> tuple[Tried, ...]:
         """Every attempt; what still runs is given up."""

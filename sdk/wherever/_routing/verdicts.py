@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from wherever._escalation.words import Bar
@@ -9,6 +10,12 @@ from wherever._routing.certainty import bar_for, falls_short, reached
 from wherever._routing.plan import Candidate, Plan
 from wherever._routing.reasons import failures, turn_of_mode, unescalated
 from wherever._routing.steps import Senses, Tried, Verdict
+from wherever_contracts.errors import (
+    ClosedError,
+    NoRouteError,
+    SubstitutedError,
+    WhereverError,
+)
 from wherever_contracts.receipts import Answer
 
 
@@ -49,3 +56,24 @@ def kept(
 def is_lesser(plan: Plan, candidate: Candidate) -> bool:
     """Whether an answer of this host is a lesser one than was asked for."""
     return plan.degraded_from is not None and candidate.place != plan.degraded_from
+
+
+def failure(
+    plan: Plan, tried: Sequence[Tried], skipped: Sequence[tuple[str, str]]
+) -> WhereverError:
+    """What to raise when nothing was answered.
+
+    Returns:
+        A `ClosedError` where a host was closed meanwhile, a `SubstitutedError` where all answers
+        were such as the call would not have, and else a `NoRouteError`, which is also their cause.
+    """
+    causes = [each.error for each in tried if each.error is not None]
+    nowhere = NoRouteError(plan.model, causes, {**plan.ruled_out, **dict(skipped)})
+    closed = (cause for cause in causes if isinstance(cause, ClosedError))
+    known: WhereverError | None = next(closed, None)
+    if known is None and causes and all(isinstance(cause, SubstitutedError) for cause in causes):
+        known = causes[0]  # there were answers
+    if known is None:
+        return nowhere
+    known.__cause__ = nowhere
+    return known
