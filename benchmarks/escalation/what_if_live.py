@@ -155,7 +155,7 @@ def compared(found: Mapping[str, Sequence[Path]]) -> Iterator[Compared]:
 
 def policy_of_call(options: Mapping[str, Any]) -> Policy:
     """The policy that calls with these options follow."""
-    told = {"deadline_s": float("inf"), **PRICES, **options}
+    told = {"deadline_s": float("inf"), "min_confidence": 0.0, **PRICES, **options}
     told.pop("explore", None)
     return Policy(**told)
 
