@@ -13,11 +13,11 @@ import re
 import stat
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from wherever._escalation.events import Event, pack_event, unpack_event
+from wherever._escalation.events import VOIDING, Alarmed, Event, pack_event, unpack_event
 from wherever_edge.counters import COUNTERS
 
 MAX_BYTES = 8 * 1024 * 1024
@@ -28,6 +28,8 @@ _WRITE_EVERY_S = 1.0
 _MOST_WAITING = 10_000
 # the oldest part is dropped a piece at a time
 _SEGMENTS = 16
+# the number of the file that keeps alarms of parts that were dropped; it is read first
+_ALARMS = 0
 _DIGITS = 12
 _NAME = re.compile(r"(?P<digest>[0-9a-f]{1,12})-(?P<variant>.+)-(?P<number>[0-9]{6,})\.jsonl")
 _SAFE = re.compile(r"[a-z0-9][a-z0-9._-]*")
@@ -65,18 +67,22 @@ class Ledger:
     def __init__(self, home: Path, max_bytes: int = MAX_BYTES) -> None:
         self._folder = home / _FOLDER
         self._max_bytes = max_bytes
-        self._waiting: list[tuple[Key, bytes]] = []
-        self._lock = threading.Lock()  # of what waits
-        self._writing = threading.Lock()
-        self._hurry = threading.Event()
         self._closed = False
-        self._writer_runs = False
-        self._process = os.getpid()
         self._lost = 0
         self._trouble = ""
         self._damaged = 0
         self._counted: dict[Path, int] = {}  # how far damage was looked for
+        self.begin()
         self._at_exit = _flush_at_exit(self)
+        _ledgers.add(self)
+
+    def begin(self) -> None:
+        """Have nothing waiting; again in a child that was forked, as its parent writes the rest."""
+        self._waiting: list[tuple[Key, bytes]] = []
+        self._lock = threading.Lock()  # of what waits
+        self._writing = threading.Lock()
+        self._hurry = threading.Event()
+        self._writer_runs = False
 
     def add(self, key: Key, event: Event) -> None:
         """Keep an event; it is on the disk within about a second."""
@@ -114,15 +120,13 @@ class Ledger:
         self.flush()
         found: dict[Key, None] = {}
         for path in _files(self._folder):
-            match = _NAME.fullmatch(path.name)
-            if match:
-                found[Key(path.parent.name, match["digest"], match["variant"])] = None
+            segment = _segment_of(path)
+            if segment is not None:
+                found[segment.key] = None
         return list(found)
 
     def flush(self) -> None:
         """Write what waits now."""
-        if os.getpid() != self._process:
-            return  # a fork's copy: the parent writes it
         with self._writing:
             with self._lock:
                 waiting, self._waiting = self._waiting, []
@@ -187,10 +191,9 @@ class Ledger:
 
     def _current(self, key: Key) -> Path:
         """The file to append to."""
-        segments = self._segments(key)
-        if not segments:
+        newest = next(reversed(self._segments(key)), None)
+        if newest is None or _number(newest) == _ALARMS:
             return self._path(key, 1)
-        newest = segments[-1]
         status = _status(newest)
         if status is not None and status.st_size < self._max_bytes // _SEGMENTS:
             return newest
@@ -219,9 +222,21 @@ class Ledger:
         for path in sorted(kept, key=lambda each: kept[each].st_mtime_ns):
             if total <= self._max_bytes:
                 return
-            path.unlink(missing_ok=True)
-            total -= kept[path].st_size
-            COUNTERS.add("wherever_evidence_dropped_total", model=path.parent.name)
+            if not _holds_alarms_of_others(path, (*kept, current)):
+                total += self._drop(path) - kept[path].st_size
+
+    def _drop(self, path: Path) -> int:
+        """Drop a file but for the last alarm in it, and say how many bytes that takes.
+
+        What an alarm made void must not be valid again for who reads what is left.
+        """
+        segment = _segment_of(path)
+        void = [line for line in _whole_lines(path, 0) if _makes_void(line)]
+        path.unlink(missing_ok=True)
+        COUNTERS.add("wherever_evidence_dropped_total", model=path.parent.name)
+        if not void or segment is None or segment.number == _ALARMS:
+            return 0
+        return _append(self._path(segment.key, _ALARMS), b"\n" + void[-1])
 
     def _read(self, key: Key, path: Path, seen: dict[str, int]) -> Iterator[Event]:
         start = seen.get(path.name, 0)
@@ -252,6 +267,18 @@ def _flush_at_exit(ledger: Ledger) -> Callable[[], None]:
 
     atexit.register(flush)
     return flush
+
+
+_ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for ledger in list(_ledgers):
+        ledger.begin()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _append(path: Path, data: bytes) -> int:
@@ -294,6 +321,40 @@ def _status(path: Path) -> os.stat_result | None:
         return path.lstat()
     except OSError:
         return None
+
+
+class _Segment(NamedTuple):
+    """What the name of a file says."""
+
+    key: Key
+    number: int
+
+
+def _segment_of(path: Path) -> _Segment | None:
+    match = _NAME.fullmatch(path.name)
+    if match is None:
+        return None
+    return _Segment(Key(path.parent.name, match["digest"], match["variant"]), int(match["number"]))
+
+
+def _holds_alarms_of_others(path: Path, files: Iterable[Path]) -> bool:
+    """Whether a file keeps the alarms of evidence of which other parts are there still."""
+    segment = _segment_of(path)
+    if segment is None or segment.number != _ALARMS:
+        return False
+    others = (_segment_of(each) for each in files if each != path)
+    return any(other is not None and other.key == segment.key for other in others)
+
+
+def _makes_void(line: bytes) -> bool:
+    """Whether a line is that of an alarm after which calibrations say nothing any more."""
+    if b"alarmed" not in line:
+        return False
+    try:
+        event = unpack_event(line)
+    except ValueError:
+        return False
+    return isinstance(event, Alarmed) and event.kind in VOIDING
 
 
 def _number(path: Path) -> int:

@@ -171,6 +171,27 @@ def test_the_oldest_evidence_makes_room_and_the_newest_never_goes(tmp_path):
     ledger.close()
 
 
+def test_an_alarm_outlives_the_part_of_the_evidence_that_it_came_with(tmp_path):
+    ledger = Ledger(tmp_path, max_bytes=64 * 1024)
+    shift, noise = Alarmed("shift", "as never before", AT), Alarmed("noise", "no better", AT)
+    for event in (pair(0), Alarmed("broken", "more differ", AT), shift, noise):
+        ledger.add(KEY, event)
+    for number in range(1200):
+        ledger.add(KEY, pair(number))
+        if number % 20 == 0:
+            ledger.flush()
+    first, *rest = ledger.events(KEY)
+    assert first == shift
+    assert rest == [pair(number) for number in range(rest[0].category, 1200)]
+    assert rest[0].category > 0
+    for number in range(1200):
+        ledger.add(KEY._replace(variant="other"), pair(number))
+        if number % 20 == 0:
+            ledger.flush()
+    assert ledger.events(KEY) == []
+    ledger.close()
+
+
 def test_evidence_of_an_old_package_makes_room_for_that_of_the_new_one(tmp_path):
     ledger = Ledger(tmp_path, max_bytes=64 * 1024)
     old = KEY._replace(digest="a" * 64)
@@ -243,7 +264,7 @@ def test_what_waits_is_bounded(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_a_child_after_a_fork_does_not_write_its_parents_events_again(tmp_path):
+def test_a_child_after_a_fork_writes_its_own_events_and_not_its_parents_again(tmp_path):
     code = f"""
 import os
 from pathlib import Path
@@ -254,6 +275,11 @@ ledger.add(Key("digits", {SHORT!r}, "small-int8"), Passed(1, 0.0))
 child = os.fork()
 if child:
     os.waitpid(child, 0)
+else:
+    ledger.add(Key("digits", {SHORT!r}, "of-a-child"), Passed(2, 0.0))
+    ledger.flush()
+    os._exit(0)
 """
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)
     assert Ledger(tmp_path).events(KEY) == [Passed(1, 0.0)]
+    assert Ledger(tmp_path).events(KEY._replace(variant="of-a-child")) == [Passed(2, 0.0)]

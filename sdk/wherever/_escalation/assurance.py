@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wherever._escalation.events import Alarmed, Event, Judged, Paired, Passed
+from wherever._escalation.events import VOIDING, Alarmed, Event, Judged, Paired, Passed
 from wherever._escalation.refreshing import BrokenTest, Refresher, grid_of
 from wherever._escalation.shift import ShiftWatch
 from wherever._escalation.words import NOTHING_IS_SURE, Aim, Alarm, Bar, Pair
@@ -23,8 +23,6 @@ _FALSE_ALARM = 0.01
 # So many calls since an alarm are what calls after it are compared with.
 _MOST_SEEN = 5_000
 _FEWEST_SEEN = 100
-# After these the calibration says nothing of the calls any more.
-_VOID = ("shift", "broken")
 
 
 class Assurance:
@@ -111,7 +109,7 @@ class Assurance:
             return self._paired(event)
         elif isinstance(event, Judged):
             return self._judged(event)
-        elif isinstance(event, Alarmed) and event.kind in _VOID:
+        elif isinstance(event, Alarmed) and event.kind in VOIDING:
             self._void = Alarm(event.kind, event.why)
             self._start(None)
         return None

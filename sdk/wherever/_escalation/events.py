@@ -10,6 +10,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias, cast
 
+VOIDING = ("shift", "broken")
+"""Kinds of alarms after which a calibration says nothing of the calls any more."""
+
 
 class Passed(NamedTuple):
     """Answers were given that nobody compared with the reference's.
