@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from wherever._escalation.assurance import Assurance
 from wherever._escalation.blocks import Block
-from wherever._escalation.events import Alarmed, Event, Judged, Paired, Stood
+from wherever._escalation.events import VOIDING, Alarmed, Event, Judged, Paired, Stood
 from wherever._ledger import Key, Ledger
 from wherever._routing.certainty import sureness
 from wherever._routing.steps import Attempt
@@ -37,6 +37,13 @@ _log = logging.getLogger(__name__)
 # audits of a model that are under way at a time; what is drawn beyond is left out
 _MOST_AUDITS = 2
 _BACKGROUND = Urgency("background")
+
+
+_MEANS = (
+    "all answers are asked of the reference until these calls support a threshold anew: look at "
+    "the inputs, or calibrate with such as these"
+)
+_MEANS_NOTHING = "answers are given as before: check the labels, or choose another reference"
 
 
 class _Variant:
@@ -198,7 +205,8 @@ class Assured:
     def _raise(self, kept: _Variant, alarm: Alarm) -> None:
         name = self._package.name
         COUNTERS.add("wherever_alarms_total", model=name, kind=alarm.kind)
-        self._unsaid.append(f"{name}, variant {kept.key.variant}: {alarm.kind}: {alarm.why}")
+        said = f"{name}, variant {kept.key.variant}: {alarm.kind}: {alarm.why}"
+        self._unsaid.append(f"{said}; {_MEANS if alarm.kind in VOIDING else _MEANS_NOTHING}")
         event = Alarmed(alarm.kind, alarm.why, time())
         self._ledger.add(kept.key, event)
         kept.assurance.told(event)
@@ -212,7 +220,7 @@ class Assured:
         if bar == kept.stood and not always:
             return
         aim = kept.assurance.aim_in_words
-        why = "" if kept.assurance.gives else bar.why
+        why = kept.assurance.why
         self._ledger.add(kept.key, Stood(aim, bar.threshold, why, kept.unkept, time()))
         kept.stood, kept.unkept = bar, 0
 

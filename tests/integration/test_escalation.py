@@ -200,6 +200,8 @@ def test_calls_unlike_the_calibrations_raise_an_alarm_and_are_escalated_until_mo
             break
     assert alarmed is not None
     assert any("shift" in said for said in asks.heard)
+    assert any("calibrate with such as these" in said for said in asks.heard)
+    assert promises(client)["mlp-int8"].why == "since the alarm: shift"
     (alarm,) = promises(client)["mlp-int8"].alarms
     assert alarm.startswith("shift: ")
     sure = digits(INPUTS[3])

@@ -85,6 +85,13 @@ class Assurance:
         """Whether there are answers that are given without asking the reference."""
         return self._refresher.threshold < NOTHING_IS_SURE
 
+    @property
+    def why(self) -> str:
+        """Why no answer is given without asking the reference, in short; "": some are."""
+        if self.gives:
+            return ""
+        return self._why if self._void is None else f"since the alarm: {self._void.kind}"
+
     def seen(self, confidence: float, category: int) -> Alarm | None:
         """Note a call that the variant answered; the alarm, if calls are no longer as they were.
 

@@ -50,6 +50,7 @@ def test_the_calibration_sets_the_threshold():
     assert 0.0 < bar.threshold < 0.12
     assert (bar.why, bar.promised, assurance.gives) == ("at most 2 % may differ", True, True)
     assert assurance.aim_in_words == "at most 2 % may differ, 0.95 sure"
+    assert assurance.why == ""
 
 
 def test_a_call_can_ask_for_more_than_the_promise_needs():
@@ -60,6 +61,7 @@ def test_a_call_can_ask_for_more_than_the_promise_needs():
 def test_too_few_pairs_take_everything_further_and_the_reason_says_how_many_are_needed():
     assurance = made(evidence_of(100))
     bar = assurance.bar()
+    assert bar.why == f"at most 2 % may differ, and {assurance.why}"
     assert (bar.threshold, bar.promised, assurance.gives) == (NOTHING_IS_SURE, True, False)
     assert "pairs are needed to promise 2 % even if none differs; there are 100" in bar.why
 
@@ -94,6 +96,7 @@ def test_answers_that_differ_more_than_promised_raise_an_alarm_after_which_nothi
     assert assurance.gives, "the alarm counts once it is told"
     assurance.told(Alarmed(found.kind, found.why, 0.0))
     assert assurance.bar().why.endswith(found.why)
+    assert assurance.why == "since the alarm: broken"
     assert not assurance.gives
 
 
