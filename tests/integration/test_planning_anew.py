@@ -100,7 +100,7 @@ def test_what_does_not_change_is_not_planned_anew(scales_package, conditions):
         edition = scales._edition
         for _ in range(50):
             scales(SURE)
-        client._threads().shutdown(wait=True)
+        client._threads._pool.shutdown(wait=True)
         assert scales._edition is edition
 
 
