@@ -177,7 +177,9 @@ def show_promise(
     Raises:
         WhereverError: a command of ours failed.
     """
-    view.title(f"5  a promise: at most {MAX_DISAGREEMENT:.0%} of the answers differ")
+    view.title(
+        f"5  a promise: at most {MAX_DISAGREEMENT:.0%} of answers differ from the gateway's network"
+    )
     home = root / "promise"
     with view.waiting("calibrating ..."):
         package = _calibrated(digits[::2], root)
