@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from wherever._escalation.words import Bar
+from wherever._escalation.words import PACED, Bar
 from wherever._routing.certainty import sureness
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Escalation:
         paced = None if self.purse is None else self.purse.threshold()
         if paced is None or (usual is not None and usual <= paced):
             return None if usual is None else Bar(usual)
-        return Bar(paced, "which the budget pays for")
+        return Bar(paced, PACED, wanted=usual or 0.0)
 
     def ended(self, route: Route, call: Call, verdict: Verdict) -> None:
         """Learn from a call that was answered."""

@@ -68,9 +68,9 @@ def truth_of(signature: Signature | None, label: object, accepted: object) -> Tr
         found = "neither" if label is None else "both"
         raise InputError("", "one of label= and accepted=", found, kind="feedback")
     if accepted is not None:
-        if not isinstance(accepted, bool):
+        if not isinstance(accepted, (bool, np.bool_)):
             raise InputError("accepted", "True or False", _shown(accepted), kind="argument")
-        return Truth(accepted=accepted)
+        return Truth(accepted=bool(accepted))
     value = None if signature is None else signature.value
     if isinstance(value, LabelValue):
         return Truth(_known(value.labels, label))

@@ -6,7 +6,17 @@ from typing import NamedTuple
 
 from wherever_edge.certification.words import CONFIDENCE, NOTHING_IS_SURE, Alarm
 
-__all__ = ["CONFIDENCE", "NOTHING_IS_SURE", "NO_AIM", "Aim", "Alarm", "Bar", "Budget", "Pair"]
+__all__ = [
+    "CONFIDENCE",
+    "NOTHING_IS_SURE",
+    "NO_AIM",
+    "PACED",
+    "Aim",
+    "Alarm",
+    "Bar",
+    "Budget",
+    "Pair",
+]
 
 
 class Budget(NamedTuple):
@@ -47,6 +57,9 @@ class Aim(NamedTuple):
 
 NO_AIM = Aim()
 
+PACED = "which the budget pays for"
+"""Why a bar is where it is, when a budget sets it."""
+
 
 class Pair(NamedTuple):
     """A call that both the variant and the reference answered.
@@ -69,8 +82,11 @@ class Bar(NamedTuple):
         threshold: the least confidence; above 1: no answer reaches it.
         why: what sets it, in a few words; "": the package does.
         promised: an answer below it that is given all the same is a lesser one than asked for.
+        wanted: the threshold where there is no budget for all that is below that; an answer between
+            the two is given, as a lesser one than asked for.
     """
 
     threshold: float
     why: str = ""
     promised: bool = False
+    wanted: float = 0.0

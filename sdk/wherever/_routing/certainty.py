@@ -9,6 +9,8 @@ from wherever._routing.plan import Plan
 from wherever._routing.steps import Senses
 from wherever_contracts.receipts import Answer
 
+_DIGITS = 15
+
 
 def bar_for(plan: Plan, senses: Senses, answer: Answer) -> Bar | None:
     """What an answer is measured by; None: by nothing, it is given as it is.
@@ -35,6 +37,11 @@ def falls_short(bar: Bar, answer: Answer) -> bool:
     return not answer.confidence >= bar.threshold
 
 
+def is_saved(bar: Bar, answer: Answer) -> bool:
+    """Whether the answer is sure enough only because the budget is for less sure ones."""
+    return answer.confidence is not None and answer.confidence < bar.wanted
+
+
 def sureness(answer: Answer) -> float | None:
     """An answer's confidence as evidence, 0 to 1; None: it has none, or one that is no number."""
     confidence = answer.confidence
@@ -56,5 +63,8 @@ def doubt(bar: Bar, answer: Answer) -> tuple[str, ...]:
     variant = answer.ran.variant
     if answer.confidence is None:
         return (f"{variant} gives no confidence{set_by}",)
-    short = f"confidence {answer.confidence:.3f} of {variant} is under {bar.threshold:.3f}"
-    return (f"{short}{set_by}",)
+    digits = 3
+    while round(answer.confidence, digits) == round(bar.threshold, digits) and digits < _DIGITS:
+        digits += 3
+    confidence, least = f"{answer.confidence:.{digits}f}", f"{bar.threshold:.{digits}f}"
+    return (f"confidence {confidence} of {variant} is under {least}{set_by}",)

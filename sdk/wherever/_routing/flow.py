@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from wherever._escalation.words import Bar
-from wherever._routing.certainty import bar_for, doubt, falls_short, reached
+from wherever._routing.certainty import bar_for, doubt, falls_short
 from wherever._routing.forecast import Forecast, Work
 from wherever._routing.order import in_turn, why_not_here
 from wherever._routing.plan import Candidate, Plan
-from wherever._routing.reasons import failures, turn_of_mode
+from wherever._routing.reasons import failures
 from wherever._routing.steps import Attempt, Flow, Outcome, Race, Senses, Tried, Verdict
 from wherever._routing.timing import (
     EARLY,
@@ -28,7 +28,7 @@ from wherever._routing.timing import (
     retry_in_s,
     rival_at,
 )
-from wherever._routing.verdicts import Hand, at_once, failure, is_lesser, kept
+from wherever._routing.verdicts import Hand, at_once, failure, is_lesser, kept, turn
 from wherever_contracts.durations import duration
 from wherever_contracts.errors import (
     InputError,
@@ -372,7 +372,7 @@ class _Course:
         elif self._elsewhere:
             reason = ("first because ", self._elsewhere)
         else:
-            reason = turn_of_mode(plan, reached(bar, answer), lesser=degraded)
+            reason, degraded = turn(plan, candidate, answer, bar)
         skipped = tuple(self._skipped)
         return Verdict(answer, candidate, degraded, reason, tried, skipped, bar)
 

@@ -34,6 +34,12 @@ def unescalated(bar: Bar, answer: Answer, trouble: str) -> tuple[str, ...]:
     return ("kept although ", *doubt(bar, answer), "; ", trouble or "no other host may be asked")
 
 
+def saved(bar: Bar, answer: Answer) -> tuple[str, ...]:
+    """Why an answer is given that the budget does not pay for to improve."""
+    short = doubt(Bar(bar.wanted), answer)
+    return ("kept although ", *short, f"; the budget goes to answers under {bar.threshold:.3g}")
+
+
 def failures(tried: Sequence[Tried], skipped: Sequence[tuple[str, str]]) -> str:
     """What came of the hosts that were to answer and did not; "" when there are none.
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from wherever._escalation.words import Bar
-from wherever._routing.certainty import bar_for, falls_short, reached
+from wherever._routing.certainty import bar_for, falls_short, is_saved, reached
 from wherever._routing.plan import Candidate, Plan
-from wherever._routing.reasons import failures, turn_of_mode, unescalated
+from wherever._routing.reasons import failures, saved, turn_of_mode, unescalated
 from wherever._routing.steps import Senses, Tried, Verdict
 from wherever_contracts.errors import (
     ClosedError,
@@ -34,12 +34,21 @@ def at_once(
     tried = (Tried(first, elapsed_s, None, answer=answer),)
     bar = bar_for(plan, senses, answer)
     if bar is None or not (plan.escalates and falls_short(bar, answer)):
-        lesser = is_lesser(plan, first)
-        reason = turn_of_mode(plan, reached(bar, answer), lesser=lesser)
+        reason, lesser = turn(plan, first, answer, bar)
         return Verdict(answer, first, lesser, reason, tried, (), bar)
     if len(plan.attempts) == 1:
         return kept(Hand(answer, first, bar), tried)
     return None
+
+
+def turn(
+    plan: Plan, candidate: Candidate, answer: Answer, bar: Bar | None
+) -> tuple[tuple[str, ...], bool]:
+    """Why an answer is given before which nothing went wrong, and whether it is a lesser one."""
+    if bar is not None and is_saved(bar, answer):
+        return saved(bar, answer), True
+    lesser = is_lesser(plan, candidate)
+    return turn_of_mode(plan, reached(bar, answer), lesser=lesser), lesser
 
 
 def kept(

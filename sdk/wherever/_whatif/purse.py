@@ -6,13 +6,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from wherever._escalation.budget import BudgetPacer
-from wherever._escalation.words import Bar, Budget
+from wherever._escalation.words import PACED, Bar, Budget
 
 if TYPE_CHECKING:
     from wherever._routing.plan import Candidate
     from wherever._whatif.policy import Policy
-
-_WHY = "which the budget pays for"
 
 
 class Purse:
@@ -61,7 +59,7 @@ class Purse:
         paced = None if self._pacer is None else self._pacer.threshold(self._now())
         if paced is None or (bar is not None and (bar.promised or bar.threshold <= paced)):
             return bar
-        return Bar(paced, _WHY)
+        return Bar(paced, PACED, wanted=0.0 if bar is None else bar.threshold)
 
     def _use(self, candidate: Candidate, calls: int, traffic_bytes: int) -> Budget:
         cost = self._policy.cost(candidate.place, calls, traffic_bytes)

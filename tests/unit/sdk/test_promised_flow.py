@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
-from wherever._escalation.words import NOTHING_IS_SURE, Aim, Bar
+from wherever._escalation.words import NOTHING_IS_SURE, PACED, Aim, Bar, Budget
 from wherever._routing.certainty import sureness
 from wherever._routing.flow import predict_flow
 from wherever._routing.forecast import Forecast, Work
@@ -88,6 +90,41 @@ def test_an_answer_under_the_bar_is_asked_of_the_reference():
     own = verdict.tried[0].answer
     assert own is not None
     assert own.ran.variant == "small"
+
+
+@pytest.mark.parametrize("candidates", [(DEVICE, CLOUD), (CLOUD,)])
+def test_an_answer_that_the_budget_does_not_pay_to_improve_is_a_lesser_one(candidates):
+    paced, aim = Bar(0.3, PACED, wanted=0.9), Aim(budget=Budget(calls=600))
+    own = [answer(confidence=0.5)]
+    script = {each.host: own for each in candidates[:1]}
+    verdict, _ = call(script, bar=paced, aim=aim, candidates=candidates)
+    assert "".join(verdict.reason) == (
+        "kept although confidence 0.500 of small is under 0.900; "
+        "the budget goes to answers under 0.3"
+    )
+    assert verdict.degraded
+    sure, _ = call({"device": [answer(confidence=0.9)]}, bar=paced, aim=aim)
+    assert "".join(sure.reason).endswith("confident enough (which the budget pays for)")
+    assert not sure.degraded
+
+
+@pytest.mark.parametrize(
+    ("confidence", "threshold", "told"),
+    [
+        (0.9994, 1.0, "confidence 0.999 of small is under 1.000"),
+        (0.9999996, 1.0, "confidence 0.999999600 of small is under 1.000000000"),
+        (
+            math.nextafter(1, 0),
+            1.0,
+            "confidence 1.000000000000000 of small is under 1.000000000000000",
+        ),
+    ],
+)
+def test_what_is_hardly_under_the_bar_is_told_with_digits_enough(confidence, threshold, told):
+    verdict, _ = call(
+        {"device": [answer(confidence=confidence)]}, bar=Bar(threshold), candidates=(DEVICE,)
+    )
+    assert told in "".join(verdict.reason)
 
 
 def test_where_nothing_is_sure_the_reason_is_why():

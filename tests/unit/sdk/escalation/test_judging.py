@@ -73,6 +73,7 @@ def test_accepted_is_true_or_false(accepted):
 @pytest.mark.parametrize("of", [LABELS, BOXES, VECTOR, TENSORS, None])
 def test_any_answer_can_be_accepted_or_not(of):
     assert truth_of(of, None, False) == Truth(accepted=False)
+    assert truth_of(of, None, np.bool_(True)) == Truth(accepted=True)
     assert truth_of(of, None, True).plain_label() is None
 
 
