@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from wherever._escalation.assurance import Assurance
 from wherever._escalation.blocks import Block
 from wherever._escalation.events import VOIDING, Alarmed, Event, Judged, Paired, Stood
+from wherever._escalation.refreshing import AUDIT_SHARE
 from wherever._ledger import Key, Ledger
 from wherever._routing.certainty import sureness
 from wherever._routing.steps import Attempt
@@ -244,7 +245,7 @@ class Assured:
             truth,
             whole=value.kind == "label",
             names=getattr(value, "labels", ()),
-            audit_share=self._audit_share or 0.05,
+            audit_share=self._audit_share or AUDIT_SHARE,
             chance=random,
         )
         for event in self._ledger.events(key):

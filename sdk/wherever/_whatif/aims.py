@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from wherever._escalation.assurance import Assurance
 from wherever._escalation.events import Paired
+from wherever._escalation.refreshing import AUDIT_SHARE
 from wherever._escalation.words import Bar
 from wherever._whatif.facts import DEVICE, way_of
 
@@ -81,7 +82,7 @@ def _promised(policy: Policy, known: Known, chance: Callable[[], float]) -> Meas
         policy.aim,
         known.evidence,
         whole=whole,
-        audit_share=policy.audit_share or _LEAST_AUDITS,
+        audit_share=policy.audit_share or AUDIT_SHARE,
         chance=chance,
     )
     for event in known.events:
@@ -93,10 +94,6 @@ def _promised(policy: Policy, known: Known, chance: Callable[[], float]) -> Meas
         parts.append(f"{len(losses)} pairs of calls on this device")
     source = " and ".join(parts) or "no pairs are known: everything is taken further"
     return Measure(assurance.bar(), source)
-
-
-# As in `wherever._assured`.
-_LEAST_AUDITS = 0.05
 
 
 def _seen_threshold(facts: Facts, model: str) -> float | None:

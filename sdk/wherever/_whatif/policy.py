@@ -171,7 +171,7 @@ _NUMBERS: Mapping[str, tuple[Callable[[float], bool], str]] = {
     "max_disagreement": (_between, "a share between 0 and 1"),
     "confidence": (_between, "a probability between 0 and 1"),
     "min_confidence": (_share, "a confidence from 0 to 1"),
-    "audit_share": (_share, "a share from 0 to 1"),
+    "audit_share": (lambda value: 0 <= value < 1, "a share from 0 to below 1"),
     "remote_timeout_s": (lambda value: 0 < value < math.inf, "seconds, more than 0"),
     "cost_per_call": (_amount, "a number, 0 or more"),
     "cost_per_gb": (_amount, "a number, 0 or more"),

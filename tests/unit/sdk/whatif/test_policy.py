@@ -64,6 +64,7 @@ def test_a_box_costs_nothing_and_a_gateway_its_calls_and_bytes():
         ({"places": "cloud"}, "places in the policy is a list of words"),
         ({"places": [1]}, "places in the policy is a list of words"),
         ({"deadline_s": 0}, "deadline_s in the policy is seconds, more than 0"),
+        ({"audit_share": 1}, "audit_share in the policy is a share from 0 to below 1, not 1"),
         ({"deadline_s": True}, "deadline_s in the policy is seconds, more than 0"),
         ({"max_disagreement": 1.0}, "max_disagreement in the policy is a share"),
         ({"min_confidence": 1.5}, "min_confidence in the policy is a confidence"),
