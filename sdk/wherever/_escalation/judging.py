@@ -70,7 +70,7 @@ def truth_of(signature: Signature | None, label: object, accepted: object) -> Tr
     if accepted is not None:
         if not isinstance(accepted, (bool, np.bool_)):
             raise InputError("accepted", "True or False", _shown(accepted), kind="argument")
-        return Truth(accepted=bool(accepted))
+        return Truth(accepted=bool(cast("bool", accepted)))
     value = None if signature is None else signature.value
     if isinstance(value, LabelValue):
         return Truth(_known(value.labels, label))
