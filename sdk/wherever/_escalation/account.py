@@ -87,6 +87,8 @@ class Account:
 
     def _paired(self, event: Paired) -> None:
         self.passed(event.calls)
+        if not event.known:
+            return
         self._calls += 1
         self._audits += event.given
         self._escalated += not event.given

@@ -150,7 +150,8 @@ class Assurance:
     def _paired(self, event: Paired) -> Alarm | None:
         self._refresh(event)
         self._broken.passed(event.calls)
-        self._broken.paired(event.loss if event.given else 0.0, event.probability)
+        if event.known:
+            self._broken.paired(event.loss if event.given else 0.0, event.probability)
         if self._broken.broken:
             share = self._broken.estimate
             return Alarm("broken", f"{share:.1%} of the answers differ, and {self._promise}")

@@ -38,9 +38,10 @@ class Block:
     def failed(self, pair: Paired) -> None:
         """A call was to be escalated, and the reference did not answer.
 
-        It counts as one whose answers differ, lest calls that are hard to escalate seem harmless.
+        No threshold is lowered for it: to that end it counts as one whose answers differ, lest
+        calls that are hard to escalate seem harmless. Of how far answers agree it says nothing.
         """
-        self.escalated(pair._replace(loss=1.0))
+        self.escalated(pair._replace(loss=1.0, known=False))
 
     def settled(self, audit: Paired | None = None) -> tuple[Paired, ...]:
         """What becomes known with the reference's answer to the call that ended the block.

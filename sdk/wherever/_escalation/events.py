@@ -37,6 +37,7 @@ class Paired(NamedTuple):
         category: the class that the variant's answer names (`agreement.category_of`).
         at: when, in seconds since 1970.
         given: the variant's answer was given (an audit); False: the reference's (an escalation).
+        known: the reference did answer; False: it was to, and could not, and the loss is the worst.
     """
 
     calls: int
@@ -46,6 +47,7 @@ class Paired(NamedTuple):
     category: int
     at: float
     given: bool = False
+    known: bool = True
 
 
 class Judged(NamedTuple):
@@ -193,6 +195,7 @@ _CHECKS: Mapping[type[Event], Mapping[str, Callable[[Any], bool]]] = {
         "category": _is_whole,
         "at": _is_number,
         "given": _is_flag,
+        "known": _is_flag,
     },
     Judged: {
         "id": _is_text,

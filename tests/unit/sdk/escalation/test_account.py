@@ -43,6 +43,18 @@ def test_an_escalated_call_gives_the_references_answer_whatever_the_variant_said
     assert facts.alone.low < facts.alone.value < facts.alone.high
 
 
+def test_calls_of_which_the_reference_could_not_be_asked_say_nothing_of_agreement(account):
+    account.audits(0.1)
+    for _ in range(50):
+        account.add(AUDIT)
+    before = account.facts()
+    for _ in range(50):
+        account.add(ESCALATION._replace(known=False))
+    assert account.facts() == before
+    account.add(ESCALATION._replace(calls=7, known=False))
+    assert account.facts().calls == before.calls + 7
+
+
 def test_the_last_word_on_a_call_is_the_one_that_counts(account):
     right = Judged("a-1", 1.0, None, 0.9, 3, AT)
     for event in (right, right, right._replace(id="a-2"), right._replace(right=0.0)):

@@ -83,6 +83,19 @@ def test_what_an_earlier_process_learned_is_known():
     assert later.gives
 
 
+def test_calls_of_which_the_reference_could_not_be_asked_break_no_promise_and_lower_no_threshold():
+    assurance = made(evidence_of())
+    before = assurance.bar()
+    for _ in range(400):
+        assert assurance.told(pair(0.0, 1.0)._replace(known=False)) is None
+    assert assurance.bar() == before
+    learning = made()
+    for _ in range(400):
+        learning.told(pair(0.9, 1.0)._replace(known=False))
+        learning.told(pair(0.9))
+    assert learning.bar().threshold > 0.9
+
+
 def test_answers_that_differ_more_than_promised_raise_an_alarm_after_which_nothing_is_given():
     assurance = made(evidence_of())
     found = None

@@ -35,10 +35,10 @@ def test_an_escalated_call_that_was_drawn_settles_them_as_well():
     )
 
 
-def test_a_call_that_could_not_be_escalated_counts_as_one_whose_answers_differ():
+def test_a_call_that_could_not_be_escalated_counts_as_one_whose_answers_may_differ():
     block = block_of()
     block.failed(ESCALATED._replace(loss=0.0))
-    assert block.settled() == (ESCALATED,)
+    assert block.settled() == (ESCALATED._replace(loss=1.0, known=False),)
 
 
 def test_a_block_that_grows_without_end_is_left_out(monkeypatch):
