@@ -56,9 +56,10 @@ def read_content(signature: Signature, data: bytes) -> Any:
     Raises:
         InputError: it is not of the input's kind, or the model takes several.
     """
-    if len(signature.inputs) > 1:
+    entry, *others = signature.inputs
+    if others:
         raise InputError("", f"inputs for {takes(signature)}", "one file")
-    return _from_bytes(signature.inputs[0], data)
+    return _from_bytes(entry, data)
 
 
 def takes(signature: Signature) -> str:
