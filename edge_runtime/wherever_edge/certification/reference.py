@@ -73,39 +73,6 @@ def examine(
     return (*noise, *_specialist(_at_which_worse(classes, error / 2), names))
 
 
-def why_blind(
-    confidence: Array, right: Array | None, category: Array | None, threshold: float
-) -> str:
-    """What `examine` cannot tell of pairs, and why; "": it can tell all.
-
-    Args:
-        confidence: as for `examine`, as are the others.
-        right: whether the truth is known.
-        category: whether answers are.
-        threshold: as for `examine`.
-    """
-    if right is None:
-        return "it is not known which answers of the pairs are right"
-    reasons: list[str] = []
-    unsure = int(np.count_nonzero(np.asarray(confidence) < threshold))
-    if unsure < (needed := unsure_needed()):
-        reasons.append(
-            f"whether the reference is right more often where the variant is unsure: {unsure} "
-            f"pairs are below the threshold {threshold:.3g}, and at least {needed} are needed"
-        )
-    if category is None:
-        reasons.append("in which classes it is: the pairs do not keep what was answered")
-    return "; ".join(reasons)
-
-
-def unsure_needed(error: float = ERROR) -> int:
-    """How many unsure pairs show noise if the two answers to each are equally right."""
-    calls = 1
-    while not _Tally(calls, 0, 0).useless(error / 2):
-        calls += 1
-    return calls
-
-
 class TruthWatch:
     """What truths that come one at a time show against the reference.
 
