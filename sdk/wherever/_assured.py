@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from random import random
-from time import time
+from time import monotonic, time
 from typing import TYPE_CHECKING
 
 from wherever._escalation.assurance import Assurance
@@ -38,6 +38,8 @@ _log = logging.getLogger(__name__)
 # audits of a model that are under way at a time; what is drawn beyond is left out
 _MOST_AUDITS = 2
 _BACKGROUND = Urgency("background")
+# so much later, at the most, others see promises that are not kept; more often fills the ledger
+_TELL_EVERY_S = 60.0
 
 
 _MEANS = (
@@ -57,6 +59,8 @@ class _Variant:
         self.epoch = 0
         """Counts the alarms: what was asked before one says nothing of what holds after it."""
         self.unkept = 0
+        self.tell_at = 0.0
+        """When other processes are told again that it is not kept, on the monotonic clock."""
         self.stood: Bar | None = None
 
 
@@ -116,6 +120,8 @@ class Assured:
             if confidence is not None:
                 alarm = kept.assurance.seen(confidence, category)
             block, epoch = self._settle(kept, route, verdict, own, pair), kept.epoch
+            if kept.unkept and monotonic() >= kept.tell_at:
+                self._stand(kept, always=True)
             if alarm is not None:
                 self._raise(kept, alarm)
         if block is not None:
@@ -223,6 +229,8 @@ class Assured:
         aim = kept.assurance.aim_in_words
         why = kept.assurance.why
         self._ledger.add(kept.key, Stood(aim, bar.threshold, why, kept.unkept, time()))
+        if kept.unkept:
+            kept.tell_at = monotonic() + _TELL_EVERY_S
         kept.stood, kept.unkept = bar, 0
 
     def _of(self, variant: str) -> _Variant:

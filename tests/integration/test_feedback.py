@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -145,6 +146,34 @@ def test_promises_that_are_not_kept_are_in_status_at_once(client):
     (facts,) = client.status().promises
     assert facts.unkept == 2
     assert "not kept in 2 calls" in str(client.status())
+
+
+UNSURE = """
+import sys
+import numpy as np
+import wherever
+
+digits = wherever.model("digits")
+for _ in range(3):
+    digits(np.zeros((8, 8), np.float32), max_disagreement=0.02)
+print("asked", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_others_see_that_a_promise_is_not_kept_while_the_process_runs_and_after_it_was_killed():
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", UNSURE], **pipes) as running:
+        running.stdout.readline()
+        with wherever.Client() as client:
+            end = time.monotonic() + 20
+            while not any(each.unkept for each in client.status().promises):
+                assert time.monotonic() < end, "nobody is told"
+                time.sleep(0.02)
+            running.kill()
+            running.wait()
+            # the first is told at once, and what comes within a minute after that together
+            assert client.status().promises[0].unkept == 1
 
 
 def test_an_unwritable_home_costs_the_evidence_and_no_call(own_home, client):
