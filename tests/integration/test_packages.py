@@ -21,6 +21,7 @@ from wherever_contracts.errors import (
     MissingFileError,
     ModelNotFoundError,
     PackageError,
+    SettingsError,
     UnsafePathError,
 )
 from wherever_contracts.manifest import MAX_MANIFEST_BYTES
@@ -449,3 +450,9 @@ def test_an_archive_may_be_named_itself_and_needs_a_place(package, tmp_path):
     ((_, error),) = Store([archive], builtin=False).refused()
     assert "unpack_into" in error.found
     assert Path(archive).exists()
+
+
+def test_a_home_that_nobody_may_look_into_is_refused_with_what_can_be_done(tmp_path):
+    store = Store(signed=tmp_path / ("s" * 300))  # longer than any name may be
+    with pytest.raises(SettingsError, match=r"WHEREVER_HOME names another directory"):
+        store.get("digits")

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from wherever_contracts.errors import DigestError, ManifestError, PackageError, UpdateError
+from wherever_contracts.errors import (
+    DigestError,
+    ManifestError,
+    PackageError,
+    SettingsError,
+    UpdateError,
+)
 from wherever_contracts.manifest import MANIFEST_NAME
 from wherever_edge.packages import versions
 from wherever_edge.packages.package import Package, open_directory
@@ -23,6 +30,9 @@ class SignedPackages:
 
     Args:
         folder: the directory; None, or one that is not there, holds nothing.
+
+    Raises:
+        SettingsError: nobody may see whether it is there, and so which version is to serve.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -31,7 +41,7 @@ class SignedPackages:
         self._state = State()
         self._packages: dict[tuple[str, str], Package] = {}
         self._proven: set[str] = set()
-        if folder is not None and folder.is_dir():
+        if folder is not None and _is_there(folder):
             self._look(folder)
 
     @property
@@ -114,3 +124,15 @@ def _opened(root: Path, model: str, version: str, installed: Installed) -> Packa
         found = f"{package.name} {package.version}"
         raise ManifestError(MANIFEST_NAME, "name", f"{model} {version}, as it was signed", found)
     return package
+
+
+def _is_there(folder: Path) -> bool:
+    try:
+        return stat.S_ISDIR(folder.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        state = (
+            f"state is kept in {folder.parent}, and WHEREVER_HOME names another directory for it"
+        )
+        raise SettingsError(f"{folder}: {error.strerror}; {state}") from error
