@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from wherever._assured import Assured
     from wherever._calls import Call
     from wherever._escalating import Escalation
@@ -110,7 +112,7 @@ class Witness:
 
     def standing(self) -> Standing | None:
         """How promises and feedback stand; None: nobody ever asked for any here."""
-        if self._ledger is None and not (self._settings.home / "evidence").is_dir():
+        if self._ledger is None and not _is_folder(self._settings.home / "evidence"):
             return None
         from wherever._standing import Standing  # noqa: PLC0415 (few clients have any)
 
@@ -174,7 +176,7 @@ class Witness:
 
     def _journal_if_any(self) -> Journal | None:
         """The recorded calls of this home; None: there are none."""
-        if self._journal is None and not (self._settings.home / "receipts").is_dir():
+        if self._journal is None and not _is_folder(self._settings.home / "receipts"):
             return None
         return self.journal()
 
@@ -203,3 +205,11 @@ class Witness:
 
 def _nobody() -> None:
     """Who is told the truth about an answer of another process."""
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether it is a directory; one that nobody may look into is as good as none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False

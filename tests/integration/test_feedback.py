@@ -203,3 +203,12 @@ def shown(capsys, *arguments: str) -> str:
         main(list(arguments))
     assert not caught.value.code
     return capsys.readouterr().out
+
+
+def test_a_home_that_nobody_may_look_into_is_named_by_whoever_needs_it(tmp_path):
+    with wherever.Client(home=tmp_path / ("h" * 300)) as client:
+        for ask in (client.status, lambda: client.predict("digits", INPUTS[0])):
+            with pytest.raises(wherever.SettingsError, match="WHEREVER_HOME names another"):
+                ask()
+        with pytest.raises(wherever.InputError, match="a call that was recorded"):
+            client.feedback("abc", accepted=True)
