@@ -47,7 +47,7 @@ def promises(pairs: Pairs, *, whole: bool) -> tuple[Promise, ...]:
         pairs: of a variant.
         whole: whether answers agree wholly or not at all by their nature, as labels do.
     """
-    evidence = Evidence(pairs.confidence, 1.0 - pairs.agreement, pairs.category)
+    evidence = Evidence.of(pairs)
     return tuple(_promise(evidence, level, whole=whole) for level in LEVELS)
 
 

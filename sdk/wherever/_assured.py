@@ -23,7 +23,7 @@ from wherever_contracts.urgency import Urgency
 from wherever_edge.agreement import category_of, disagreement
 from wherever_edge.certification.calibrated import Evidence
 from wherever_edge.counters import COUNTERS
-from wherever_edge.packages.pairs import Pairs, read_pairs
+from wherever_edge.packages.pairs import Pairs, pairs_with_reference
 
 if TYPE_CHECKING:
     from wherever._calls import Call
@@ -262,16 +262,11 @@ class Assured:
 
     def _pairs(self, variant: str) -> Pairs | None:
         """The pairs of a variant with the reference that the package keeps, if it does."""
-        manifest = self._package.manifest
-        entry = next((each for each in manifest.variants if each.id == variant), None)
-        if entry is None or entry.calibration is None:
-            return None
-        if entry.calibration.against != manifest.reference:
-            return None
         try:
-            return read_pairs(self._package, entry)
+            return pairs_with_reference(self._package, variant)
         except (PackageError, OSError) as error:
-            _log.warning("%s: the pairs of %s cannot be used: %s", manifest.name, variant, error)
+            name = self._package.name
+            self._unsaid.append(f"{name}: the pairs of {variant} cannot be used: {error}")
             return None
 
 
@@ -279,7 +274,7 @@ def _known(pairs: Pairs | None) -> tuple[Evidence | None, tuple[Array, Array] | 
     """What the pairs of a calibration support, and how right their answers are, where known."""
     if pairs is None:
         return None, None
-    evidence = Evidence(pairs.confidence, 1.0 - pairs.agreement, pairs.category)
+    evidence = Evidence.of(pairs)
     if pairs.right is None or pairs.right_against is None:
         return evidence, None
     return evidence, (pairs.right, pairs.right_against)

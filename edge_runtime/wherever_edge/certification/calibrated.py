@@ -25,6 +25,7 @@ from wherever_edge.certification.words import NOTHING_IS_SURE
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
+    from wherever_edge.packages.pairs import Pairs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,6 +57,11 @@ class Evidence:
             raise ValueError("a confidence is not a number")
         object.__setattr__(self, "loss", losses)
         object.__setattr__(self, "confidence", confidences)
+
+    @classmethod
+    def of(cls, pairs: Pairs) -> Evidence:
+        """What a calibration's pairs are evidence of."""
+        return cls(pairs.confidence, 1.0 - pairs.agreement, pairs.category)
 
     @property
     def whole(self) -> bool:

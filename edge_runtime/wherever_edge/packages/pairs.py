@@ -102,6 +102,19 @@ def read_pairs(package: Package, variant: Variant) -> Pairs | None:
     return pairs
 
 
+def pairs_with_reference(package: Package, variant: str) -> Pairs | None:
+    """The pairs of a variant with the package's reference; None where it keeps none of these.
+
+    Raises:
+        PackageError: as for `read_pairs`.
+    """
+    manifest = package.manifest
+    entry = next((each for each in manifest.variants if each.id == variant), None)
+    if entry is None or entry.calibration is None:
+        return None
+    return read_pairs(package, entry) if entry.calibration.against == manifest.reference else None
+
+
 def _fault(arrays: dict[str, Array]) -> tuple[str, str] | None:
     """What was expected and found, where arrays are no pairs."""
     names = tuple(arrays)

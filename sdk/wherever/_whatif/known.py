@@ -13,7 +13,7 @@ from wherever._whatif.aims import Known
 from wherever._whatif.facts import DEVICE, Facts, Model, way_of
 from wherever_contracts.errors import ModelNotFoundError
 from wherever_edge.certification.calibrated import Evidence
-from wherever_edge.packages.pairs import read_pairs
+from wherever_edge.packages.pairs import pairs_with_reference
 
 if TYPE_CHECKING:
     from wherever_edge.packages.package import Package
@@ -45,8 +45,9 @@ def _known(store: Store, ledger: Ledger, facts: Facts, model: Model) -> Known:
         return Known(package=False, events=events)
     variant = package.manifest.variant(model.variant)
     whole = package.manifest.signature.value.kind == "label"
-    threshold, evidence = variant.escalate_below, _evidence(package, model.variant)
-    return Known(True, threshold, evidence, whole, events)  # noqa: FBT003 (a tuple)
+    pairs = pairs_with_reference(package, model.variant)
+    evidence = None if pairs is None else Evidence.of(pairs)
+    return Known(True, variant.escalate_below, evidence, whole, events)  # noqa: FBT003 (a tuple)
 
 
 def _digest(facts: Facts, name: str) -> str:
@@ -63,13 +64,3 @@ def _package(store: Store, name: str, digest: str) -> Package | None:
     except ModelNotFoundError:
         return None
     return package if package.digest == digest else None
-
-
-def _evidence(package: Package, id_: str) -> Evidence | None:
-    """The pairs of a variant with the reference that the package keeps, if it does."""
-    manifest = package.manifest
-    entry = manifest.variant(id_)
-    if entry.calibration is None or entry.calibration.against != manifest.reference:
-        return None
-    pairs = read_pairs(package, entry)
-    return pairs and Evidence(pairs.confidence, 1.0 - pairs.agreement, pairs.category)
