@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import PIL.Image
@@ -14,7 +15,7 @@ from wherever_edge.builtin import PACKAGES, digits_test_split
 from wherever_edge.host import LocalHost
 from wherever_edge.images import Image
 from wherever_edge.inputs import InputChecker
-from wherever_edge.packages.pairs import read_pairs
+from wherever_edge.packages.pairs import pairs_with_reference, read_pairs
 from wherever_edge.packages.store import Store
 
 MOST_BYTES = 300_000
@@ -157,6 +158,14 @@ def test_pairs_for_promises_are_what_calls_give_for_the_test_split(package, scor
     # a processor of another kind may round one digit's scores to another label
     apart = [(np.abs(kept - found) > 0.02).mean() for kept, found in zip(pairs, here, strict=True)]
     assert max(apart) <= 0.002
+
+
+def test_pairs_with_another_variant_than_the_reference_are_no_evidence(package):
+    assert pairs_with_reference(package, DEVICE) is not None
+    assert pairs_with_reference(package, REFERENCE) is None
+    assert pairs_with_reference(package, "a variant of a gateway") is None
+    other = package.manifest.model_copy(update={"reference": "mlp-litert"})
+    assert pairs_with_reference(replace(package, manifest=other), DEVICE) is None
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
