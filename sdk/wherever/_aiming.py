@@ -24,7 +24,7 @@ def aim_of(settings: Settings) -> Aim | None:
         settings.min_confidence,
         None if limits == (None, None, None) else Budget(*limits),
     )
-    return aim if aim.sets_a_bar else None
+    return aim if aim != NO_AIM else None
 
 
 def aimed(

@@ -236,6 +236,15 @@ def test_no_budget_breaks_a_promise_in_silence(connected):
     assert all("the budget of 3 calls an hour" in p.receipt.reason for p in short)
 
 
+def test_how_sure_promises_are_to_be_promises_nothing_by_itself(connected):
+    digits = connected(confidence=0.5, audit_share=0.0, mode="prefer_on_device").model("digits")
+    assert {digits(each).place for each in INPUTS[:60]} == {"device"}
+    asked = digits(INPUTS[0], max_disagreement=PROMISE)
+    assert asked.place == "device"
+    (facts,) = promises(digits.client).values()
+    assert facts.aim == "at most 2 % may differ, 0.5 sure"
+
+
 @pytest.mark.parametrize("mode", ["auto", "prefer_on_device"])
 def test_a_least_confidence_is_asked_in_each_mode_that_may(connected, mode):
     digits = connected().model("digits")

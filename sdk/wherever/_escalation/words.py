@@ -52,7 +52,8 @@ class Aim(NamedTuple):
     @property
     def sets_a_bar(self) -> bool:
         """Whether it says itself which answers are to be taken further."""
-        return self != NO_AIM
+        given = self.max_disagreement, self.min_confidence, self.budget
+        return given != (None, None, None)
 
 
 NO_AIM = Aim()
