@@ -190,6 +190,7 @@ class Assurance:
     def _made_bar(self) -> Bar:
         threshold = self._refresher.threshold
         if threshold < NOTHING_IS_SURE:
-            return Bar(max(threshold, self._floor), self._promise, promised=True)
+            why = self._promise if threshold >= self._floor else "min_confidence"
+            return Bar(max(threshold, self._floor), why, promised=True)
         why = self._why if self._void is None else self._void.why
         return Bar(NOTHING_IS_SURE, f"{self._promise}, and {why}", promised=True)

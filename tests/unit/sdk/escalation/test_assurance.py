@@ -10,7 +10,7 @@ import pytest
 from wherever._escalation import assurance as module
 from wherever._escalation.assurance import Assurance
 from wherever._escalation.events import Alarmed, Judged, Paired, Passed, Stood
-from wherever._escalation.words import NOTHING_IS_SURE, Aim
+from wherever._escalation.words import NOTHING_IS_SURE, Aim, Bar
 from wherever_edge.certification.calibrated import Evidence
 
 
@@ -55,7 +55,7 @@ def test_the_calibration_sets_the_threshold():
 
 def test_a_call_can_ask_for_more_than_the_promise_needs():
     aim = Aim(max_disagreement=0.02, min_confidence=0.7)
-    assert made(evidence_of(), aim=aim).bar().threshold == 0.7
+    assert made(evidence_of(), aim=aim).bar() == Bar(0.7, "min_confidence", promised=True)
 
 
 def test_too_few_pairs_take_everything_further_and_the_reason_says_how_many_are_needed():
