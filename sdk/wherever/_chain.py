@@ -230,7 +230,8 @@ class Chain:
         checked, wrong = self._checked(values)
         boundary = asked.key[1]
         sending = sending_of(self._first, self._gate.send, self._gate.margin, boundary)
-        gates = self._first.answers(checked, ("only_on_device", boundary, None), {}, asked.wish)
+        here = asked.wish._replace(aim=None)  # a gate is asked of nobody else, however unsure it is
+        gates = self._first.answers(checked, ("only_on_device", boundary, None), {}, here)
         passed = [
             [] if isinstance(gate, Exception) else self._gate.passed(gate.value) for gate in gates
         ]

@@ -168,6 +168,19 @@ def test_without_the_gateway_unsure_answers_are_degraded_and_counted(connected, 
     assert "degraded" in after[unsure[0]].explain()
 
 
+def test_a_chain_keeps_promises_about_what_it_asks_further_and_makes_none_about_its_gate(connected):
+    client = connected(audit_share=0.0, max_disagreement=PROMISE)
+    digits = client.model("digits")
+    chained = wherever.chain(digits, digits, send="input")
+    unkept = counted("wherever_promises_unkept_total", model="digits")
+    given = list(chained.map(INPUTS[:100]))
+    assert not any(each.gate.degraded for each in given)
+    assert counted("wherever_promises_unkept_total", model="digits") == unkept
+    further = [each.parts[0].end for each in given]
+    assert any(each.place == "cloud" for each in further)
+    assert not any(each.degraded for each in further)
+
+
 def test_too_few_pairs_escalate_everything_and_explain_says_why(connected):
     client = connected(audit_share=0.0)
     prediction = client.predict("digits", INPUTS[0], max_disagreement=0.001)
