@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from wherever_contracts.errors import InputError
 from wherever_edge.inputs import InputChecker, check_options
 
 if TYPE_CHECKING:
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
     from wherever_edge.packages.store import Package
 
 RouteKey: TypeAlias = "tuple[Mode | None, Boundary | None, Collection[Place] | None, Aim | None]"
+
+ARGUMENTS = (
+    *("mode", "deadline_s", "boundary", "places", "max_disagreement", "confidence"),
+    *("min_confidence", "budget", "cache", "strict", "record", "priority", "later"),
+)
+"""What a call takes by name beside the model's options."""
 
 # How often a model in use looks whether its calls should be planned anew.
 LOOK_EVERY_S = 30.0
@@ -39,5 +46,20 @@ class Edition:
         self.look_at: float = perf_counter() + self.pause_s
 
     def options(self, given: dict[str, float]) -> dict[str, float]:
-        """The options of a call, those that it did not name by default."""
-        return check_options(self.package.manifest.signature, given) if given else self.defaults
+        """The options of a call, those that it did not name by default.
+
+        Raises:
+            InputError: an option is unknown, not a number, or out of its range.
+        """
+        if not given:
+            return self.defaults
+        try:
+            return check_options(self.package.manifest.signature, given)
+        except InputError as error:
+            from difflib import get_close_matches  # noqa: PLC0415 (few calls are wrong)
+
+            near = get_close_matches(error.field, [*ARGUMENTS, *self.defaults], n=1)
+            if not near or error.field == near[0]:
+                raise
+            found = f"{error.found}; did you mean {near[0]!r}?"
+            raise InputError(error.field, error.expected, found, error.kind) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import inspect
 import itertools
 import logging
 import pickle
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 import wherever
+from wherever._edition import ARGUMENTS
 from wherever._records.journal import read_inputs, read_records
 from wherever_edge.builtin import digits_test_split
 from wherever_edge.counters import COUNTERS
@@ -283,6 +285,16 @@ def test_a_least_confidence_is_asked_in_each_mode_that_may(connected, mode):
 def test_wrong_aims_are_refused_with_what_was_found(wrong, said):
     with wherever.Client() as client, pytest.raises(wherever.InputError, match=said):
         client.predict("digits", INPUTS[0], **wrong)
+
+
+def test_a_misspelled_argument_is_refused_with_the_right_one():
+    taken = inspect.signature(wherever.Model.__call__).parameters.values()
+    assert [each.name for each in taken if each.kind is each.KEYWORD_ONLY] == list(ARGUMENTS)
+    with wherever.Client() as client:
+        with pytest.raises(wherever.InputError, match="did you mean 'max_disagreement'"):
+            client.predict("digits", INPUTS[0], max_dissagreement=0.02)
+        with pytest.raises(wherever.InputError, match=r"found an unknown name$"):
+            client.predict("digits", INPUTS[0], temperature=0.02)
 
 
 @pytest.mark.parametrize("wrong", ["yes", "0.5", -1, 2, float("nan"), [1]])
