@@ -19,8 +19,8 @@ import numpy as np
 if __name__ == "__main__":
     sys.path.append(str(Path(__file__).parents[1]))
 
-from wherever._escalation.refreshing import AUDIT_SHARE, Refresher, grid_of
-from wherever._escalation.words import NOTHING_IS_SURE, Pair
+from wherever._escalation.refreshing import Refresher, grid_of
+from wherever._escalation.words import AUDIT_SHARE, NOTHING_IS_SURE, Pair
 from wherever_edge.certification.calibrated import Evidence, certify
 
 LEVEL = 0.02

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from wherever._escalation.assurance import Assurance
 from wherever._escalation.blocks import Block
 from wherever._escalation.events import VOIDING, Alarmed, Event, Judged, Paired, Stood
-from wherever._escalation.refreshing import AUDIT_SHARE
+from wherever._escalation.words import AUDIT_SHARE
 from wherever._ledger import Key, Ledger
 from wherever._routing.certainty import sureness
 from wherever._routing.steps import Attempt

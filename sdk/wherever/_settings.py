@@ -24,7 +24,7 @@ from pydantic_settings import (
     SettingsError as SourceError,
 )
 
-from wherever._escalation.words import CONFIDENCE
+from wherever._escalation.words import AUDIT_SHARE, CONFIDENCE
 from wherever_contracts.errors import SettingsError
 from wherever_contracts.places import Boundary, Mode
 from wherever_edge.configured import default_home, settings_files
@@ -149,7 +149,7 @@ class Settings(BaseSettings):
     cost_per_gb: Annotated[float, Field(ge=0)] = 0.0
     """What 1e9 bytes to gateways and back cost."""
 
-    audit_share: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    audit_share: Annotated[float, Field(ge=0, lt=1)] = AUDIT_SHARE
     """The share of the other answers that are compared with the reference's, for the promise."""
 
     record: Annotated[float, Field(ge=0, le=1), BeforeValidator(_share)] = 0.0

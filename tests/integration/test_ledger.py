@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from wherever._escalation.events import Alarmed, Paired, Passed, pack_event
+from wherever._escalation.events import Alarmed, Paired, pack_event
 from wherever._ledger import Key, Ledger
 from wherever_edge.counters import COUNTERS
 
@@ -59,7 +59,7 @@ def lost() -> int:
 
 def test_what_was_added_is_read_in_order_here_and_by_another_process(tmp_path):
     with_events = Ledger(tmp_path)
-    added = [Passed(3, AT), *map(pair, range(20)), Alarmed("shift", "p = 0.001", AT)]
+    added = [Alarmed("noise", "of 3", AT), *map(pair, range(20)), Alarmed("shift", "p = 0.001", AT)]
     for event in added:
         with_events.add(KEY, event)
     assert with_events.events(KEY) == added
@@ -268,18 +268,20 @@ def test_a_child_after_a_fork_writes_its_own_events_and_not_its_parents_again(tm
     code = f"""
 import os
 from pathlib import Path
-from wherever._escalation.events import Passed
+from wherever._escalation.events import Alarmed
 from wherever._ledger import Key, Ledger
 ledger = Ledger(Path({str(tmp_path)!r}))
-ledger.add(Key("digits", {SHORT!r}, "small-int8"), Passed(1, 0.0))
+ledger.add(Key("digits", {SHORT!r}, "small-int8"), Alarmed("noise", "1", 0.0))
 child = os.fork()
 if child:
     os.waitpid(child, 0)
 else:
-    ledger.add(Key("digits", {SHORT!r}, "of-a-child"), Passed(2, 0.0))
+    ledger.add(Key("digits", {SHORT!r}, "of-a-child"), Alarmed("noise", "2", 0.0))
     ledger.flush()
     os._exit(0)
 """
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)
-    assert Ledger(tmp_path).events(KEY) == [Passed(1, 0.0)]
-    assert Ledger(tmp_path).events(KEY._replace(variant="of-a-child")) == [Passed(2, 0.0)]
+    assert Ledger(tmp_path).events(KEY) == [Alarmed("noise", "1", 0.0)]
+    assert Ledger(tmp_path).events(KEY._replace(variant="of-a-child")) == [
+        Alarmed("noise", "2", 0.0)
+    ]

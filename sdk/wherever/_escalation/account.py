@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from wherever._escalation.accuracy import accuracy_by_agreement, share_of
 from wherever._escalation.estimate import AgreementEstimate, Estimated
-from wherever._escalation.events import Alarmed, Event, Judged, Paired, Passed, Stood
+from wherever._escalation.events import Alarmed, Event, Judged, Paired, Stood
 from wherever._escalation.facts import Facts, Interval
-from wherever._escalation.refreshing import AUDIT_SHARE
-from wherever._escalation.words import NOTHING_IS_SURE, Pair
+from wherever._escalation.words import AUDIT_SHARE, NOTHING_IS_SURE, Pair
 
 # Older alarms and aims are forgotten; the newest say how things are.
 _MOST_ALARMS = 8
@@ -45,9 +44,7 @@ class Account:
 
     def add(self, event: Event) -> None:
         """Count an event."""
-        if isinstance(event, Passed):
-            self.passed(event.calls)
-        elif isinstance(event, Paired):
+        if isinstance(event, Paired):
             self._paired(event)
         elif isinstance(event, Judged):
             self._judge(event)

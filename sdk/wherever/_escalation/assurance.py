@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wherever._escalation.events import VOIDING, Alarmed, Event, Judged, Paired, Passed
+from wherever._escalation.events import VOIDING, Alarmed, Event, Judged, Paired
 from wherever._escalation.refreshing import BrokenTest, Refresher, grid_of
 from wherever._escalation.shift import ShiftWatch
 from wherever._escalation.words import NOTHING_IS_SURE, Aim, Alarm, Bar, Pair
@@ -109,23 +109,18 @@ class Assurance:
 
         The alarm counts once it is told as an event itself.
         """
-        if isinstance(event, Passed):
-            self._refresher.passed(event.calls)
-            self._broken.passed(event.calls)
-        elif isinstance(event, Paired):
+        if isinstance(event, Paired):
             return self._paired(event)
-        elif isinstance(event, Judged):
+        if isinstance(event, Judged):
             return self._judged(event)
-        elif isinstance(event, Alarmed) and event.kind in VOIDING:
+        if isinstance(event, Alarmed) and event.kind in VOIDING:
             self._void = Alarm(event.kind, event.why)
             self._start(None)
         return None
 
     def remembered(self, event: Event) -> None:
         """Take in what became known to an earlier process, or to another one."""
-        if isinstance(event, Passed):
-            self._refresher.passed(event.calls)
-        elif isinstance(event, Paired):
+        if isinstance(event, Paired):
             self._refresh(event)
         else:
             self.told(event)

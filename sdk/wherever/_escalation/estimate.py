@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wherever._escalation.refreshing import AUDIT_SHARE, check_pair
-from wherever._escalation.words import Pair
+from wherever._escalation.refreshing import check_pair
+from wherever._escalation.words import AUDIT_SHARE, Pair
 from wherever_edge.certification.bounds import check_count, check_share
 
 _ERROR = 0.05

@@ -14,18 +14,6 @@ VOIDING = ("shift", "broken")
 """Kinds of alarms after which a calibration says nothing of the calls any more."""
 
 
-class Passed(NamedTuple):
-    """Answers were given that nobody compared with the reference's.
-
-    Attributes:
-        calls: how many, since the event before.
-        at: when this was written, in seconds since 1970.
-    """
-
-    calls: int
-    at: float
-
-
 class Paired(NamedTuple):
     """The variant and the reference both answered a call.
 
@@ -109,7 +97,7 @@ class Stood(NamedTuple):
     at: float
 
 
-Event: TypeAlias = Passed | Paired | Judged | Alarmed | Stood
+Event: TypeAlias = Paired | Judged | Alarmed | Stood
 
 
 def pack_event(event: Event) -> bytes:
@@ -186,7 +174,6 @@ def _refuse_constant(name: str) -> None:
 
 
 _CHECKS: Mapping[type[Event], Mapping[str, Callable[[Any], bool]]] = {
-    Passed: {"calls": _is_count, "at": _is_number},
     Paired: {
         "calls": _is_count,
         "confidence": _is_share,

@@ -20,13 +20,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wherever._escalation.words import NOTHING_IS_SURE, Pair
+from wherever._escalation.words import AUDIT_SHARE, NOTHING_IS_SURE, Pair
 from wherever_edge.certification.bounds import check_count, check_share, fewest_pairs
 
 if TYPE_CHECKING:
     from wherever_contracts.tensors import Array
 
-AUDIT_SHARE = 0.05
 # The first threshold waits for so many times the fewest pairs (see `Refresher`).
 _WARM_UP = 5
 _GRID_SIZE = 128

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from wherever_edge.certification.words import CONFIDENCE, NOTHING_IS_SURE, Alarm
 
 __all__ = [
+    "AUDIT_SHARE",
     "CONFIDENCE",
     "NOTHING_IS_SURE",
     "NO_AIM",
@@ -17,6 +18,10 @@ __all__ = [
     "Budget",
     "Pair",
 ]
+
+
+AUDIT_SHARE = 0.05
+"""The share of the given answers that are compared with the reference's, unless told otherwise."""
 
 
 class Budget(NamedTuple):

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from wherever._escalation.assurance import Assurance
 from wherever._escalation.events import Paired
-from wherever._escalation.refreshing import AUDIT_SHARE
-from wherever._escalation.words import Bar
+from wherever._escalation.words import AUDIT_SHARE, Bar
 from wherever._whatif.facts import DEVICE, way_of
 
 if TYPE_CHECKING:

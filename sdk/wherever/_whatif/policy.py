@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple, cast
 
 from wherever._escalation.budget import check_budget
-from wherever._escalation.words import CONFIDENCE, Aim, Budget
+from wherever._escalation.words import AUDIT_SHARE, CONFIDENCE, Aim, Budget
 from wherever._routing.plan import check_words
 from wherever_contracts.errors import InputError, SettingsError
 from wherever_contracts.places import Boundary, Mode, Place
@@ -56,7 +56,7 @@ class Policy(NamedTuple):
     confidence: float = CONFIDENCE
     min_confidence: float | None = None
     budget: Budget | None = None
-    audit_share: float = 0.05
+    audit_share: float = AUDIT_SHARE
     remote_timeout_s: float = 2.0
     cost_per_call: float = 0.0
     cost_per_gb: float = 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wherever._escalation.account import Account
-from wherever._escalation.events import Alarmed, Judged, Paired, Passed, Stood
+from wherever._escalation.events import Alarmed, Judged, Paired, Stood
 from wherever._escalation.facts import Facts, Interval
 from wherever._escalation.words import NOTHING_IS_SURE
 
@@ -24,7 +24,7 @@ def test_nothing_is_known_of_a_variant_without_events(account):
 
 
 def test_calls_escalations_and_audits_are_counted_apart(account):
-    account.add(Passed(80, AT))
+    account.passed(80)
     account.add(AUDIT)
     account.add(ESCALATION)
     account.add(ESCALATION)

@@ -9,7 +9,7 @@ import pytest
 
 from wherever._escalation import assurance as module
 from wherever._escalation.assurance import Assurance
-from wherever._escalation.events import Alarmed, Judged, Paired, Passed, Stood
+from wherever._escalation.events import Alarmed, Judged, Paired, Stood
 from wherever._escalation.words import NOTHING_IS_SURE, Aim, Bar
 from wherever_edge.certification.calibrated import Evidence
 
@@ -76,7 +76,7 @@ def test_without_pairs_calls_themselves_certify_a_threshold():
 def test_what_an_earlier_process_learned_is_known():
     earlier, later = made(), made()
     stood = Stood("", 0.5, "", 0, 0.0)
-    for event in [*[pair(), stood] * 800, Passed(3, 0.0), pair(0.9, given=True)]:
+    for event in [*[pair(), stood] * 800, pair(0.9, given=True, calls=3)]:
         earlier.told(event)
         later.remembered(event)
     assert later.bar() == earlier.bar()
@@ -118,12 +118,6 @@ def test_what_an_earlier_process_saw_break_breaks_nothing_now():
     for _ in range(400):
         assurance.remembered(pair(0.99, 1.0, given=True, calls=19))
     assert assurance.told(pair(0.99, 0.0, given=True, calls=19)) is None
-
-
-def test_answers_that_nobody_checked_are_no_alarm():
-    assurance = made(evidence_of())
-    assert assurance.told(Passed(10_000, 0.0)) is None
-    assert assurance.gives
 
 
 def test_a_shift_is_found_and_calls_are_then_compared_with_those_after_it():

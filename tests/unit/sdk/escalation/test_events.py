@@ -13,7 +13,6 @@ from wherever._escalation.events import (
     Alarmed,
     Judged,
     Paired,
-    Passed,
     Stood,
     pack_event,
     unpack_event,
@@ -25,7 +24,6 @@ shares = st.floats(0, 1)
 counts = st.integers(0, 10**12)
 times = st.floats(allow_nan=False, allow_infinity=False)
 events = st.one_of(
-    st.builds(Passed, counts, times),
     st.builds(
         Paired,
         counts,
@@ -109,8 +107,11 @@ def test_a_wrong_value_is_refused(field, value):
         (b"{}", "no event is named None"),
         (b'{"event": ["paired"]}', "no event is named"),
         (b'{"event": "parsed", "calls": 1}', "no event is named 'parsed'"),
-        (b'{"event": "passed", "calls": 1}', "passed: expected calls, at; found calls"),
-        (b'{"event": "passed", "calls": 1, "at": 1, "by": 2}', "found calls, at, by"),
+        (b'{"event": "alarmed", "why": "x"}', "alarmed: expected kind, why, at; found why"),
+        (
+            b'{"event": "alarmed", "kind": "a", "why": "x", "at": 1, "by": 2}',
+            "found kind, why, at, by",
+        ),
         (b"[" * 100_000, "nested too deeply"),
     ],
 )
