@@ -302,7 +302,7 @@ def _reference_answer(route: Route, again: Call) -> Answer | None:
             continue
         outcome = again.perform(Attempt(candidate, senses.timeout_s, plan.reference))
         if purse is not None and isinstance(outcome, Answer):
-            purse.came(candidate.place, outcome)
+            purse.received(candidate.place, outcome.down_bytes)
         if isinstance(outcome, Answer) and outcome.ran.variant == plan.reference:
             return outcome
     return None

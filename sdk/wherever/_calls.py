@@ -80,7 +80,7 @@ class Call:
         if kept is not None:
             senses = senses._replace(admit=kept.wary(senses.admit))
         if escalation is not None and escalation.purse is not None:
-            senses = senses._replace(admit=escalation.purse.guarded(senses.admit, self.work))
+            senses = senses._replace(admit=escalation.purse.guarded(senses.admit, self._bytes_up))
         return senses
 
     def again(self, urgency: Urgency) -> Call:
@@ -101,6 +101,9 @@ class Call:
     def strict(self) -> bool:
         """Whether an answer by something else than planned is an error."""
         return self._strict
+
+    def _bytes_up(self) -> int:
+        return self.work("").up_bytes
 
     @property
     def up_bytes(self) -> int:

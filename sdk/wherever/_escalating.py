@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from wherever._escalation.words import PACED, Bar
+from wherever._escalation.words import Bar
 from wherever._routing.certainty import sureness
 
 if TYPE_CHECKING:
     from wherever._assured import Assured
     from wherever._calls import Call
-    from wherever._purse import Purse
+    from wherever._escalation.purse import Purse
     from wherever._route import Route
     from wherever._routing.steps import Verdict
     from wherever_contracts.receipts import Answer
@@ -36,17 +36,18 @@ class Escalation:
         """What an answer of a variant, which is not the reference, must reach now."""
         if self.assured is not None:
             return self.assured.bar(variant)
-        usual = self._thresholds.get(variant)
-        paced = None if self.purse is None else self.purse.threshold()
-        if paced is None or (usual is not None and usual <= paced):
-            return None if usual is None else Bar(usual)
-        return Bar(paced, PACED, wanted=usual or 0.0)
+        threshold = self._thresholds.get(variant)
+        usual = None if threshold is None else Bar(threshold)
+        return usual if self.purse is None else self.purse.paced(usual)
 
     def ended(self, route: Route, call: Call, verdict: Verdict) -> None:
         """Learn from a call that was answered."""
         own = _own_answer(verdict, route.plan.reference)
         if self.purse is not None:
-            self.purse.ended(verdict, None if own is None else sureness(own))
+            self.purse.seen(None if own is None else sureness(own))
+            for tried in verdict.tried:
+                if tried.answer is not None:
+                    self.purse.received(tried.candidate.place, tried.answer.down_bytes)
         if self.assured is not None and own is not None and not own.cached:
             self.assured.ended(route, call, verdict, own)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -13,11 +14,11 @@ if TYPE_CHECKING:
     from wherever._calls import Call
     from wherever._escalating import Escalation
     from wherever._escalation.events import Judged
+    from wherever._escalation.purse import Purse
     from wherever._escalation.words import Aim, Budget
     from wherever._feedback import Opinions
     from wherever._ledger import Key, Ledger
     from wherever._prediction import Prediction
-    from wherever._purse import Purse
     from wherever._records.journal import Journal
     from wherever._settings import Settings
     from wherever._standing import Standing
@@ -181,14 +182,14 @@ class Witness:
         return self.journal()
 
     def _purse(self, model: str, budget: Budget) -> Purse:
-        from wherever._purse import Prices, Purse  # noqa: PLC0415 (few calls have a budget)
+        from wherever._escalation.purse import Prices, Purse  # noqa: PLC0415 (few calls have a budget)
 
         key = model, budget
         if key not in self._purses:
             for oldest in list(self._purses)[: 1 - _MOST_AIMS]:
                 del self._purses[oldest]
             prices = Prices(self._settings.cost_per_call, self._settings.cost_per_gb)
-            self._purses[key] = Purse(budget, prices)
+            self._purses[key] = Purse(budget, prices, monotonic, threading.Lock())
         return self._purses[key]
 
     def _assure(self, package: Package, aim: Aim) -> Assured:

@@ -22,12 +22,12 @@ from wherever_contracts.errors import (
 from wherever_contracts.receipts import Answer, Ran
 
 if TYPE_CHECKING:
+    from wherever._escalation.purse import Purse
     from wherever._routing.plan import Candidate
     from wherever._routing.steps import Attempt, Outcome, Senses, Verdict
     from wherever._whatif.evidence import Took
     from wherever._whatif.hosts import Device, Hosts
     from wherever._whatif.policy import Policy
-    from wherever._whatif.purse import Purse
     from wherever._whatif.virtual import GiveUp
     from wherever_contracts.receipts import Receipt
 
@@ -37,6 +37,7 @@ class World(NamedTuple):
 
     Attributes:
         device: how long it is known to take for each model.
+        purse: what escalations may come to; None: as much as there is.
         evenly: host -> the next of numbers that are spread evenly over [0, 1).
     """
 
@@ -45,7 +46,7 @@ class World(NamedTuple):
     policy: Policy
     hosts: Hosts
     device: Callable[[str], Device]
-    purse: Purse
+    purse: Purse | None
     evenly: Callable[[str], float]
 
 
@@ -75,10 +76,10 @@ class Call:
         """Make it, with what is known of the hosts now."""
         world = self.world
         plan = self._plan = plan_of(self.model, world.policy, self.receipt)
-        admit = world.purse.guarded(senses.admit, self._work("").up_bytes)
-        flow = predict_flow(
-            plan, senses._replace(admit=admit), self._work, self._deadline_s, self._began
-        )
+        if world.purse is not None:
+            guarded = world.purse.guarded(senses.admit, lambda: self._work("").up_bytes)
+            senses = senses._replace(admit=guarded)
+        flow = predict_flow(plan, senses, self._work, self._deadline_s, self._began)
         Course(world.clock, flow, self._perform, self._ended).advance()
 
     def outcome(self, took: Took, candidate: Candidate, asked_for: str = "") -> Outcome:
@@ -93,13 +94,14 @@ class Call:
         """An attempt at another host began."""
         self._remote_calls += 1
         self._up_bytes += up_bytes
-        self._cost += self.world.policy.cost(candidate.place, 1, up_bytes)
+        self._cost += self.world.policy.prices.cost(candidate.place, 1, up_bytes)
 
     def received(self, candidate: Candidate, down_bytes: int) -> None:
         """An answer came back."""
         self._down_bytes += down_bytes
-        self._cost += self.world.policy.cost(candidate.place, 0, down_bytes)
-        self.world.purse.received(candidate, down_bytes)
+        self._cost += self.world.policy.prices.cost(candidate.place, 0, down_bytes)
+        if self.world.purse is not None:
+            self.world.purse.received(candidate.place, down_bytes)
 
     @property
     def _deadline_s(self) -> float | None:
@@ -124,7 +126,8 @@ class Call:
 
         def ended() -> None:
             self.world.device(self.model.name).took(took.elapsed_s, clock.now)
-            self.world.purse.seen(took.confidence)
+            if self.world.purse is not None:
+                self.world.purse.seen(took.confidence)
             done(self.outcome(took, attempt.candidate))
 
         clock.at(clock.now + took.elapsed_s, ended)
@@ -164,7 +167,7 @@ class Call:
                 self._up_bytes += share * took.up_bytes
                 self._down_bytes += share * took.down_bytes
                 traffic_bytes = share * (took.up_bytes + took.down_bytes)
-                self._cost += self.world.policy.cost(remote.place, share, traffic_bytes)
+                self._cost += self.world.policy.prices.cost(remote.place, share, traffic_bytes)
                 return
 
     def _ended(self, verdict: Verdict | WhereverError) -> None:

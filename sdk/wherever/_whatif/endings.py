@@ -54,7 +54,7 @@ def happened(receipt: Receipt, policy: Policy) -> Ending:
     remote = [each for each in receipt.attempts if each.place != DEVICE and not kept]
     ups = [up_bytes_of(receipt, each) for each in remote]
     costs = [
-        policy.cost(each.place, 1, up_bytes + each.down_bytes)
+        policy.prices.cost(each.place, 1, up_bytes + each.down_bytes)
         for each, up_bytes in zip(remote, ups, strict=True)
     ]
     return Ending(

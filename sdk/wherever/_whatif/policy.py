@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple, cast
 
 from wherever._escalation.budget import check_budget
+from wherever._escalation.purse import Prices
 from wherever._escalation.words import AUDIT_SHARE, CONFIDENCE, Aim, Budget
 from wherever._routing.plan import check_words
 from wherever_contracts.errors import InputError, SettingsError
@@ -81,11 +82,10 @@ class Policy(NamedTuple):
             min_confidence=aim.min_confidence,
         )
 
-    def cost(self, place: Place, calls: float, traffic_bytes: float) -> float:
-        """What calls to a host with so much traffic cost; a box costs nothing."""
-        if place != "cloud":
-            return 0.0
-        return calls * self.cost_per_call + traffic_bytes / 1e9 * self.cost_per_gb
+    @property
+    def prices(self) -> Prices:
+        """What gateways cost."""
+        return Prices(self.cost_per_call, self.cost_per_gb)
 
 
 def policy_of(given: Mapping[str, Any]) -> Policy:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
+from wherever._escalation.purse import Purse
 from wherever._whatif.asking import Call, World
 from wherever._whatif.endings import happened
 from wherever._whatif.facts import DEVICE, Facts, process_of
 from wherever._whatif.hosts import Device, Hosts
-from wherever._whatif.purse import Purse
 from wherever._whatif.virtual import Clock
 
 if TYPE_CHECKING:
@@ -50,7 +51,9 @@ class WhatIf:
         self._facts = facts
         self._policy = policy
         self._bars = bars
-        self._purse = Purse(policy, lambda: clock.now)
+        self._purse: Purse | None = None
+        if policy.budget is not None:
+            self._purse = Purse(policy.budget, policy.prices, lambda: clock.now, nullcontext())
         self._even = defaultdict[str, float](float)
         remotes = [
             each for model in facts.models.values() for each in model.hosts if each.place != DEVICE
@@ -103,7 +106,8 @@ class WhatIf:
 
     def _senses(self, model: str) -> Senses:
         def bar(variant: str) -> Bar | None:
-            return self._purse.paced(self._bars(model, variant))
+            usual = self._bars(model, variant)
+            return usual if self._purse is None else self._purse.paced(usual)
 
         return self._hosts.senses(self._devices[model], bar)
 

@@ -47,8 +47,8 @@ def test_there_may_be_no_deadline():
 
 def test_a_box_costs_nothing_and_a_gateway_its_calls_and_bytes():
     policy = Policy(cost_per_call=0.5, cost_per_gb=2.0)
-    assert policy.cost("nearby", 3, 1e9) == 0.0
-    assert policy.cost("cloud", 3, 1e9) == 3.5
+    assert policy.prices.cost("nearby", 3, 1e9) == 0.0
+    assert policy.prices.cost("cloud", 3, 1e9) == 3.5
 
 
 @pytest.mark.parametrize(
