@@ -73,8 +73,9 @@ class BatchCall:
         answers = device.answer_many(
             [self._rows[i] for i in positions], self._options, self._urgency
         )
-        if route.device_cost is not None:
-            route.took(started, len(positions))
+        if route.pace is not None:
+            now = perf_counter()
+            route.pace.took((now - started) / len(positions), now)
         return answers
 
 

@@ -12,8 +12,8 @@ from wherever._batch_call import BatchCall
 from wherever._calls import Call
 from wherever._prediction import next_serial
 from wherever._routing.balance import arrange
-from wherever._routing.cost import DeviceCost
 from wherever._routing.forecast import Forecast, Work
+from wherever._routing.pace import AT_ONCE_S, DevicePace
 from wherever._routing.plan import Candidate
 from wherever._routing.steps import Senses
 from wherever._routing.timing import LATE, USUAL
@@ -39,11 +39,6 @@ if TYPE_CHECKING:
 
 DEVICE: Final = "device"
 
-# A device that is done sooner answers in the caller's own thread, also while others are asked.
-_AT_ONCE_S = 0.002
-# What the slowest recent answer of a quick device counts for, one answer later.
-_FADING = 0.95
-
 
 class Views(NamedTuple):
     """What a person may want to see of how this device answers.
@@ -65,25 +60,23 @@ class Route:
 
     Attributes:
         device_failed: the device could answer, if only its variant had not failed to load.
-        slowest_s: how long the device took at most of late; 0: it was not asked yet, or nobody
-            else could be.
+        pace: how long the device takes; None: nobody else could be asked in its place.
     """
 
     __slots__ = (
         "device",
-        "device_cost",
         "device_failed",
         "escalation",
         "in_thread",
         "kept",
         "outputs",
+        "pace",
         "plan",
         "releases",
         "remotes",
         "senses",
         "signature",
         "signature_digest",
-        "slowest_s",
         "spare",
         "tokens",
         "views",
@@ -133,8 +126,7 @@ class Route:
         self.kept: Callable[[], KeptAnswers] = cache(kept)
         # who answers alone is not compared with anybody
         raced = device is not None and len(plan.attempts) > 1
-        self.device_cost: DeviceCost | None = DeviceCost(_measured_s(views)) if raced else None
-        self.slowest_s: float = 0.0
+        self.pace: DevicePace | None = DevicePace(_measured_s(views)) if raced else None
         self.senses: Senses = Senses(
             perf_counter,
             self._admit,
@@ -198,18 +190,10 @@ class Route:
             outcome: Outcome = device.answer(inputs, options, urgency)
         except WhereverError as error:
             outcome = error
-        if self.device_cost is not None:
-            self.took(started)
+        if self.pace is not None:
+            now = perf_counter()
+            self.pace.took(now - started, now)
         return outcome
-
-    def took(self, started: float, rows: int = 1) -> None:
-        """Learn how long this device takes; what is quick is known by its slowest alone."""
-        now = perf_counter()
-        elapsed_s = (now - started) / rows
-        faded_s = self.slowest_s * _FADING
-        self.slowest_s = elapsed_s if elapsed_s > faded_s else faded_s  # noqa: FURB136 (hot path)
-        if elapsed_s >= _AT_ONCE_S and self.device_cost is not None:
-            self.device_cost.answered(_ONE_ROW, elapsed_s, now)
 
     def expected(self, candidate: Candidate, work: Work) -> Expected:
         """What a host is expected to take for some work."""
@@ -220,11 +204,11 @@ class Route:
 
     def late_here_s(self) -> float:
         """How long this device takes when it takes long; 0: not known."""
-        return self._forecast(_HERE, _ONE_ROW, LATE).latency_s
+        return self._forecast(_HERE, _ANY, LATE).latency_s
 
     def answers_at_once(self) -> bool:
         """Whether this device is sure to be done before a thread would have begun."""
-        return self.late_here_s() < _AT_ONCE_S
+        return self.late_here_s() < AT_ONCE_S
 
     def _admit(self, candidate: Candidate, last_hope: bool) -> str:  # noqa: FBT001 (hot path)
         return self.remotes[candidate.host].admit(last_hope=last_hope)
@@ -232,11 +216,9 @@ class Route:
     def _forecast(self, candidate: Candidate, work: Work, quantile: float) -> Forecast:
         if candidate.place != "device":
             return self.remotes[candidate.host].forecast(work, quantile)
-        if 0.0 < self.slowest_s < _AT_ONCE_S:
-            return Forecast(self.slowest_s, 1.0)
-        if self.device_cost is None:
+        if self.pace is None:
             return Forecast(0.0, 0.0)
-        return self.device_cost.forecast(_ONE_ROW, quantile, perf_counter())
+        return self.pace.forecast(quantile, perf_counter())
 
     def _costs(self, candidate: Candidate) -> bool:
         return self.remotes[candidate.host].costs
@@ -247,7 +229,7 @@ class Route:
 
 
 _HERE = Candidate(DEVICE, "device")
-_ONE_ROW = Work("")
+_ANY = Work("")
 
 
 def _measured_s(views: Views) -> float:

@@ -23,10 +23,11 @@ from wherever_contracts.receipts import Answer, Ran
 
 if TYPE_CHECKING:
     from wherever._escalation.purse import Purse
+    from wherever._routing.pace import DevicePace
     from wherever._routing.plan import Candidate
     from wherever._routing.steps import Attempt, Outcome, Senses, Verdict
     from wherever._whatif.evidence import Took
-    from wherever._whatif.hosts import Device, Hosts
+    from wherever._whatif.hosts import Hosts
     from wherever._whatif.policy import Policy
     from wherever._whatif.virtual import GiveUp
     from wherever_contracts.receipts import Receipt
@@ -45,7 +46,7 @@ class World(NamedTuple):
     facts: Facts
     policy: Policy
     hosts: Hosts
-    device: Callable[[str], Device]
+    device: Callable[[str], DevicePace]
     purse: Purse | None
     evenly: Callable[[str], float]
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from wherever._routing.balance import arrange
-from wherever._routing.cost import DeviceCost
 from wherever._routing.forecast import Forecast, Traffic, Work
 from wherever._routing.host_health import HostHealth
 from wherever._routing.steps import Senses
@@ -15,6 +14,7 @@ from wherever_contracts.errors import AttemptError
 
 if TYPE_CHECKING:
     from wherever._escalation.words import Bar
+    from wherever._routing.pace import DevicePace
     from wherever._routing.plan import Candidate
     from wherever._whatif.virtual import Clock
     from wherever_contracts.errors import WhereverError
@@ -24,31 +24,6 @@ if TYPE_CHECKING:
 QUIET_S = 3.0
 IN_USE_S = 30.0
 PROBE_TIMEOUT_S = 0.5
-
-# As in `wherever._route`: a device that is done sooner is known by its slowest answer of late.
-_AT_ONCE_S = 0.002
-_FADING = 0.95
-_ONE_ROW = Work("")
-
-
-class Device:
-    """How long the device is known to take for calls of one model."""
-
-    def __init__(self) -> None:
-        self._cost = DeviceCost(0.0)
-        self._slowest_s = 0.0
-
-    def took(self, elapsed_s: float, now: float) -> None:
-        """It answered, or failed."""
-        self._slowest_s = max(elapsed_s, self._slowest_s * _FADING)
-        if elapsed_s >= _AT_ONCE_S:
-            self._cost.answered(_ONE_ROW, elapsed_s, now)
-
-    def forecast(self, quantile: float, now: float) -> Forecast:
-        """How long it will take."""
-        if 0.0 < self._slowest_s < _AT_ONCE_S:
-            return Forecast(self._slowest_s, 1.0)
-        return self._cost.forecast(_ONE_ROW, quantile, now)
 
 
 class Hosts:
@@ -80,7 +55,7 @@ class Hosts:
         self._timeout_s = timeout_s
         self._tokens = RetryTokens()
 
-    def senses(self, device: Device, bar: Callable[[str], Bar | None]) -> Senses:
+    def senses(self, device: DevicePace, bar: Callable[[str], Bar | None]) -> Senses:
         """What calls of one model can learn of the world."""
 
         def forecast(candidate: Candidate, work: Work, quantile: float) -> Forecast:

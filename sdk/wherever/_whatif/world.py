@@ -9,10 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from wherever._escalation.purse import Purse
+from wherever._routing.pace import DevicePace
 from wherever._whatif.asking import Call, World
 from wherever._whatif.endings import happened
 from wherever._whatif.facts import DEVICE, Facts, process_of
-from wherever._whatif.hosts import Device, Hosts
+from wherever._whatif.hosts import Hosts
 from wherever._whatif.virtual import Clock
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class WhatIf:
         ]
         places: dict[str, Place] = {each.host: each.place for each in remotes}
         self._hosts = Hosts(clock, places, facts.round_trip_s, chance, policy.remote_timeout_s)
-        self._devices = {name: Device() for name in facts.models}
+        self._devices = {name: DevicePace(0.0) for name in facts.models}
         self._world = World(
             clock,
             facts,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from itertools import pairwise
 
 from wherever._routing.forecast import Traffic, Work
+from wherever._routing.pace import DevicePace
 from wherever._routing.plan import Candidate
-from wherever._whatif.hosts import QUIET_S, Device, Hosts
+from wherever._whatif.hosts import QUIET_S, Hosts
 from wherever._whatif.virtual import Clock
 from wherever_contracts.errors import RefusedError, UnreachableError
 
@@ -31,7 +32,7 @@ def sent(hosts, host="a"):
 
 def test_a_host_that_failed_is_probed_until_it_is_back():
     clock, hosts, asked = hosts_of(lambda _, at: 0.05 if at > 5.0 else None)
-    senses = hosts.senses(Device(), lambda _: None)
+    senses = hosts.senses(DevicePace(0.0), lambda _: None)
     assert senses.admit(BOXES[0], False) == ""
     hosts.failed("a", sent(hosts), UnreachableError("a: gone"), 2.0)
     assert senses.admit(BOXES[0], False)
@@ -60,7 +61,7 @@ def test_a_host_that_is_overdue_is_probed_when_it_is_next_wanted():
     late = sent(hosts)
     clock.at(2.0, lambda: None)
     clock.run(lambda: False)
-    senses = hosts.senses(Device(), lambda _: None)
+    senses = hosts.senses(DevicePace(0.0), lambda _: None)
     assert "overdue" in senses.admit(BOXES[0], False)
     assert senses.admit(BOXES[0], False)
     hosts.given_up("a", late)
@@ -78,7 +79,7 @@ def test_a_host_whose_probe_is_under_way_is_not_probed_twice():
 
 def test_what_no_retry_can_mend_costs_no_token():
     _, hosts, _ = hosts_of()
-    senses = hosts.senses(Device(), lambda _: None)
+    senses = hosts.senses(DevicePace(0.0), lambda _: None)
     for _ in range(9):
         hosts.failed("a", sent(hosts), RefusedError("a: no"), 2.0)
     assert senses.spend()
@@ -89,14 +90,14 @@ def test_what_no_retry_can_mend_costs_no_token():
 
 def test_the_less_burdened_host_goes_first():
     _, hosts, _ = hosts_of()
-    senses = hosts.senses(Device(), lambda _: None)
+    senses = hosts.senses(DevicePace(0.0), lambda _: None)
     for _ in range(5):
         sent(hosts, "a")
     assert senses.arrange(BOXES, WORK)[0].host == "b"
 
 
 def test_a_quick_device_is_known_by_its_slowest_and_a_slow_one_by_all():
-    quick, slow = Device(), Device()
+    quick, slow = DevicePace(0.0), DevicePace(0.0)
     quick.took(0.001, 1.0)
     quick.took(0.0005, 2.0)
     assert quick.forecast(0.5, 3.0).latency_s == 0.00095
