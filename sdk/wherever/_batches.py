@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from time import perf_counter, time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wherever._drivers import drive_many
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from wherever._route import Route
     from wherever._routing.steps import Verdict
     from wherever_contracts.places import Priority
+    from wherever_contracts.receipts import Expected
+
+
+_NOTHING_EXPECTED: Mapping[str, Expected] = MappingProxyType({})
 
 
 class Wish(NamedTuple):
@@ -129,9 +134,10 @@ def prediction_of(
         call.caches,
         () if route.device is None else route.device.passed_over,
         route.views,
-        up_bytes=call.up_bytes,
-        expected=call.outlook or {},
-        judge=route.witness,
+        None,
+        call.up_bytes,
+        call.outlook or _NOTHING_EXPECTED,
+        route.witness,
     )
     if route.escalation is not None:
         route.escalation.ended(route, call, verdict)

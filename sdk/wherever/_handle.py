@@ -127,7 +127,7 @@ class Model(Planned):
             kept=kept,
             urgency=urgency_of(priority, deadline_s, started),
             strict=self._strict if strict is None else strict,
-            recorded=self._recorded(record),
+            recorded=(record is not None or self._share > 0) and self._recorded(record),
         )
         senses = call.wary(route.senses)
         flow = predict_flow(route.plan, senses, call.work, deadline_s, started)
@@ -188,7 +188,7 @@ class Model(Planned):
             kept=kept,
             urgency=urgency_of(priority, deadline_s, started),
             strict=self._strict if strict is None else strict,
-            recorded=self._recorded(record),
+            recorded=(record is not None or self._share > 0) and self._recorded(record),
         )
         senses = call.wary(route.senses)
         flow = predict_flow(route.plan, senses, call.work, deadline_s, started)

@@ -31,7 +31,7 @@ def at_once(
     plan: Plan, senses: Senses, first: Candidate, answer: Answer, elapsed_s: float
 ) -> Verdict | None:
     """The verdict for the first answer, when that is good enough or nobody else may be asked."""
-    tried = (Tried(first, elapsed_s, None, answer=answer),)
+    tried = (Tried(first, elapsed_s, None, False, answer),)  # noqa: FBT003 (hot path)
     bar = bar_for(plan, senses, answer)
     if bar is None or not (plan.escalates and falls_short(bar, answer)):
         reason, lesser = turn(plan, first, answer, bar)
