@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from time import perf_counter, time
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wherever._drivers import drive_many
@@ -26,10 +25,6 @@ if TYPE_CHECKING:
     from wherever._route import Route
     from wherever._routing.steps import Verdict
     from wherever_contracts.places import Priority
-    from wherever_contracts.receipts import Expected
-
-
-_NOTHING_EXPECTED: Mapping[str, Expected] = MappingProxyType({})
 
 
 class Wish(NamedTuple):
@@ -136,7 +131,7 @@ def prediction_of(
         route.views,
         None,
         call.up_bytes,
-        call.outlook or _NOTHING_EXPECTED,
+        call.outlook or {},
         route.witness,
     )
     if route.escalation is not None:
