@@ -131,7 +131,7 @@ def prediction_of(
         route.views,
         None,
         call.up_bytes,
-        call.outlook or {},
+        call.outlook,
         route.witness,
     )
     if route.escalation is not None:

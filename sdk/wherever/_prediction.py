@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from wherever_contracts.errors import InputError, UpgradeError
@@ -77,7 +76,7 @@ class Context(NamedTuple):
     views: Views | None = None
     later: Later | None = None
     up_bytes: int = 0
-    expected: Mapping[str, Expected] = MappingProxyType({})
+    expected: Mapping[str, Expected] | None = None
     judge: Judge | None = None
 
 
@@ -146,7 +145,7 @@ class Prediction:
             released=verdict.candidate.release,
             later="" if context.later is None else context.later.word,
             rows=verdict.answer.rows,
-            expected=dict(context.expected),
+            expected=dict(context.expected or {}),
         )
 
     @property
