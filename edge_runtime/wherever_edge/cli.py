@@ -106,11 +106,11 @@ class Output:
             view: the result as text, or what makes it; made only when it is printed.
         """
         if self.json:
-            print(_as_json(data))  # noqa: T201
+            print(_as_json(data), flush=True)  # noqa: T201 (a pipe may be watched)
             return
         shown = view if isinstance(view, str) else view()
         if isinstance(shown, str):
-            print(shown)  # noqa: T201
+            print(shown, flush=True)  # noqa: T201
             return
         from rich.console import Console  # noqa: PLC0415 (60 ms)
 
