@@ -199,7 +199,7 @@ def _alike(values: Iterable[Any]) -> _Given:
 def _frames(folder: Path) -> _Given:
     for path in sorted(folder.iterdir()):
         if path.suffix in EVERY:
-            read = _frames_of_gif if path.suffix == ".gif" else _frames_of_video
+            read = _frames_of_gif if path.suffix == ".gif" else frames_of_video
             for frame in read(path, EVERY[path.suffix]):
                 yield path.stem, frame
 
@@ -213,7 +213,8 @@ def _frames_of_gif(path: Path, every: int) -> Iterator[Array]:
             yield np.asarray(clip.convert("RGB"))
 
 
-def _frames_of_video(path: Path, every: int) -> Iterator[Array]:
+def frames_of_video(path: Path, every: int) -> Iterator[Array]:
+    """Every so many frames of a video, RGB [height, width, 3]."""
     import cv2
 
     clip = cv2.VideoCapture(str(path))

@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from escalation.cascades import Cascade, opened
+from escalation.cascades import Cascade, frames_of_video, opened
 from wherever_contracts.tensors import Array
 from wherever_edge.agreement import category_of
 from wherever_edge.builtin import digits_test_split
@@ -114,7 +114,8 @@ def cameras(data: Path) -> Case:
     """FastestDet at one camera, and then at others; their frames come as they were filmed."""
     with opened("coco", data) as cascade:
         usual, *others = (
-            _asked(cascade, _frames(data / "video" / name, every)) for name, every in CLIPS.items()
+            _asked(cascade, frames_of_video(data / "video" / name, every))
+            for name, every in CLIPS.items()
         )
     names = [name.split(".")[0] for name in CLIPS][1:]
     shifted = {
@@ -206,13 +207,3 @@ def _within(labels: Array, ends: tuple[int, int]) -> Array:
 def _half(chosen: Array) -> Array:
     """Weights with which the chosen ones are half of all."""
     return np.where(chosen, (~chosen).sum() / chosen.sum(), 1.0)
-
-
-def _frames(path: Path, every: int) -> Iterable[Array]:
-    clip = cv2.VideoCapture(str(path))
-    number = 0
-    while clip.grab():
-        if number % every == 0:
-            yield np.ascontiguousarray(clip.retrieve()[1][:, :, ::-1])
-        number += 1
-    clip.release()
