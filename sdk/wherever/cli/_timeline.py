@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -48,7 +48,7 @@ def timeline(recording: Recording, width: int = 80, slice_s: float = SLICE_S) ->
     counts = slices(recording.calls, slice_s, columns)
     unsure = max(1, *counts["cloud"], *counts["kept"])
     rows = [
-        _labels(recording.marks, slice_s, columns),
+        *_labels(recording.marks, slice_s, columns),
         _gateway(recording, slice_s, used),
         Text(),
         *_lane("device", counts["device"][:used], max(1, *counts["device"]), 1),
@@ -69,14 +69,20 @@ def totals(recording: Recording) -> Text:
     return text
 
 
-def _labels(marks: Sequence[Mark], slice_s: float, columns: int) -> Text:
-    line = [" "] * columns
+def _labels(marks: Sequence[Mark], slice_s: float, columns: int) -> Iterator[Text]:
+    """What was done, above when it was: in a row further up where the rows below are taken."""
+    lines: list[list[str]] = []
     for mark in marks:
         start = min(int(mark.at_s / slice_s), columns - 1)
         label = f"▾{mark.text}"[: columns - start]
-        if all(cell == " " for cell in line[max(0, start - 1) : start + len(label)]):
-            line[start : start + len(label)] = label
-    return Text(" " * (LABELS + 2) + "".join(line).rstrip(), style="bold")
+        cells = slice(max(0, start - 1), start + len(label))
+        line = next((line for line in lines if not "".join(line[cells]).strip()), None)
+        if line is None:
+            line = [" "] * columns
+            lines.append(line)
+        line[start : start + len(label)] = label
+    for line in reversed(lines or [[" "]]):
+        yield Text(" " * (LABELS + 2) + "".join(line).rstrip(), style="bold")
 
 
 def _gateway(recording: Recording, slice_s: float, used: int) -> Text:

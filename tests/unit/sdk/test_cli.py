@@ -297,6 +297,13 @@ def test_the_timeline_has_a_lane_for_each_place_and_fits_80_columns():
     assert len(cloud.rstrip()) < len(kept.rstrip())
 
 
+def test_what_was_done_is_told_however_close_it_was_to_something_else():
+    recording = recorded()
+    recording.marks += [Mark(0.92, "back", "up"), Mark(0.95, "frozen", "frozen")]
+    text = drawn(recording, slice_s=0.02)
+    assert all(f"▾{mark.text}" in text for mark in recording.marks)
+
+
 def test_a_long_recording_is_pressed_into_the_width_and_an_empty_one_is_drawn_too():
     recording = recorded()
     recording.calls.append(Call(500.0, 0.1, "failed", right=False))
