@@ -7,8 +7,8 @@ from itertools import count
 
 from harness import Row, interleaved
 
-from wherever._routing.forecast import Traffic, Work
-from wherever._routing.host_health import HostHealth
+from wherever_edge.host_health.forecast import Traffic, Work
+from wherever_edge.host_health.health import HostHealth
 
 WORK = Work("digits", "large", 600)
 ELAPSED_S = 0.03

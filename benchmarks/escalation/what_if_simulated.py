@@ -19,7 +19,6 @@ from routing.world import World, sent_bytes
 from wherever._escalation.words import Bar
 from wherever._records.record import Record
 from wherever._routing.flow import predict_flow
-from wherever._routing.forecast import Work
 from wherever._routing.steps import Verdict
 from wherever._whatif.endings import happened
 from wherever._whatif.facts import Facts
@@ -27,6 +26,7 @@ from wherever._whatif.outcome import Outcome, outcome_of
 from wherever._whatif.policy import Policy
 from wherever._whatif.world import WhatIf
 from wherever_contracts.receipts import AttemptRecord, Expected, Receipt
+from wherever_edge.host_health.forecast import Work
 
 USUAL, LATE = 0.5, 0.95
 

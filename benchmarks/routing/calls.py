@@ -6,11 +6,11 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from routing.scenarios import Row
-from wherever._routing.forecast import Traffic, Work
 from wherever._routing.steps import Attempt, Race
 from wherever_contracts.errors import AttemptError, WhereverError
 from wherever_contracts.places import Place
 from wherever_contracts.receipts import Answer
+from wherever_edge.host_health.forecast import Traffic, Work
 
 if TYPE_CHECKING:
     from routing.world import World

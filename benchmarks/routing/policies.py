@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from routing.calls import Call, Steps
 from routing.scenarios import Host, Scenario
 from routing.world import DEVICE, LARGE, SMALL, World, sent_bytes
-from wherever._routing.balance import arrange
-from wherever._routing.cost import DeviceCost
 from wherever._routing.flow import predict_flow
-from wherever._routing.forecast import Forecast, Traffic, Work
-from wherever._routing.host_health import HostHealth
 from wherever._routing.plan import Candidate, Plan, make_plan
 from wherever._routing.steps import Attempt, Senses
-from wherever._routing.tokens import RetryTokens
 from wherever_contracts.errors import AttemptError, NoRouteError, WhereverError
 from wherever_contracts.receipts import Answer
+from wherever_edge.host_health.balance import arrange
+from wherever_edge.host_health.cost import DeviceCost
+from wherever_edge.host_health.forecast import Forecast, Traffic, Work
+from wherever_edge.host_health.health import HostHealth
+from wherever_edge.host_health.tokens import RetryTokens
 
 TIMEOUT_S = 2.0
 PROBE_TIMEOUT_S = 1.0

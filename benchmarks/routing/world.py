@@ -17,11 +17,11 @@ from typing import cast
 from routing.calls import Call, Ending, Outcome, Policy, Record, Steps
 from routing.links import Chance, Passage, Windows
 from routing.scenarios import DEVICE_SPREAD, GATEWAY_SPREAD, HEADER_BYTES, Host, Scenario
-from wherever._routing.forecast import Traffic, Work
 from wherever._routing.plan import Candidate
 from wherever._routing.steps import Attempt, Race
 from wherever_contracts.errors import DeadlineError, WhereverError
 from wherever_contracts.receipts import Answer, Ran
+from wherever_edge.host_health.forecast import Traffic, Work
 
 SMALL, LARGE = "small", "large"
 PING_BYTES = 100

@@ -7,8 +7,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from wherever._calls import Call
-from wherever._routing.forecast import Forecast, Work
 from wherever_contracts.urgency import Urgency
+from wherever_edge.host_health.forecast import Forecast, Work
 
 if TYPE_CHECKING:
     from wherever._drivers import Done, GiveUp

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from wherever._outgoing import Beside, Outgoing, expected_bytes
 from wherever._prediction import Serial, next_serial
-from wherever._routing.forecast import Work
 from wherever._sharing import Terms
 from wherever_contracts.errors import AttemptError, EngineError, SubstitutedError, WhereverError
 from wherever_contracts.receipts import Answer, Expected
 from wherever_contracts.urgency import CALM, Urgency
 from wherever_contracts.wire.tensors import InferRequest
+from wherever_edge.host_health.forecast import Work
 from wherever_edge.inputs import owned
 from wherever_edge.wire_inputs import wire_bytes
 

@@ -18,7 +18,6 @@ from wherever._planning import plan_of, sendable, wire_version
 from wherever._remotes import Remote
 from wherever._route import DEVICE, Route
 from wherever._routing.plan import MODES, Candidate
-from wherever._routing.tokens import RetryTokens
 from wherever._settings import Settings, load_settings
 from wherever._status import Status, make_status
 from wherever._surroundings import Surroundings
@@ -34,6 +33,7 @@ from wherever_contracts.errors import (
 from wherever_contracts.manifest import signature_digest
 from wherever_edge.forking import loading
 from wherever_edge.host import LoadedVariant
+from wherever_edge.host_health.tokens import RetryTokens
 from wherever_edge.oip.client import RemoteHost
 from wherever_edge.oip.endpoints import Endpoint
 

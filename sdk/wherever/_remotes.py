@@ -11,19 +11,19 @@ from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 from wherever._answers import Outputs, answer_of, load_of
-from wherever._routing.forecast import Forecast, Traffic, Work
 from wherever._routing.hints import WAS_OFFLINE
-from wherever._routing.host_health import HealthFacts, HostHealth
 from wherever._watch import Watch
 from wherever_contracts.errors import AttemptError, UnreachableError, WhereverError
+from wherever_edge.host_health.forecast import Forecast, Traffic, Work
+from wherever_edge.host_health.health import HealthFacts, HostHealth
 from wherever_edge.oip.endpoints import is_loopback
 
 if TYPE_CHECKING:
-    from wherever._routing.ejection import Standing
     from wherever._routing.steps import Outcome
     from wherever_contracts.places import Place
     from wherever_contracts.receipts import Answer
     from wherever_contracts.wire.tensors import InferRequest, InferResponse
+    from wherever_edge.host_health.ejection import Standing
     from wherever_edge.oip.client import RemoteHost
 
 

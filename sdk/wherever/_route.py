@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from wherever._batch_call import BatchCall
 from wherever._calls import Call
 from wherever._prediction import next_serial
-from wherever._routing.balance import arrange
-from wherever._routing.forecast import Forecast, Work
 from wherever._routing.pace import AT_ONCE_S, DevicePace
 from wherever._routing.plan import Candidate
 from wherever._routing.steps import Senses
@@ -20,6 +18,8 @@ from wherever._routing.timing import LATE, USUAL
 from wherever_contracts.errors import WhereverError
 from wherever_contracts.receipts import Expected
 from wherever_contracts.urgency import CALM, Urgency
+from wherever_edge.host_health.balance import arrange
+from wherever_edge.host_health.forecast import Forecast, Work
 from wherever_edge.wire_inputs import WireInputs
 
 if TYPE_CHECKING:
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from wherever._remotes import Remote
     from wherever._routing.plan import Plan
     from wherever._routing.steps import Outcome
-    from wherever._routing.tokens import RetryTokens
     from wherever._witness import Witness
     from wherever_contracts.manifest import Signature
     from wherever_contracts.releases import ReleaseRule
     from wherever_contracts.tensors import TensorSpec
     from wherever_devices.choice import Row
     from wherever_edge.host import LoadedVariant
+    from wherever_edge.host_health.tokens import RetryTokens
 
 
 DEVICE: Final = "device"

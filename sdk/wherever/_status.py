@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from wherever._escalation.facts import Facts
     from wherever._remotes import Remote
     from wherever._routing.hints import Hints
-    from wherever._routing.host_health import HealthFacts
     from wherever._settings import Settings
     from wherever._standing import Standing
     from wherever_edge.host import Loaded
+    from wherever_edge.host_health.health import HealthFacts
     from wherever_edge.packages.store import Package, Store
 
 

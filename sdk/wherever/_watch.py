@@ -11,16 +11,16 @@ from random import random
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from wherever._routing.ejection import outlier
-from wherever._routing.tokens import RetryTokens
 from wherever._surroundings import Surroundings
 from wherever_contracts.errors import AttemptError
 from wherever_edge.counters import COUNTERS
+from wherever_edge.host_health.ejection import outlier
+from wherever_edge.host_health.tokens import RetryTokens
 
 if TYPE_CHECKING:
     from wherever._remotes import Remote
-    from wherever._routing.forecast import Work
     from wherever_contracts.errors import WhereverError
+    from wherever_edge.host_health.forecast import Work
 
 # A host counts as used for so long after it was last sent a call.
 IN_USE_S = 30.0

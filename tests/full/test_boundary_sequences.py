@@ -33,12 +33,12 @@ from PIL import Image as Pillow
 import wherever
 from wherever._remotes import Remote
 from wherever._routing import plan as planning
-from wherever._routing.host_health import HostHealth
 from wherever_contracts.errors import WhereverError
 from wherever_contracts.places import BOUNDARIES, PLACES, Boundary, Place, stricter
 from wherever_convert.builder import build_package
 from wherever_edge.counters import COUNTERS
 from wherever_edge.egress import guard
+from wherever_edge.host_health.health import HostHealth
 from wherever_edge.oip.client import RemoteHost
 from wherever_edge.oip.endpoints import Endpoint
 

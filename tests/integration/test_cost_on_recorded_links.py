@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from wherever._routing.cost import PRIORS, CostModel
-from wherever._routing.forecast import Traffic, Work
+from wherever_edge.host_health.cost import PRIORS, CostModel
+from wherever_edge.host_health.forecast import Traffic, Work
 
 PACKET_BYTES = 1500
 ANSWER_BYTES = 1000

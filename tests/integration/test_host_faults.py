@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 
 from wherever._remotes import Remote
-from wherever._routing.forecast import Work
 from wherever._watch import Watch
 from wherever_contracts.errors import AttemptError, OverloadedError, WhereverError
 from wherever_contracts.receipts import Answer
 from wherever_contracts.tensors import TensorSpec
 from wherever_contracts.wire.messages import decode_request, encode_response
 from wherever_contracts.wire.tensors import InferRequest, InferResponse, from_array
+from wherever_edge.host_health.forecast import Work
 from wherever_edge.oip.client import RemoteHost
 from wherever_edge.oip.endpoints import Endpoint
 

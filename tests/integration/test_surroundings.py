@@ -19,7 +19,6 @@ import pytest
 
 import wherever
 from wherever._remotes import Remote
-from wherever._routing.forecast import Work
 from wherever._routing.hints import OFFLINE, WAS_OFFLINE
 from wherever._surroundings import NETWORK_FRESH_S, Surroundings
 from wherever._watch import Watch
@@ -27,6 +26,7 @@ from wherever_contracts.receipts import Answer
 from wherever_contracts.tensors import TensorSpec
 from wherever_contracts.wire.messages import decode_request, encode_response
 from wherever_contracts.wire.tensors import InferRequest, InferResponse, from_array
+from wherever_edge.host_health.forecast import Work
 from wherever_edge.oip.client import RemoteHost
 from wherever_edge.oip.endpoints import Endpoint
 from wherever_edge.oip.link import HEALTH_CHECK, INFER

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from wherever._outbox.courier import Delivered, Send
 from wherever._outbox.drain import Way, is_final
-from wherever._routing.forecast import Work
 from wherever_contracts.errors import (
     BadAnswerError,
     RemoteError,
@@ -17,6 +16,7 @@ from wherever_contracts.errors import (
 from wherever_contracts.manifest import Signature
 from wherever_contracts.places import PLACES, WITHIN
 from wherever_contracts.receipts import Answer
+from wherever_edge.host_health.forecast import Work
 
 if TYPE_CHECKING:
     from wherever._outbox.entry import Entry, Letter

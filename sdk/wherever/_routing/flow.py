@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from wherever._escalation.words import Bar
 from wherever._routing.certainty import bar_for, doubt, falls_short
-from wherever._routing.forecast import Forecast, Work
 from wherever._routing.order import in_turn, why_not_here
 from wherever._routing.plan import Candidate, Plan
 from wherever._routing.reasons import failures
@@ -36,6 +35,7 @@ from wherever_contracts.errors import (
     WhereverError,
 )
 from wherever_contracts.receipts import Answer
+from wherever_edge.host_health.forecast import Forecast, Work
 
 _NEVER = float("inf")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
-from wherever._routing.forecast import Forecast, Work
 from wherever._routing.plan import Candidate, Plan
 from wherever._routing.steps import Senses
 from wherever._routing.timing import EARLY, QUICK_S, SURE, USUAL
 from wherever_contracts.durations import duration
+from wherever_edge.host_health.forecast import Forecast, Work
 
 # what the device takes does not depend on what would travel
 _ANY = Work("")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from wherever._routing.cost import DeviceCost
-from wherever._routing.forecast import Forecast, Work
+from wherever_edge.host_health.cost import DeviceCost
+from wherever_edge.host_health.forecast import Forecast, Work
 
 AT_ONCE_S = 0.002
 """A device that is done sooner answers in the caller's own thread, also while others are asked."""

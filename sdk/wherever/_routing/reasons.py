@@ -8,9 +8,9 @@ from wherever._escalation.words import Bar
 from wherever._routing.certainty import doubt
 from wherever._routing.plan import Plan
 from wherever._routing.steps import Tried
-from wherever._routing.wording import brief
 from wherever_contracts.durations import duration
 from wherever_contracts.receipts import Answer
+from wherever_edge.host_health.wording import brief
 
 
 def turn_of_mode(plan: Plan, bar: Bar | None, *, lesser: bool) -> tuple[str, ...]:

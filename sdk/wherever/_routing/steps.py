@@ -6,10 +6,10 @@ from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple, TypeAlias
 
 from wherever._escalation.words import Bar
-from wherever._routing.forecast import Forecast, Work
 from wherever._routing.plan import Candidate
 from wherever_contracts.errors import WhereverError
 from wherever_contracts.receipts import Answer
+from wherever_edge.host_health.forecast import Forecast, Work
 
 
 class Attempt(NamedTuple):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from math import isinf
 
-from wherever._routing.forecast import Forecast
 from wherever_contracts.errors import DeadlineError, UnreachableError, WhereverError
+from wherever_edge.host_health.forecast import Forecast
 
 # What is kept back from the deadline: gRPC's timers were seen to end a call up to 4 ms late.
 MARGIN_S = 0.01

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from wherever._routing.flow import predict_flow
-from wherever._routing.forecast import Traffic, Work
 from wherever._routing.plan import Plan, make_plan
 from wherever._whatif.endings import Ending, is_escalated
 from wherever._whatif.facts import DEVICE, Facts, Model, Way
@@ -20,6 +19,7 @@ from wherever_contracts.errors import (
     WhereverError,
 )
 from wherever_contracts.receipts import Answer, Ran
+from wherever_edge.host_health.forecast import Traffic, Work
 
 if TYPE_CHECKING:
     from wherever._escalation.purse import Purse

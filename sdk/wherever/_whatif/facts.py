@@ -9,10 +9,10 @@ from statistics import median
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from wherever._escalation.words import NO_AIM, Aim
-from wherever._routing.breaker import BEING_PROBED
 from wherever._routing.hints import OFFLINE
 from wherever._routing.plan import Candidate
 from wherever._whatif.evidence import Evidence, Took
+from wherever_edge.host_health.breaker import BEING_PROBED
 
 if TYPE_CHECKING:
     from wherever._records.record import Record

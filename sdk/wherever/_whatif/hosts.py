@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from wherever._routing.balance import arrange
-from wherever._routing.forecast import Forecast, Traffic, Work
-from wherever._routing.host_health import HostHealth
 from wherever._routing.steps import Senses
-from wherever._routing.tokens import RetryTokens
 from wherever_contracts.errors import AttemptError
+from wherever_edge.host_health.balance import arrange
+from wherever_edge.host_health.forecast import Forecast, Traffic, Work
+from wherever_edge.host_health.health import HostHealth
+from wherever_edge.host_health.tokens import RetryTokens
 
 if TYPE_CHECKING:
     from wherever._escalation.words import Bar

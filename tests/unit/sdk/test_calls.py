@@ -10,11 +10,11 @@ import pytest
 
 from wherever._calls import Call
 from wherever._remotes import Remote
-from wherever._routing.forecast import Work
 from wherever._routing.plan import Candidate
 from wherever._routing.steps import Attempt
 from wherever_contracts.errors import AttemptError, ClosedError, EngineError, UnreachableError
 from wherever_contracts.urgency import CALM
+from wherever_edge.host_health.forecast import Work
 
 GATEWAY = "gw:8001"
 HERE = Attempt(Candidate("device", "device"), None, "")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from wherever._routing.forecast import Forecast
 from wherever._routing.pace import AT_ONCE_S, DevicePace
+from wherever_edge.host_health.forecast import Forecast
 
 
 def test_nothing_is_known_before_the_first_call_but_what_was_measured():

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wherever._routing.flow import predict_flow
-from wherever._routing.forecast import Forecast, Work
 from wherever._routing.plan import MODES, Candidate, make_plan
 from wherever._routing.steps import Attempt, Senses
 from wherever._routing.timing import MARGIN_S
@@ -27,6 +26,7 @@ from wherever_contracts.errors import (
     WhereverError,
 )
 from wherever_contracts.receipts import Answer, Ran
+from wherever_edge.host_health.forecast import Forecast, Work
 
 DEVICE = Candidate("device", "device")
 BOX = Candidate("box:8011", "nearby")

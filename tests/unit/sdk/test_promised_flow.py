@@ -10,11 +10,11 @@ import pytest
 from wherever._escalation.words import NOTHING_IS_SURE, PACED, Aim, Bar, Budget
 from wherever._routing.certainty import sureness
 from wherever._routing.flow import predict_flow
-from wherever._routing.forecast import Forecast, Work
 from wherever._routing.plan import Candidate, make_plan
 from wherever._routing.steps import Attempt, Race, Senses
 from wherever_contracts.errors import NoRouteError, RefusedError, UnreachableError
 from wherever_contracts.receipts import Answer, Ran
+from wherever_edge.host_health.forecast import Forecast, Work
 
 DEVICE = Candidate("device", "device")
 CLOUD = Candidate("gw:8001", "cloud")

@@ -9,10 +9,10 @@ import pytest
 
 from wherever._records.record import Record
 from wherever._routing.flow import predict_flow
-from wherever._routing.forecast import Forecast, Work
 from wherever._routing.plan import Candidate, make_plan
 from wherever._routing.steps import Senses
 from wherever_contracts.receipts import Answer, AttemptRecord, Expected, Ran, Receipt
+from wherever_edge.host_health.forecast import Forecast, Work
 
 SMALL, LARGE = "small", "large"
 

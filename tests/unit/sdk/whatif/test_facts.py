@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 
 from wherever._escalation.words import NO_AIM, Aim
-from wherever._routing.breaker import Breaker
 from wherever._whatif.endings import happened
 from wherever._whatif.facts import Facts, up_bytes_of
 from wherever._whatif.policy import Policy
 from wherever_contracts.errors import UnreachableError
 from wherever_contracts.receipts import Expected
+from wherever_edge.host_health.breaker import Breaker
 
 
 def test_calls_are_put_in_the_order_of_time(record, here):

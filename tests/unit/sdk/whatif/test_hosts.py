@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from wherever._routing.forecast import Traffic, Work
 from wherever._routing.pace import DevicePace
 from wherever._routing.plan import Candidate
 from wherever._whatif.hosts import QUIET_S, Hosts
 from wherever._whatif.virtual import Clock
 from wherever_contracts.errors import RefusedError, UnreachableError
+from wherever_edge.host_health.forecast import Traffic, Work
 
 WORK = Work("m", "", 1000)
 BOXES = [Candidate("a", "nearby"), Candidate("b", "nearby")]

@@ -8,9 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wherever._routing.breaker import FIRST_PAUSE_S, LONGEST_PAUSE_S
-from wherever._routing.forecast import Traffic, Work
-from wherever._routing.host_health import (
+from wherever_contracts.errors import (
+    ClosedError,
+    DeadlineError,
+    OverloadedError,
+    RefusedError,
+    UnreachableError,
+)
+from wherever_edge.host_health.breaker import FIRST_PAUSE_S, LONGEST_PAUSE_S
+from wherever_edge.host_health.forecast import Traffic, Work
+from wherever_edge.host_health.health import (
     LAST_HOPE_PUSHBACK_S,
     LEAVE_S,
     LOAD_FRESH_S,
@@ -18,13 +25,6 @@ from wherever._routing.host_health import (
     OVERDUE_S,
     OVERDUE_TIMES,
     HostHealth,
-)
-from wherever_contracts.errors import (
-    ClosedError,
-    DeadlineError,
-    OverloadedError,
-    RefusedError,
-    UnreachableError,
 )
 
 WORK = Work("m", "large", 6000)

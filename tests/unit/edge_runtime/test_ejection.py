@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wherever._routing.ejection import (
+from wherever_edge.host_health.ejection import (
     BASE_S,
     JITTER,
     LEAST_CALLS,

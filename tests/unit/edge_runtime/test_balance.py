@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wherever._routing.balance import arrange, burden
+from wherever_edge.host_health.balance import arrange, burden
 
 
 def never() -> float:

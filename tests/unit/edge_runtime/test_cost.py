@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wherever._routing.cost import (
+from wherever_edge.host_health.cost import (
     LONGEST_S,
     MAX_MODELS,
     PRIORS,
     CostModel,
     DeviceCost,
 )
-from wherever._routing.forecast import Traffic, Work
+from wherever_edge.host_health.forecast import Traffic, Work
 
 SMALL = Work("people", up_bytes=2_000)
 PHOTO = Work("people", up_bytes=600_000)

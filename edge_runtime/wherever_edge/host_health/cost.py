@@ -21,10 +21,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from wherever._routing.belief import Belief, Drift, Part, learn
-from wherever._routing.forecast import Forecast, Traffic, Work
-from wherever._routing.quantiles import Quantiles
 from wherever_contracts.places import Place
+from wherever_edge.host_health.belief import Belief, Drift, Part, learn
+from wherever_edge.host_health.forecast import Forecast, Traffic, Work
+from wherever_edge.host_health.quantiles import Quantiles
 
 MAX_MODELS = 64
 LONGEST_S = 1e5

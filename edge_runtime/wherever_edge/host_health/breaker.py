@@ -14,7 +14,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from wherever._routing.wording import brief
 from wherever_contracts.errors import (
     AttemptError,
     BadAnswerError,
@@ -23,6 +22,7 @@ from wherever_contracts.errors import (
     RemoteError,
     UnreachableError,
 )
+from wherever_edge.host_health.wording import brief
 
 State = Literal["closed", "open", "trial"]
 

@@ -6,14 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wherever._routing.breaker import (
-    FAILURES_IN_A_ROW,
-    FIRST_PAUSE_S,
-    LONGEST_PAUSE_S,
-    SLOW_S,
-    TELLING_S,
-    Breaker,
-)
 from wherever_contracts.errors import (
     AttemptError,
     BadAnswerError,
@@ -22,6 +14,14 @@ from wherever_contracts.errors import (
     RefusedError,
     RemoteError,
     UnreachableError,
+)
+from wherever_edge.host_health.breaker import (
+    FAILURES_IN_A_ROW,
+    FIRST_PAUSE_S,
+    LONGEST_PAUSE_S,
+    SLOW_S,
+    TELLING_S,
+    Breaker,
 )
 
 GONE = UnreachableError("no connection")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wherever._routing.concurrency import (
+from wherever_edge.host_health.concurrency import (
     FIRST,
     GAP_S,
     LEAST,

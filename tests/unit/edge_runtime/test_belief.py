@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wherever._routing.belief import Belief, Drift, learn
+from wherever_edge.host_health.belief import Belief, Drift, learn
 
 STEADY = Drift(per_s=0.0, per_look=0.001, most=1.5, back_s=1e9)
 RETURNING = Drift(per_s=0.01, per_look=0.02, most=1.5, back_s=10.0)

@@ -19,12 +19,6 @@ import math
 from collections import deque
 from typing import NamedTuple
 
-from wherever._routing.balance import burden
-from wherever._routing.breaker import TELLING_S, Breaker, State
-from wherever._routing.concurrency import ConcurrencyLimit
-from wherever._routing.cost import PRIORS, CostFacts, CostModel
-from wherever._routing.ejection import Conduct, Standing
-from wherever._routing.forecast import Forecast, Traffic, Work
 from wherever_contracts.durations import duration
 from wherever_contracts.errors import (
     AttemptError,
@@ -34,6 +28,12 @@ from wherever_contracts.errors import (
     WhereverError,
 )
 from wherever_contracts.places import Place
+from wherever_edge.host_health.balance import burden
+from wherever_edge.host_health.breaker import TELLING_S, Breaker, State
+from wherever_edge.host_health.concurrency import ConcurrencyLimit
+from wherever_edge.host_health.cost import PRIORS, CostFacts, CostModel
+from wherever_edge.host_health.ejection import Conduct, Standing
+from wherever_edge.host_health.forecast import Forecast, Traffic, Work
 
 # A call is overdue after so many times as long as 99 % of its kind take, and so long at least.
 OVERDUE_TIMES = 3.0

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wherever._routing.tokens import MAX_TOKENS, TOKEN_RATIO, RetryTokens
+from wherever_edge.host_health.tokens import MAX_TOKENS, TOKEN_RATIO, RetryTokens
 
 
 def test_half_of_the_tokens_can_be_spent_at_once_and_no_more():

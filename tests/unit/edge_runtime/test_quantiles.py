@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wherever._routing.quantiles import LARGEST, SMALLEST, Quantiles
+from wherever_edge.host_health.quantiles import LARGEST, SMALLEST, Quantiles
 
 any_float = st.floats(allow_nan=True, allow_infinity=True)
 times = st.floats(0.0, 1e9)
