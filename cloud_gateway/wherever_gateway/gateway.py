@@ -85,7 +85,8 @@ class Gateway:
             port=options.grpc_port,
             max_bytes=options.max_bytes,
             identity=self.secured.identity,
-            keys=self.secured.needed_keys,
+            keys=self.secured.keys,
+            keys_needed=self.secured.protection.keys,
         )
         self._reloading = threading.Lock()
         self._watcher: Watcher | None = None

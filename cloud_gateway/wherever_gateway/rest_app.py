@@ -27,6 +27,7 @@ from wherever_contracts.errors import (
 from wherever_contracts.wire import rest_bodies
 from wherever_contracts.wire.framing import WireError
 from wherever_contracts.wire.rest_bodies import JSON_SIZE_HEADER
+from wherever_edge.oip.keys import KeyInfo
 from wherever_edge.oip.service import InferenceService, server_metadata
 from wherever_edge.oip.status import CODE_KEY, PUSHBACK_KEY, code_of
 from wherever_gateway.rest_entrance import Need, RestEntrance
@@ -179,8 +180,8 @@ class RestApp:
         return _readiness({"name": named[0]}, ready=ready and self._ready())
 
     async def _infer(self, request: Request) -> Response:
-        caller = _HttpCaller()
         async with self._intake.body(request) as body:
+            caller = _HttpCaller(request, self._entrance.known(request), len(body))
             watching = asyncio.create_task(caller.watch(request))
             try:
                 return await self._in_thread(lambda: self._answer(request, body, caller))
@@ -216,7 +217,7 @@ class RestApp:
             _LOG.error("a call failed", exc_info=error)
         headers = {CODE_KEY: code_of(error)}
         if isinstance(error, OverloadedError):
-            wait_s = self._service.queue.retry_after_s()
+            wait_s = self._service.retry_after_s(error)
             headers["retry-after"] = f"{math.ceil(wait_s)}"
             headers[PUSHBACK_KEY] = f"{wait_s * 1000:.0f}"  # HTTP's own header has no fractions
         if isinstance(error, NotAllowedError):
@@ -276,9 +277,12 @@ class _Intake:
 
 
 class _HttpCaller:
-    """The client of one request."""
+    """The client of one request; see `wherever_edge.oip.admission.Caller`."""
 
-    def __init__(self) -> None:
+    def __init__(self, request: Request, key: KeyInfo | None, n_bytes: int) -> None:
+        self._headers = request.headers
+        self.key = key
+        self.n_bytes = n_bytes
         self._arrived = monotonic()
         self._active = True
         self.timeout_s: float | None = None
@@ -296,6 +300,10 @@ class _HttpCaller:
     def is_active(self) -> bool:
         """False once the client has closed the connection."""
         return self._active
+
+    def header(self, name: str) -> str | None:
+        """The request's header of this name."""
+        return self._headers.get(name)
 
 
 def _named(request: Request) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from wherever_contracts.errors import NotAllowedError
-from wherever_edge.oip.keys import KeyChecker
+from wherever_edge.oip.keys import KeyChecker, KeyInfo
 from wherever_edge.oip.status import CODE_KEY
 
 Need: TypeAlias = Literal["nothing", "use", "admin"]
@@ -42,6 +42,15 @@ class RestEntrance:
         elif need == "admin" and "origin" in request.headers:
             # without keys, any page that is open in a browser here could send it
             raise _forbidden("administrative requests from web pages need an admin key")
+
+    def known(self, request: Request) -> KeyInfo | None:
+        """The key that a request brings, if it counts here."""
+        if self._keys is None:
+            return None
+        try:
+            return self._keys.check(request.headers.get("authorization"))
+        except NotAllowedError:
+            return None
 
     def _keys_for(self, need: Need) -> KeyChecker | None:
         if self._keys is None or need == "nothing":

@@ -60,11 +60,6 @@ class Secured:
         """The SHA-256 of the certificate; None without TLS."""
         return fingerprint(self.identity.certificate_pem) if self.identity else None
 
-    @property
-    def needed_keys(self) -> KeyChecker | None:
-        """Decides who may call; None when no key is needed for calls."""
-        return self.keys if self.protection.keys else None
-
 
 def secure(addresses: Sequence[str], options: SecurityOptions) -> Secured:
     """Decide what a gateway at these addresses needs, and read or make it.

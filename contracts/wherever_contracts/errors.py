@@ -31,8 +31,10 @@
     │   │   └── UntrustedPeerError        the host is not the one that is trusted there
     │   ├── DeadlineError (also TimeoutError)
     │   ├── RefusedError                  the peer understood the call and said no
-    │   │   └── NotAllowedError           no API key, a wrong one, or one that may not do this
+    │   │   └── NotAllowedError           no API key, or one that is not known there
+    │   │       └── ForbiddenError        the key is known, and may not do this
     │   ├── OverloadedError
+    │   │   └── QuotaError                the caller used up what it was given for now
     │   ├── RemoteError                   the peer failed while it worked on the call
     │   └── BadAnswerError                the answer does not fit the signature
     └── NoRouteError                      no place could answer; `causes` lists every attempt
@@ -324,10 +326,22 @@ class NotAllowedError(RefusedError):
     code = "not_allowed"
 
 
+class ForbiddenError(NotAllowedError):
+    """The host knows the API key, and it may not do this."""
+
+    code = "forbidden"
+
+
 class OverloadedError(AttemptError):
     """The host has no room for the call now."""
 
     code = "overloaded"
+
+
+class QuotaError(OverloadedError):
+    """The caller used up what the host gives it in this time."""
+
+    code = "quota"
 
 
 class RemoteError(AttemptError):

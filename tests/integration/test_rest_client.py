@@ -19,6 +19,7 @@ from wherever_contracts.errors import (
     BadAnswerError,
     ClosedError,
     DeadlineError,
+    ForbiddenError,
     NotAllowedError,
     OverloadedError,
     RefusedError,
@@ -173,7 +174,7 @@ def test_the_key_and_the_time_travel_with_a_call(serve_http, remote):
     [
         (400, {"wherever-code": "input"}, RefusedError),
         (401, {"wherever-code": "not_allowed"}, NotAllowedError),
-        (403, {}, NotAllowedError),
+        (403, {}, ForbiddenError),
         (404, {"wherever-code": "model_not_found"}, RefusedError),
         (407, {}, UnreachableError),
         (408, {}, DeadlineError),

@@ -8,12 +8,14 @@ from typing import Any, NoReturn, TypeAlias
 import grpc
 
 from wherever_contracts.errors import NotAllowedError
-from wherever_edge.oip.keys import KeyChecker
+from wherever_edge.oip.keys import KeyChecker, KeyInfo
 
 # strings, because grpcio's classes are generic in its stubs alone
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Next: TypeAlias = "Callable[[grpc.HandlerCallDetails], Handler | None]"
 Refuse: TypeAlias = Callable[[grpc.ServicerContext, Exception], NoReturn]
+
+_MOST_KNOWN = 4096
 
 
 class Entrance(grpc.ServerInterceptor):
@@ -23,23 +25,47 @@ class Entrance(grpc.ServerInterceptor):
         keys: decides who may call.
         keyed: beginnings of the methods that need a key.
         refuse: ends a call with an error.
+        handler_for: what answers the calls of a method that bring this key; None when that is the
+            same for all.
+        needed: whether they need a key; else those that bring one that counts are known by it.
     """
 
-    def __init__(self, keys: KeyChecker, keyed: tuple[str, ...], refuse: Refuse) -> None:
+    def __init__(
+        self,
+        keys: KeyChecker,
+        keyed: tuple[str, ...],
+        *,
+        refuse: Refuse,
+        handler_for: Callable[[str, KeyInfo], Handler | None],
+        needed: bool = True,
+    ) -> None:
         self._keys = keys
         self._keyed = keyed
         self._refuse = refuse
+        self._handler_for = handler_for
+        self._needed = needed
+        self._made: dict[tuple[str, KeyInfo], Handler | None] = {}
 
     def intercept_service(
         self, continuation: Next, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler | None:
         """The method's handler, or one that refuses."""
-        if handler_call_details.method.startswith(self._keyed):
-            try:
-                self._keys.check(_authorization(handler_call_details))
-            except NotAllowedError as error:
-                return self._refusal(error)
-        return continuation(handler_call_details)
+        method = handler_call_details.method
+        if not method.startswith(self._keyed):
+            return continuation(handler_call_details)
+        try:
+            info = self._keys.check(_authorization(handler_call_details))
+        except NotAllowedError as error:
+            return self._refusal(error) if self._needed else continuation(handler_call_details)
+        return self._known(method, info) or continuation(handler_call_details)
+
+    def _known(self, method: str, info: KeyInfo) -> Handler | None:
+        known = method, info
+        if known not in self._made:
+            if len(self._made) >= _MOST_KNOWN:
+                self._made.clear()
+            self._made[known] = self._handler_for(method, info)
+        return self._made[known]
 
     def _refusal(self, error: NotAllowedError) -> Handler:
         def refuse(_messages: Iterator[bytes], context: grpc.ServicerContext) -> NoReturn:

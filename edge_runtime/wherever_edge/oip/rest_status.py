@@ -11,7 +11,7 @@ from wherever_edge.oip.status import pushback_s, worded
 
 _KINDS: dict[int, type[AttemptError]] = {
     401: errors.NotAllowedError,
-    403: errors.NotAllowedError,
+    403: errors.ForbiddenError,
     407: errors.UnreachableError,
     408: errors.DeadlineError,
     429: errors.OverloadedError,

@@ -22,20 +22,25 @@ from wherever_contracts.wire.schema import HEALTH_SERVICE, INFERENCE_SERVICE
 from wherever_edge.oip import forks
 from wherever_edge.oip.client import MAX_BYTES
 from wherever_edge.oip.health import Health, Send
-from wherever_edge.oip.service import InferenceService, server_metadata
+from wherever_edge.oip.service import InferenceService, nowhere, server_metadata
 from wherever_edge.oip.status import CODE_KEY, PING_KEY, PUSHBACK_KEY, code_of, status_of
 
 if TYPE_CHECKING:
+    from wherever_contracts.wire.tensors import Parameters
     from wherever_edge.host import LocalHost
-    from wherever_edge.oip.keys import KeyChecker
+    from wherever_edge.oip.admission import Admission
+    from wherever_edge.oip.keys import KeyChecker, KeyInfo
     from wherever_edge.oip.security import ServerIdentity
+    from wherever_edge.oip.service import Elsewhere
     from wherever_edge.queueing.run_queue import RunQueue
 
 _LOG = logging.getLogger(__name__)
 
 # a string, because grpcio's class is generic in its stubs alone
-Handlers: TypeAlias = "dict[str, grpc.RpcMethodHandler[Any, Any]]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Handlers: TypeAlias = dict[str, Handler]
 Unary: TypeAlias = Callable[[bytes, grpc.ServicerContext], bytes]
+Method: TypeAlias = Callable[[bytes, "GrpcCaller"], bytes]
 
 # allowed to clients that were told of it: one ping a second, also while no call runs
 PING_EVERY_MS = 1000
@@ -51,6 +56,32 @@ _UNEXPECTED = "an unexpected error; the server's log says more"
 _SPARE_THREADS = 8
 
 
+class GrpcCaller:
+    """The client of one gRPC call; see `wherever_edge.oip.admission.Caller`."""
+
+    __slots__ = ("_context", "key", "n_bytes")
+
+    def __init__(self, context: grpc.ServicerContext, key: KeyInfo | None, n_bytes: int) -> None:
+        self._context = context
+        self.key: KeyInfo | None = key
+        self.n_bytes: int = n_bytes
+
+    def time_remaining(self) -> float | None:
+        """Seconds until the call's deadline, None when it has none."""
+        return self._context.time_remaining()
+
+    def is_active(self) -> bool:
+        """False once the client has given the call up."""
+        return self._context.is_active()
+
+    def header(self, name: str) -> str | None:
+        """What the call's metadata has under this name."""
+        for key, value in self._context.invocation_metadata():
+            if key == name:
+                return value if isinstance(value, str) else None
+        return None
+
+
 class InferenceServer:
     """Serves the protocol and gRPC's health checks.
 
@@ -63,10 +94,15 @@ class InferenceServer:
         port: the port; 0 takes any that is free.
         max_bytes: the largest message in either direction.
         identity: speak TLS, as this server; None speaks plaintext.
-        keys: decides who may call; None lets everybody. Asking once whether the server is well
-            (health `Check`) needs no key.
+        keys: knows who calls; None knows nobody.
+        keys_needed: whether calls need a key. Asking once whether the server is well (health
+            `Check`) needs none.
         services: further services, as service -> method -> function; they are open to everybody
             and check themselves who may call.
+        methods: further methods of the protocol's own service, which check themselves whether
+            their caller's key may do that.
+        admission: decides about every call, and is told how it ended.
+        elsewhere: the server that answers for a model in place of this one, if one does.
 
     Attributes:
         port: the port that is listened on, once started.
@@ -82,18 +118,25 @@ class InferenceServer:
         max_bytes: int = MAX_BYTES,
         identity: ServerIdentity | None = None,
         keys: KeyChecker | None = None,
+        keys_needed: bool = True,
         services: Mapping[str, Mapping[str, Unary]] | None = None,
+        methods: Mapping[str, Method] | None = None,
+        admission: Admission | None = None,
+        elsewhere: Callable[[str], Elsewhere | None] = nowhere,
     ) -> None:
         self.address = address
         self.port = port
-        self.service = InferenceService(host, {PING_KEY: PING_EVERY_MS})
+        parameters: Parameters = {PING_KEY: PING_EVERY_MS}
+        self.service = InferenceService(host, parameters, admission, elsewhere)
         self._threads = host.queue.places + _SPARE_THREADS
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="wherever-oip")
         self._health = Health(self._pool)
         self._max_bytes = max_bytes
         self._identity = identity
         self._keys = keys
+        self._keys_needed = keys_needed
         self._services = services or {}
+        self._methods = self._known_methods(methods or {})
         self._server: grpc.Server | None = None
 
     @property
@@ -141,24 +184,32 @@ class InferenceServer:
         self._pool.shutdown(wait=done, cancel_futures=True)
         return done
 
-    def _handlers(self) -> list[grpc.GenericRpcHandler]:
-        inference: dict[str, Unary] = {
-            "ServerLive": lambda _data, _context: metadata.encode_live(live=True),
-            "ServerReady": lambda _data, _context: metadata.encode_ready(ready=self.ready),
+    def _known_methods(self, further: Mapping[str, Method]) -> dict[str, Method]:
+        methods: dict[str, Method] = {
+            "ServerLive": lambda _data, _caller: metadata.encode_live(live=True),
+            "ServerReady": lambda _data, _caller: metadata.encode_ready(ready=self.ready),
             "ServerMetadata": _server_metadata,
             "ModelReady": self._model_ready,
             "ModelMetadata": self._model_metadata,
             "ModelInfer": self._infer,
+            **further,
         }
+        return {f"/{INFERENCE_SERVICE}/{name}": method for name, method in methods.items()}
+
+    def _handlers(self) -> list[grpc.GenericRpcHandler]:
         health: Handlers = {
             "Check": grpc.unary_unary_rpc_method_handler(self._guarded(self._check)),
             "Watch": grpc.unary_stream_rpc_method_handler(_NonBlocking(self._watch)),
         }
+        inference: Handlers = {
+            path.rpartition("/")[2]: self._handler_for(path, None) for path in self._methods
+        }
         return [
             grpc.method_handlers_generic_handler(HEALTH_SERVICE, health),
+            grpc.method_handlers_generic_handler(INFERENCE_SERVICE, inference),
             *(
                 grpc.method_handlers_generic_handler(service, self._unary(functions))
-                for service, functions in {INFERENCE_SERVICE: inference, **self._services}.items()
+                for service, functions in self._services.items()
             ),
         ]
 
@@ -168,21 +219,40 @@ class InferenceServer:
             for name, function in functions.items()
         }
 
+    def _handler_for(self, path: str, key: KeyInfo | None) -> Handler:
+        """What answers a method's calls that bring this key."""
+        method = self._methods[path]
+
+        def answer(data: bytes, context: grpc.ServicerContext) -> bytes:
+            return method(data, GrpcCaller(context, key, len(data)))
+
+        return grpc.unary_unary_rpc_method_handler(self._guarded(answer))
+
     def _interceptors(self) -> list[grpc.ServerInterceptor]:
         if self._keys is None:
             return []
         from wherever_edge.oip.entrance import Entrance  # noqa: PLC0415 (most hosts need no key)
 
-        return [Entrance(self._keys, _KEYED, self._abort)]
+        return [
+            Entrance(
+                self._keys,
+                _KEYED,
+                refuse=self._abort,
+                handler_for=lambda path, key: (
+                    self._handler_for(path, key) if path in self._methods else None
+                ),
+                needed=self._keys_needed,
+            )
+        ]
 
-    def _infer(self, data: bytes, context: grpc.ServicerContext) -> bytes:
-        return encode_response(self.service.infer(decode_request(data), context))
+    def _infer(self, data: bytes, caller: GrpcCaller) -> bytes:
+        return encode_response(self.service.infer(decode_request(data), caller))
 
-    def _model_ready(self, data: bytes, _context: grpc.ServicerContext) -> bytes:
+    def _model_ready(self, data: bytes, _caller: GrpcCaller) -> bytes:
         asked = metadata.decode_model_name("ModelReadyRequest", data)
         return metadata.encode_ready(ready=self.ready and self.service.model_ready(*asked))
 
-    def _model_metadata(self, data: bytes, _context: grpc.ServicerContext) -> bytes:
+    def _model_metadata(self, data: bytes, _caller: GrpcCaller) -> bytes:
         asked = metadata.decode_model_name("ModelMetadataRequest", data)
         return metadata.encode_model_metadata(self.service.model_metadata(*asked))
 
@@ -217,7 +287,7 @@ class InferenceServer:
             _LOG.error("a call failed", exc_info=error)
         trailing = [(CODE_KEY, code_of(error))]
         if isinstance(error, OverloadedError):
-            trailing.append((PUSHBACK_KEY, f"{self.queue.retry_after_s() * 1000:.0f}"))
+            trailing.append((PUSHBACK_KEY, f"{self.service.retry_after_s(error) * 1000:.0f}"))
         context.set_trailing_metadata(tuple(trailing))
         context.abort(grpc.StatusCode[status], words[:_MAX_WORDS])
 
@@ -234,7 +304,7 @@ class _NonBlocking:
         self._function(data, context, send)
 
 
-def _server_metadata(_data: bytes, _context: grpc.ServicerContext) -> bytes:
+def _server_metadata(_data: bytes, _caller: GrpcCaller) -> bytes:
     return metadata.encode_server_metadata(server_metadata())
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from wherever_contracts.errors import InputError, RefusedError, WhereverError
+from wherever_contracts.errors import InputError, OverloadedError, RefusedError, WhereverError
 from wherever_contracts.manifest import InputEntry, TensorEntry, signature_digest
 from wherever_contracts.places import PRIORITIES, Priority
 from wherever_contracts.tensors import WIRE_TYPES, Array, describe
-from wherever_contracts.urgency import CALM, Urgency
+from wherever_contracts.urgency import CALM, Urgency, most_urgent
 from wherever_contracts.wire.metadata import ModelMetadata, ServerMetadata, TensorMetadata
 from wherever_contracts.wire.said import (
     CONFIDENCE_KEY,
@@ -32,11 +32,13 @@ from wherever_contracts.wire.tensors import (
     to_array,
 )
 from wherever_edge.inputs import check_options
+from wherever_edge.oip.admission import Open, Served
 
 if TYPE_CHECKING:
     from wherever_contracts.receipts import Answer, Ran
     from wherever_contracts.tensors import TensorSpec
     from wherever_edge.host import LoadedVariant, LocalHost
+    from wherever_edge.oip.admission import Admission, Caller, Grant
     from wherever_edge.queueing.run_queue import RunQueue
 
 PLATFORM = "wherever"
@@ -51,16 +53,32 @@ PRIORITY_KEY = "priority"
 _PRIORITIES: dict[object, Priority] = {priority: priority for priority in PRIORITIES}
 
 
-class Caller(Protocol):
-    """Who waits for an answer; gRPC's servicer context is one."""
+class Elsewhere(Protocol):
+    """A server behind this one that answers for some models."""
 
-    def time_remaining(self) -> float | None:
-        """Seconds until the answer is of no use, None for no limit."""
+    def infer(self, request: InferRequest, caller: Caller, grant: Grant) -> Forwarded:
+        """Have it answer a call; raises as `wherever_edge.oip.client.RemoteHost.infer`."""
         ...
 
-    def is_active(self) -> bool:
-        """False when nobody waits any more."""
+    def ready(self, model: str, version: str) -> bool:
+        """Whether calls for the model can be answered there."""
         ...
+
+    def metadata(self, model: str, version: str) -> ModelMetadata:
+        """What it says about the model."""
+        ...
+
+
+class Forwarded(NamedTuple):
+    """An answer from elsewhere, and what there is to count."""
+
+    response: InferResponse
+    served: Served
+
+
+def nowhere(_model: str) -> Elsewhere | None:
+    """No other server answers for any model."""
+    return None
 
 
 class InferenceService:
@@ -73,11 +91,21 @@ class InferenceService:
     Args:
         host: where the models are; its queue bounds the calls of every front together.
         parameters: put into every response.
+        admission: decides about every call, and is told how it ended.
+        elsewhere: the server that answers for a model in place of this one, if one does.
     """
 
-    def __init__(self, host: LocalHost, parameters: Parameters) -> None:
+    def __init__(
+        self,
+        host: LocalHost,
+        parameters: Parameters,
+        admission: Admission | None = None,
+        elsewhere: Callable[[str], Elsewhere | None] = nowhere,
+    ) -> None:
         self.host = host
         self._parameters = parameters
+        self._admission: Admission = admission or Open()
+        self._elsewhere = elsewhere
         self._known: dict[Ran, _Known] = {}
 
     @property
@@ -90,39 +118,51 @@ class InferenceService:
 
         Raises:
             InputError: an input, option or output name does not fit the signature.
+            ForbiddenError: its key may not do this.
             RefusedError: the caller knows another signature than the model has here.
-            OverloadedError: too many calls are waiting.
+            OverloadedError: too many calls are waiting, or its key has used up what it was given.
             DeadlineError: nobody waits for the answer any more; nothing was run.
             WhereverError: whatever the host raises.
         """
-        if RAW_MARK in request.model:
-            return self._infer_raw(request, caller)
-        parameters = request.parameters
-        loaded = self.host.resolve(request.model, request.version, _text(parameters, "variant"))
-        known = self._known.get(loaded.ran) or self._learn(loaded)
-        if _text(parameters, "signature") not in ("", known.digest):
-            raise _other_signature(loaded)
-        names = _chosen(request.outputs, known.outputs)
-        inputs = loaded.wire_inputs.read(request.inputs)
-        options = check_options(
-            loaded.signature, {name: parameters[name] for name in known.options & parameters.keys()}
-        )
-        urgency = _urgency(parameters, caller)
-        with self.queue.admit(urgency):
-            answer = loaded.answer(inputs, options, urgency)
-            load = self.queue.crowding()
-        said = _answer_parameters(known.parameters, answer, loaded.ran)
-        said[LOAD_KEY] = load
-        return InferResponse(
-            loaded.package.name,
-            loaded.package.version,
-            request.id,
-            said,
-            tuple([from_array(name, answer.outputs[name]) for name in names]),
-        )
+        grant = self._admission.admit(request, caller, _urgency(request.parameters, caller))
+        if grant.kept is not None:
+            return grant.kept._replace(id=request.id)
+        try:
+            response, served = self._answer(request, caller, grant)
+        except BaseException as error:
+            grant.failed(error)
+            raise
+        grant.answered(response, served)
+        return response
+
+    def infer_many(
+        self, requests: Sequence[InferRequest], callers: Sequence[Caller]
+    ) -> list[InferResponse | Exception]:
+        """Answer calls for one model, those that can share a run of the engine in one.
+
+        Each gets its own answer or error, in its place; errors are those of `infer`.
+        """
+        model = requests[0].model
+        if len(requests) == 1 or RAW_MARK in model or self._elsewhere(model) is not None:
+            return list(map(self._answer_or_error, requests, callers))
+        asked = [self._enter(*call) for call in zip(requests, callers, strict=True)]
+        answers: list[InferResponse | Exception | None] = [
+            None if isinstance(each, _Asked) else each for each in asked
+        ]
+        for together in _alike(asked):
+            for at, answer in zip(together, self._answer_together(together.values()), strict=True):
+                answers[at] = answer
+        return [answer for answer in answers if answer is not None]
+
+    def retry_after_s(self, error: OverloadedError) -> float:
+        """When a call that was refused with `error` may find room."""
+        return self.queue.retry_after_s() if error.retry_after_s is None else error.retry_after_s
 
     def model_ready(self, model: str, version: str) -> bool:
         """True when calls for the model can be answered; it is loaded if need be."""
+        elsewhere = self._elsewhere(model)
+        if elsewhere is not None:
+            return elsewhere.ready(model, version)
         name, _, variant = model.partition(RAW_MARK)
         try:
             self.host.resolve(name, version, variant)
@@ -136,6 +176,9 @@ class InferenceService:
         Raises:
             ModelNotFoundError: no such model, version or variant is here.
         """
+        elsewhere = self._elsewhere(model)
+        if elsewhere is not None:
+            return elsewhere.metadata(model, version)
         if RAW_MARK in model:
             return self._raw_metadata(model, version)
         package = self.host.store.get(f"{model}@{version}" if version else model)
@@ -149,18 +192,103 @@ class InferenceService:
             tuple(map(_tensor_metadata, signature.outputs)),
         )
 
-    def _infer_raw(self, request: InferRequest, caller: Caller) -> InferResponse:
+    def _answer(self, request: InferRequest, caller: Caller, grant: Grant) -> Forwarded:
+        elsewhere = self._elsewhere(request.model)
+        if elsewhere is not None:
+            return elsewhere.infer(request, caller, grant)
+        if RAW_MARK in request.model:
+            return self._answer_raw(request, grant)
+        asked = self._read(request, grant)
+        with self.queue.admit(grant.urgency):
+            answer = asked.loaded.answer(asked.inputs, asked.options, grant.urgency)
+            load = self.queue.crowding()
+        return self._told(asked, answer, load)
+
+    def _read(self, request: InferRequest, grant: Grant) -> _Asked:
+        parameters = request.parameters
+        loaded = self.host.resolve(request.model, request.version, _text(parameters, "variant"))
+        known = self._known.get(loaded.ran) or self._learn(loaded)
+        if _text(parameters, "signature") not in ("", known.digest):
+            raise _other_signature(loaded)
+        names = _chosen(request.outputs, known.outputs)
+        inputs = loaded.wire_inputs.read(request.inputs)
+        options = check_options(
+            loaded.signature, {name: parameters[name] for name in known.options & parameters.keys()}
+        )
+        return _Asked(request, grant, loaded, known, names, inputs, options)
+
+    def _told(self, asked: _Asked, answer: Answer, load: float) -> Forwarded:
+        loaded = asked.loaded
+        said = _answer_parameters(asked.known.parameters, answer, loaded.ran)
+        said[LOAD_KEY] = load
+        outputs = answer.outputs
+        response = InferResponse(
+            loaded.package.name,
+            loaded.package.version,
+            asked.request.id,
+            said,
+            tuple([from_array(name, outputs[name]) for name in asked.names]),
+        )
+        ran = answer.ran
+        served = Served(
+            ran.model, ran.version, ran.variant, answer.queue_s, answer.engine_s, answer.rows
+        )
+        return Forwarded(response, served)
+
+    def _answer_or_error(self, request: InferRequest, caller: Caller) -> InferResponse | Exception:
+        try:
+            return self.infer(request, caller)
+        except Exception as error:  # noqa: BLE001 (each call of several has its own)
+            return error
+
+    def _enter(self, request: InferRequest, caller: Caller) -> _Asked | InferResponse | Exception:
+        """A call that was let in and read, or how it has ended already."""
+        try:
+            grant = self._admission.admit(request, caller, _urgency(request.parameters, caller))
+        except Exception as error:  # noqa: BLE001 (each call of several has its own)
+            return error
+        if grant.kept is not None:
+            return grant.kept._replace(id=request.id)
+        try:
+            return self._read(request, grant)
+        except Exception as error:  # noqa: BLE001 (each call of several has its own)
+            grant.failed(error)
+            return error
+
+    def _answer_together(self, asked: Collection[_Asked]) -> list[InferResponse | Exception]:
+        """Answer calls of one variant with the same options."""
+        try:
+            with self.queue.admit_many([each.grant.urgency for each in asked]) as refused:
+                inside = [each for each, why in zip(asked, refused, strict=True) if why is None]
+                answers = iter(_answers(inside))
+                load = self.queue.crowding()
+        except Exception as error:  # noqa: BLE001 (told to each of them)
+            return [_failed(each, error) for each in asked]
+        return [
+            self._ended(each, next(answers) if why is None else why, load)
+            for each, why in zip(asked, refused, strict=True)
+        ]
+
+    def _ended(
+        self, asked: _Asked, answer: Answer | WhereverError, load: float
+    ) -> InferResponse | Exception:
+        if isinstance(answer, WhereverError):
+            return _failed(asked, answer)
+        response, served = self._told(asked, answer, load)
+        asked.grant.answered(response, served)
+        return response
+
+    def _answer_raw(self, request: InferRequest, grant: Grant) -> Forwarded:
         name, _, variant = request.model.partition(RAW_MARK)
         loaded = self.host.resolve(name, request.version, variant)
         session = loaded.session
         names = _chosen(request.outputs, [spec.name for spec in session.outputs])
         feed = _feed(session.inputs, request.inputs)
         del session  # one that is held while its call waits could not leave the memory
-        urgency = _urgency(request.parameters, caller)
-        with self.queue.admit(urgency):
-            ran = loaded.resident.run(feed, urgency)
+        with self.queue.admit(grant.urgency):
+            ran = loaded.resident.run(feed, grant.urgency)
             load = self.queue.crowding()
-        return InferResponse(
+        response = InferResponse(
             request.model,
             loaded.package.version,
             request.id,
@@ -173,6 +301,9 @@ class InferenceService:
             },
             tuple(from_array(name, ran.outputs[name]) for name in names),
         )
+        model, version, variant = loaded.ran[:3]
+        served = Served(model, version, variant, ran.queue_s, ran.engine_s, ran.rows)
+        return Forwarded(response, served)
 
     def _raw_metadata(self, model: str, version: str) -> ModelMetadata:
         name, _, variant = model.partition(RAW_MARK)
@@ -206,6 +337,18 @@ class _Known(NamedTuple):
     parameters: Parameters
 
 
+class _Asked(NamedTuple):
+    """A call that was read: what is to run, on what."""
+
+    request: InferRequest
+    grant: Grant
+    loaded: LoadedVariant
+    known: _Known
+    names: Sequence[str]
+    inputs: Mapping[str, Any]
+    options: Mapping[str, float]
+
+
 @cache
 def server_metadata() -> ServerMetadata:
     """What a server of ours says about itself."""
@@ -226,6 +369,29 @@ def _urgency(parameters: Parameters, caller: Caller) -> Urgency:
     left_s = caller.time_remaining()
     deadline = None if left_s is None else perf_counter() + left_s
     return Urgency(priority, deadline, lambda: not caller.is_active())
+
+
+def _alike(asked: Sequence[_Asked | InferResponse | Exception]) -> Iterable[dict[int, _Asked]]:
+    """Calls by their positions, those together that run the same variant with the same options."""
+    groups: dict[object, dict[int, _Asked]] = {}
+    for at, each in enumerate(asked):
+        if isinstance(each, _Asked):
+            key = id(each.loaded), tuple(sorted(each.options.items()))
+            groups.setdefault(key, {})[at] = each
+    return groups.values()
+
+
+def _answers(asked: Sequence[_Asked]) -> list[Answer | WhereverError]:
+    if not asked:
+        return []
+    first = asked[0]
+    urgency = most_urgent([each.grant.urgency for each in asked])
+    return first.loaded.answer_many([each.inputs for each in asked], first.options, urgency)
+
+
+def _failed(asked: _Asked, error: Exception) -> Exception:
+    asked.grant.failed(error)
+    return error
 
 
 def _other_signature(loaded: LoadedVariant) -> RefusedError:

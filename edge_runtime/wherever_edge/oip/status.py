@@ -46,7 +46,9 @@ STATUS: dict[type[Exception], str] = {
     errors.DeadlineError: "DEADLINE_EXCEEDED",
     errors.RefusedError: "FAILED_PRECONDITION",
     errors.NotAllowedError: "UNAUTHENTICATED",
+    errors.ForbiddenError: "PERMISSION_DENIED",
     errors.OverloadedError: "RESOURCE_EXHAUSTED",
+    errors.QuotaError: "RESOURCE_EXHAUSTED",
     errors.RemoteError: "INTERNAL",
     errors.BadAnswerError: "INTERNAL",
     errors.NoRouteError: "UNAVAILABLE",
@@ -59,7 +61,7 @@ ERRORS: dict[str, type[AttemptError]] = {
     "DEADLINE_EXCEEDED": errors.DeadlineError,
     "NOT_FOUND": errors.RefusedError,
     "ALREADY_EXISTS": errors.RefusedError,
-    "PERMISSION_DENIED": errors.NotAllowedError,
+    "PERMISSION_DENIED": errors.ForbiddenError,
     "UNAUTHENTICATED": errors.NotAllowedError,
     "RESOURCE_EXHAUSTED": errors.OverloadedError,
     "FAILED_PRECONDITION": errors.RefusedError,
@@ -94,6 +96,7 @@ _ADVICE: dict[type[AttemptError], str] = {
     errors.RemoteError: "its log says more",
     errors.RefusedError: "the same call will be refused again",
     errors.NotAllowedError: "give the client an API key that the host knows (api_key)",
+    errors.ForbiddenError: "ask who runs the host what this API key is for",
 }
 
 
@@ -209,6 +212,7 @@ _VERBS: dict[type[AttemptError], str] = {
     errors.RemoteError: "failed at the call",
     errors.RefusedError: "refused the call",
     errors.NotAllowedError: "did not allow the call",
+    errors.ForbiddenError: "did not allow the call",
 }
 
 

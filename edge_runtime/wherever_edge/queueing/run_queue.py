@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -123,6 +123,19 @@ class RunQueue:
         finally:
             with self._lock:
                 self.inside -= 1
+
+    @contextmanager
+    def admit_many(self, urgencies: Sequence[Urgency]) -> Generator[list[WhereverError | None]]:
+        """Let calls in that come together; gives why not, for each in its place, or None."""
+        refused: list[WhereverError | None] = []
+        with ExitStack() as inside:
+            for urgency in urgencies:
+                try:
+                    inside.enter_context(self.admit(urgency))
+                    refused.append(None)
+                except WhereverError as error:
+                    refused.append(error)
+            yield refused
 
     def begin(self, group: Group | None) -> bool:
         """Begin a run now if there is room for it; each that began has to `end`."""
