@@ -82,6 +82,43 @@ _PACKAGES: dict[str, dict[str, tuple[str, ...]]] = {
             "5 repeated InferTensor outputs",
             "6 repeated bytes raw_output_contents",
         ),
+        "ModelStreamInferResponse": (
+            "1 string error_message",
+            "2 ModelInferResponse infer_response",
+        ),
+        "ModelIndex": ("1 string name", "2 string version", "3 string state", "4 string reason"),
+        "RepositoryIndexRequest": ("1 string repository_name", "2 bool ready"),
+        "RepositoryIndexResponse": ("1 repeated ModelIndex models",),
+        "RepositoryModelLoadRequest": ("1 string repository_name", "2 string model_name"),
+        "RepositoryModelLoadResponse": (),
+        "RepositoryModelUnloadRequest": ("1 string repository_name", "2 string model_name"),
+        "RepositoryModelUnloadResponse": (),
+        "StatisticDuration": ("1 uint64 count", "2 uint64 ns"),
+        "InferStatistics": (
+            "1 StatisticDuration success",
+            "2 StatisticDuration fail",
+            "3 StatisticDuration queue",
+            "4 StatisticDuration compute_input",
+            "5 StatisticDuration compute_infer",
+            "6 StatisticDuration compute_output",
+        ),
+        "InferBatchStatistics": (
+            "1 uint64 batch_size",
+            "2 StatisticDuration compute_input",
+            "3 StatisticDuration compute_infer",
+            "4 StatisticDuration compute_output",
+        ),
+        "ModelStatistics": (
+            "1 string name",
+            "2 string version",
+            "3 uint64 last_inference",
+            "4 uint64 inference_count",
+            "5 uint64 execution_count",
+            "6 InferStatistics inference_stats",
+            "7 repeated InferBatchStatistics batch_stats",
+        ),
+        "ModelStatisticsRequest": ("1 string name", "2 string version"),
+        "ModelStatisticsResponse": ("1 repeated ModelStatistics model_stats",),
     },
     "grpc.health.v1": {
         "HealthCheckRequest": ("1 string service",),
@@ -91,6 +128,31 @@ _PACKAGES: dict[str, dict[str, tuple[str, ...]]] = {
         "PairRequest": ("1 string pin", "2 string device"),
         "PairResponse": ("1 string name", "2 string api_key"),
     },
+}
+
+# package -> service -> method -> (request, response, whether it is a stream both ways)
+_SERVICES: dict[str, dict[str, dict[str, tuple[str, str, bool]]]] = {
+    "inference": {
+        "GRPCInferenceService": {
+            **{
+                name: (f"{name}Request", f"{name}Response", False)
+                for name in (
+                    "ServerLive",
+                    "ServerReady",
+                    "ServerMetadata",
+                    "ModelReady",
+                    "ModelMetadata",
+                    "ModelInfer",
+                    "ModelStatistics",
+                    "RepositoryIndex",
+                    "RepositoryModelLoad",
+                    "RepositoryModelUnload",
+                )
+            },
+            "ModelStreamInfer": ("ModelInferRequest", "ModelStreamInferResponse", True),
+        },
+    },
+    "grpc.health.v1": {"Health": {"Check": ("HealthCheckRequest", "HealthCheckResponse", False)}},
 }
 
 _Field = descriptor_pb2.FieldDescriptorProto
@@ -115,6 +177,16 @@ def _file(package: str, messages: dict[str, tuple[str, ...]]) -> descriptor_pb2.
         message = file.message_type.add(name=name)
         for line in fields:
             _add_field(message, line, f".{package}")
+    for service, methods in _SERVICES.get(package, {}).items():
+        described = file.service.add(name=service)
+        for method, (request, response, streams) in methods.items():
+            described.method.add(
+                name=method,
+                input_type=f".{package}.{request}",
+                output_type=f".{package}.{response}",
+                client_streaming=streams,
+                server_streaming=streams,
+            )
     return file
 
 
@@ -145,16 +217,23 @@ def _add_map_entry(message: descriptor_pb2.DescriptorProto, package: str) -> str
     return f"{message.name}.{entry.name}"
 
 
-def _classes() -> dict[str, Any]:
+def _pool() -> Any:
     pool = descriptor_pool.DescriptorPool()
-    classes: dict[str, Any] = {}
     for package, messages in _PACKAGES.items():
         pool.AddSerializedFile(_file(package, messages).SerializeToString())
-        for name in messages:
-            descriptor = pool.FindMessageTypeByName(f"{package}.{name}")
-            classes[name] = message_factory.GetMessageClass(descriptor)
-    return classes
+    return pool
 
+
+def _classes() -> dict[str, Any]:
+    return {
+        name: message_factory.GetMessageClass(POOL.FindMessageTypeByName(f"{package}.{name}"))
+        for package, messages in _PACKAGES.items()
+        for name in messages
+    }
+
+
+# where the messages and services are described; Any, because protobuf has no types of its own
+POOL: Any = _pool()
 
 # message name -> class; Any, because protobuf makes the classes at run time
 CLASSES: dict[str, Any] = _classes()
