@@ -46,7 +46,8 @@ class InferRequest(NamedTuple):
     """`ModelInferRequest`, with every input's contents in raw form.
 
     `boundary` says how far its contents may travel, and by default nowhere; what sends it holds to
-    that (`wherever_edge.egress.guard`). It does not travel itself.
+    that (`wherever_edge.egress.guard`). It does not travel itself. `headers` go along as the
+    transport has them: HTTP's headers, or gRPC's metadata.
     """
 
     model: str
@@ -56,6 +57,7 @@ class InferRequest(NamedTuple):
     inputs: tuple[WireTensor, ...]
     outputs: tuple[str, ...] = ()
     boundary: Boundary = "device"
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class InferResponse(NamedTuple):

@@ -11,7 +11,7 @@ from wherever_edge.oip.link import INFER
 if TYPE_CHECKING:
     from wherever_edge.oip.allotted import Allotted
     from wherever_edge.oip.connection import Connection
-    from wherever_edge.oip.link import Link
+    from wherever_edge.oip.link import Link, Metadata
 
 # grpc's future is a call too; its type has no public name
 _Sent: TypeAlias = Any
@@ -24,13 +24,17 @@ class RemoteCall(StartedCall):
         connection: the way to the host.
         data: the request.
         time: the time that the call has.
+        headers: go along as metadata.
     """
 
-    def __init__(self, connection: Connection, data: bytes, time: Allotted) -> None:
+    def __init__(
+        self, connection: Connection, data: bytes, time: Allotted, headers: Metadata = ()
+    ) -> None:
         super().__init__()
         self._connection = connection
         self._data = data
         self._time = time
+        self._headers = headers
         self._cancelled = False
         self._tries = 0
         self._send()
@@ -45,7 +49,9 @@ class RemoteCall(StartedCall):
         link = self._connection.links.enter()
         self._tries += 1
         try:
-            self._sent: _Sent = link.unary(INFER).future(self._data, left, link.metadata)
+            self._sent: _Sent = link.unary(INFER).future(
+                self._data, left, link.along(self._headers)
+            )
         except ValueError as error:
             link.leave()
             raise self._connection.links.closed_error() from error

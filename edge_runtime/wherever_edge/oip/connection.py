@@ -36,6 +36,7 @@ from wherever_edge.oip.status import CODE_KEY, PING_KEY, PUSHBACK_KEY, attempt_e
 if TYPE_CHECKING:
     from wherever_contracts.places import Place
     from wherever_edge.oip.calls import RemoteCall
+    from wherever_edge.oip.link import Metadata
 
 T = TypeVar("T")
 
@@ -61,13 +62,13 @@ class Connection:
 
     def infer(self, request: InferRequest, time: Allotted) -> InferResponse:
         """Send a call and wait for its answer."""
-        return self.answer(self.exchange(INFER, self.encoded(request), time))
+        return self.answer(self.exchange(INFER, self.encoded(request), time, request.headers))
 
     def start(self, request: InferRequest, time: Allotted) -> RemoteCall:
         """Send a call without waiting."""
         from wherever_edge.oip.calls import RemoteCall  # noqa: PLC0415 (which imports this module)
 
-        return RemoteCall(self, self.encoded(request), time)
+        return RemoteCall(self, self.encoded(request), time, request.headers)
 
     def find(self, limit_s: float, time: Allotted) -> None:
         """Make sure that a server of gRPC answers, whatever it says.
@@ -140,14 +141,14 @@ class Connection:
         reply = self.exchange(MODEL_METADATA, asked, time)
         return self._read(metadata.decode_model_metadata, reply)
 
-    def exchange(self, method: str, data: bytes, time: Allotted) -> bytes:
+    def exchange(self, method: str, data: bytes, time: Allotted, headers: Metadata = ()) -> bytes:
         """Send bytes and wait for bytes, once more if the server breaks the call off."""
         retried = False
         while True:
             left = time.left_s(self.name)
             link = self.links.enter()
             try:
-                return link.unary(method)(data, left, link.metadata)
+                return link.unary(method)(data, left, link.along(headers))
             except grpc.RpcError as error:
                 assert isinstance(error, grpc.Call)  # noqa: S101 (grpcio raises no others here)
                 if retried or not self.broken_off(error):

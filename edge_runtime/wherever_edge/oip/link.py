@@ -77,6 +77,10 @@ class Link:
             call = self._calls[method] = self._channel.unary_unary(method)
         return call
 
+    def along(self, headers: Metadata) -> Metadata | None:
+        """What is sent with a call that has headers of its own."""
+        return (*(self.metadata or ()), *headers) if headers else self.metadata
+
     def enter(self) -> bool:
         """Note that a call begins; False when the link is retired and takes none."""
         with self._lock:

@@ -149,7 +149,8 @@ class RestConnection:
                 f"{self._max_bytes}; send less, or raise the limit on both sides"
             )
         path = f"{model_path(request.model, request.version)}/infer"
-        return Asked("POST", self.url, path, (body.document, *body.contents), body.size)
+        pieces = (body.document, *body.contents)
+        return Asked("POST", self.url, path, pieces, body.size, headers=request.headers)
 
     def _ask(self, asked: Asked, time: Allotted, limit_s: float | None = None) -> Reply:
         """Ask, and wait no longer than there is time, whatever becomes of the thread that asks."""

@@ -36,6 +36,7 @@ class Asked(NamedTuple):
         pieces: the body, if any: its JSON, then the raw contents.
         size: the bytes of the body.
         with_key: whether the key goes along.
+        headers: what else goes along.
     """
 
     method: str
@@ -44,6 +45,7 @@ class Asked(NamedTuple):
     pieces: tuple[Buffer, ...] = ()
     size: int = 0
     with_key: bool = True
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Reply(NamedTuple):
@@ -149,7 +151,7 @@ class RestLink:
             response.close()
 
     def _headers(self, asked: Asked) -> dict[str, str]:
-        headers: dict[str, str] = {}
+        headers: dict[str, str] = dict(asked.headers)
         if asked.with_key and self._way.authorization is not None:
             headers["authorization"] = self._way.authorization
         if asked.pieces:
