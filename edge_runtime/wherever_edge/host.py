@@ -113,6 +113,7 @@ class LocalHost:
         self._variants: dict[tuple[object, ...], LoadedVariant] = {}
         self._aliases: dict[tuple[str, str, str], LoadedVariant] = {}
         self._outdated: set[tuple[str, str, str]] = set()
+        self._withdrawn: set[str] = set()
         self._lock = threading.RLock()
         for name in pinned:
             self._residents.pin(self._pin(name, "", ""))
@@ -135,6 +136,7 @@ class LocalHost:
         found = self._aliases.get(alias)
         if found is None or alias in self._outdated:
             self._outdated.discard(alias)
+            self._refuse_withdrawn(model)
             package = self.store.get(f"{model}@{version}" if version else model)
             loaded = self.resolve_package(package, variant)
             if found is not None:
@@ -229,6 +231,21 @@ class LocalHost:
         """Take back what `pin` was told in the same words."""
         self._residents.unpin(self._pin(model, version, variant))
 
+    def withdraw(self, model: str) -> None:
+        """Answer no more calls for a model, and let go of it when those that run have ended."""
+        self._withdrawn.add(model)
+        for alias in [alias for alias in self._aliases if alias[0].partition("@")[0] == model]:
+            self._aliases.pop(alias)
+        self.release({loaded.package.digest for loaded in self._aliases.values()})
+
+    def offer(self, model: str) -> None:
+        """Answer calls for a model again that was withdrawn."""
+        self._withdrawn.discard(model)
+
+    def offers(self, model: str) -> bool:
+        """Whether calls for a model are answered, as far as its owner has a say."""
+        return model not in self._withdrawn
+
     def loaded(self) -> list[Loaded]:
         """What was loaded and not let go of, in memory or able to come back; last used first."""
         return self._residents.loaded()
@@ -279,6 +296,11 @@ class LocalHost:
         """Close every session, each when the last call in it has ended."""
         self._residents.close()
         self.forget()
+
+    def _refuse_withdrawn(self, model: str) -> None:
+        name = model.partition("@")[0]
+        if name in self._withdrawn:
+            raise ModelNotFoundError(f"model {name!r} was unloaded here; load it to use it again")
 
     def _first(
         self, package: Package, options: Sequence[Option], failed: tuple[str, ...]

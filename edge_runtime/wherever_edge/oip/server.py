@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
@@ -20,10 +20,12 @@ from wherever_contracts.wire import metadata
 from wherever_contracts.wire.messages import WireError, decode_request, encode_response
 from wherever_contracts.wire.schema import HEALTH_SERVICE, INFERENCE_SERVICE
 from wherever_edge.oip import forks
+from wherever_edge.oip.calling import GrpcCaller
 from wherever_edge.oip.client import MAX_BYTES
 from wherever_edge.oip.health import Health, Send
 from wherever_edge.oip.service import InferenceService, nowhere, server_metadata
 from wherever_edge.oip.status import CODE_KEY, PING_KEY, PUSHBACK_KEY, code_of, status_of
+from wherever_edge.oip.triton_stream import TritonStreams
 
 if TYPE_CHECKING:
     from wherever_contracts.wire.tensors import Parameters
@@ -40,13 +42,19 @@ _LOG = logging.getLogger(__name__)
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Handlers: TypeAlias = dict[str, Handler]
 Unary: TypeAlias = Callable[[bytes, grpc.ServicerContext], bytes]
-Method: TypeAlias = Callable[[bytes, "GrpcCaller"], bytes]
+Method: TypeAlias = Callable[[bytes, GrpcCaller], bytes]
 
 # allowed to clients that were told of it: one ping a second, also while no call runs
 PING_EVERY_MS = 1000
 
 # what needs a key when keys are needed: `Watch` too, because each watcher takes room
-_KEYED = (f"/{INFERENCE_SERVICE}/", f"/{HEALTH_SERVICE}/Watch")
+_KEYED = (
+    f"/{INFERENCE_SERVICE}/",
+    f"/{HEALTH_SERVICE}/Watch",
+    "/wherever.Calls/",
+    "/grpc.reflection.",
+)
+_TRITON_STREAM = f"/{INFERENCE_SERVICE}/ModelStreamInfer"
 
 _SLACK_BYTES = 64 * 1024
 _MAX_WORDS = 1000
@@ -54,32 +62,6 @@ _UNEXPECTED = "an unexpected error; the server's log says more"
 
 # threads for health and metadata, when every other one waits for its turn or for a slow sender
 _SPARE_THREADS = 8
-
-
-class GrpcCaller:
-    """The client of one gRPC call; see `wherever_edge.oip.admission.Caller`."""
-
-    __slots__ = ("_context", "key", "n_bytes")
-
-    def __init__(self, context: grpc.ServicerContext, key: KeyInfo | None, n_bytes: int) -> None:
-        self._context = context
-        self.key: KeyInfo | None = key
-        self.n_bytes: int = n_bytes
-
-    def time_remaining(self) -> float | None:
-        """Seconds until the call's deadline, None when it has none."""
-        return self._context.time_remaining()
-
-    def is_active(self) -> bool:
-        """False once the client has given the call up."""
-        return self._context.is_active()
-
-    def header(self, name: str) -> str | None:
-        """What the call's metadata has under this name."""
-        for key, value in self._context.invocation_metadata():
-            if key == name:
-                return value if isinstance(value, str) else None
-        return None
 
 
 class InferenceServer:
@@ -101,6 +83,8 @@ class InferenceServer:
             and check themselves who may call.
         methods: further methods of the protocol's own service, which check themselves whether
             their caller's key may do that.
+        handlers: further services, as grpcio takes them; those whose names begin as `_KEYED` says
+            need a key where keys are needed.
         admission: decides about every call, and is told how it ended.
         elsewhere: the server that answers for a model in place of this one, if one does.
 
@@ -121,6 +105,7 @@ class InferenceServer:
         keys_needed: bool = True,
         services: Mapping[str, Mapping[str, Unary]] | None = None,
         methods: Mapping[str, Method] | None = None,
+        handlers: Sequence[grpc.GenericRpcHandler] = (),
         admission: Admission | None = None,
         elsewhere: Callable[[str], Elsewhere | None] = nowhere,
     ) -> None:
@@ -137,6 +122,8 @@ class InferenceServer:
         self._keys_needed = keys_needed
         self._services = services or {}
         self._methods = self._known_methods(methods or {})
+        self._further = handlers
+        self._triton_streams = TritonStreams(self.service, _words)
         self._server: grpc.Server | None = None
 
     @property
@@ -181,6 +168,7 @@ class InferenceServer:
         if self._server is not None:
             self._server.stop(grace_s).wait()
         done = self.queue.inside == 0
+        self._triton_streams.close()
         self._pool.shutdown(wait=done, cancel_futures=True)
         return done
 
@@ -202,16 +190,21 @@ class InferenceServer:
             "Watch": grpc.unary_stream_rpc_method_handler(_NonBlocking(self._watch)),
         }
         inference: Handlers = {
-            path.rpartition("/")[2]: self._handler_for(path, None) for path in self._methods
+            path.rpartition("/")[2]: self._handler_for(path, None) for path in self._own_paths
         }
         return [
             grpc.method_handlers_generic_handler(HEALTH_SERVICE, health),
             grpc.method_handlers_generic_handler(INFERENCE_SERVICE, inference),
+            *self._further,
             *(
                 grpc.method_handlers_generic_handler(service, self._unary(functions))
                 for service, functions in self._services.items()
             ),
         ]
+
+    @property
+    def _own_paths(self) -> tuple[str, ...]:
+        return (*self._methods, _TRITON_STREAM)
 
     def _unary(self, functions: Mapping[str, Unary]) -> Handlers:
         return {
@@ -221,6 +214,8 @@ class InferenceServer:
 
     def _handler_for(self, path: str, key: KeyInfo | None) -> Handler:
         """What answers a method's calls that bring this key."""
+        if path == _TRITON_STREAM:
+            return self._triton_streams.handler_for(key)
         method = self._methods[path]
 
         def answer(data: bytes, context: grpc.ServicerContext) -> bytes:
@@ -239,7 +234,7 @@ class InferenceServer:
                 _KEYED,
                 refuse=self._abort,
                 handler_for=lambda path, key: (
-                    self._handler_for(path, key) if path in self._methods else None
+                    self._handler_for(path, key) if path in self._own_paths else None
                 ),
                 needed=self._keys_needed,
             )
@@ -282,14 +277,13 @@ class InferenceServer:
 
     def _abort(self, context: grpc.ServicerContext, error: Exception) -> NoReturn:
         status = status_of(error)
-        words = str(error) if isinstance(error, WhereverError | WireError) else _UNEXPECTED
         if status == "INTERNAL":
             _LOG.error("a call failed", exc_info=error)
         trailing = [(CODE_KEY, code_of(error))]
         if isinstance(error, OverloadedError):
             trailing.append((PUSHBACK_KEY, f"{self.service.retry_after_s(error) * 1000:.0f}"))
         context.set_trailing_metadata(tuple(trailing))
-        context.abort(grpc.StatusCode[status], words[:_MAX_WORDS])
+        context.abort(grpc.StatusCode[status], _words(error))
 
 
 class _NonBlocking:
@@ -302,6 +296,12 @@ class _NonBlocking:
 
     def __call__(self, data: bytes, context: grpc.ServicerContext, send: Send) -> None:
         self._function(data, context, send)
+
+
+def _words(error: Exception) -> str:
+    """What a client is told of an error."""
+    words = str(error) if isinstance(error, WhereverError | WireError) else _UNEXPECTED
+    return words[:_MAX_WORDS]
 
 
 def _server_metadata(_data: bytes, _caller: GrpcCaller) -> bytes:

@@ -80,7 +80,7 @@ def load_models(host: LocalHost) -> tuple[list[LoadedVariant], list[tuple[str, W
     refused: list[tuple[str, WhereverError]] = [
         (str(path), error) for path, error in host.store.refused()
     ]
-    for package in host.store.list():
+    for package in filter(lambda package: host.offers(package.name), host.store.list()):
         try:
             models.append(host.resolve_package(package))
         except WhereverError as error:
