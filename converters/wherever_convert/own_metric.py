@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 from wherever_contracts.errors import ConversionError
-from wherever_contracts.manifest import DetectionsValue, EmbeddingValue, LabelValue, Signature
-from wherever_contracts.values import Label, detections
+from wherever_contracts.value_making import value_of
 from wherever_convert.env.user_file import spec_of
 from wherever_convert.judge import Judge
 
 if TYPE_CHECKING:
+    from wherever_contracts.manifest import Signature
     from wherever_contracts.tensors import Array
 
 OwnMetric: TypeAlias = Callable[[list[Any], list[Any]], float]
@@ -77,19 +77,6 @@ class Own(Judge):
         return self._usual.agreement(
             [each.compared for each in kept], [each.compared for each in reference]
         )
-
-
-def value_of(signature: Signature, outputs: Mapping[str, Array]) -> Any:
-    """An answer's tensors as `predict(...).value` gives them."""
-    value = signature.value
-    if isinstance(value, LabelValue):
-        return Label(value.labels, outputs[value.scores])
-    if isinstance(value, DetectionsValue):
-        parts = (outputs[name] for name in (value.boxes, value.scores, value.classes))
-        return detections(value.labels, *parts)
-    if isinstance(value, EmbeddingValue):
-        return outputs[value.vector]
-    return dict(outputs)
 
 
 def own_metric(named: str) -> OwnMetric:

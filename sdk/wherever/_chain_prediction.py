@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wherever._prediction import Prediction, plain
+from wherever._prediction import Prediction
 from wherever_contracts.places import PLACES
+from wherever_contracts.value_making import plain
 from wherever_contracts.values import Detection
 
 if TYPE_CHECKING:

@@ -8,14 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from wherever_contracts.errors import InputError, UpgradeError
-from wherever_contracts.manifest import (
-    DetectionsValue,
-    EmbeddingValue,
-    LabelValue,
-    Signature,
-)
+from wherever_contracts.manifest import Signature
 from wherever_contracts.receipts import Answer, AttemptRecord, Expected, Receipt
-from wherever_contracts.values import Detection, Label, detections, is_detections, is_tensors
+from wherever_contracts.value_making import plain, value_of
+from wherever_contracts.values import Label, is_detections, is_tensors
 
 if TYPE_CHECKING:
     from wherever._outbox.later import Later
@@ -253,36 +249,6 @@ class Prediction:
         from html import escape  # noqa: PLC0415 (notebooks only)
 
         return f"<pre>{escape(self.explain())}</pre>"
-
-
-def value_of(signature: Signature, outputs: Mapping[str, Array]) -> Any:
-    """The value that `signature` promises, made from its output tensors."""
-    value = signature.value
-    if isinstance(value, LabelValue):
-        return Label(value.labels, outputs[value.scores])
-    if isinstance(value, DetectionsValue):
-        found = (outputs[value.boxes], outputs[value.scores], outputs[value.classes])
-        return detections(value.labels, *found)
-    if isinstance(value, EmbeddingValue):
-        return outputs[value.vector]
-    return dict(outputs)
-
-
-def plain(value: Any) -> Any:
-    """A value as plain data, ready for JSON."""
-    if isinstance(value, Label):
-        return {"label": str(value), "score": value.score}
-    if is_detections(value):
-        return [_plain_detection(item) for item in value]
-    if is_tensors(value):
-        return {name: array.tolist() for name, array in value.items()}
-    return value.tolist()
-
-
-def _plain_detection(found: Detection) -> dict[str, Any]:
-    box = found.box
-    corners = [box.left, box.top, box.right, box.bottom]
-    return {"label": found.label, "score": found.score, "box": corners}
 
 
 def _cache_word(answer: Answer, *, caches: bool) -> Literal["hit", "miss", "off"]:

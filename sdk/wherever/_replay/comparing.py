@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from wherever._prediction import value_of
 from wherever._records.record import summary_of
+from wherever_contracts.value_making import value_of
 from wherever_edge.packages.agreement import (
     Difference,
     coarse_tolerance,
