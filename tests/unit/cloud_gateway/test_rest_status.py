@@ -7,7 +7,7 @@ import pytest
 from wherever_contracts import errors
 from wherever_contracts.errors import WhereverError
 from wherever_contracts.wire.framing import WireError
-from wherever_gateway.rest_status import STATUS, status_of
+from wherever_gateway.rest.status import STATUS, status_of
 
 CLASSES = [value for name, value in vars(errors).items() if name.endswith("Error")]
 

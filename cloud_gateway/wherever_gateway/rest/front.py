@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from wherever_edge.oip.keys import KeyChecker
     from wherever_edge.oip.security import ServerIdentity
     from wherever_edge.oip.service import InferenceService
-    from wherever_gateway.rest_app import Admin, RestApp
+    from wherever_gateway.rest.app import Admin, RestApp
 
 _BACKLOG = 512
 _KEEP_ALIVE_S = 30
@@ -115,8 +115,8 @@ class RestFront:
         return app.close()
 
     def _make_app(self) -> RestApp:
-        from wherever_gateway.rest_app import RestApp  # noqa: PLC0415 (an extra, 110 ms)
-        from wherever_gateway.rest_entrance import RestEntrance  # noqa: PLC0415
+        from wherever_gateway.rest.app import RestApp  # noqa: PLC0415 (an extra, 110 ms)
+        from wherever_gateway.rest.entrance import RestEntrance  # noqa: PLC0415
 
         return RestApp(
             self._service,
