@@ -28,6 +28,10 @@ _LITTLE_ENDIAN = {
 }
 _DATATYPES = {dtype: wire for wire, dtype in _LITTLE_ENDIAN.items()}
 
+# the upper half of a float32 ("Tensor Data Types" of the protocol)
+BFLOAT16 = "BF16"
+_UPPER_HALF = np.dtype("<u2")
+
 # From this size on contents are read where they lie; a copy of less costs less than a view of it.
 IN_PLACE_FROM = 4096
 
@@ -100,23 +104,27 @@ def from_bytes(
 def to_array(tensor: WireTensor) -> Array:
     """The tensor as an array that reads the message's own memory (so it may be read-only).
 
+    BF16 becomes float32, which holds each of its numbers; no array has a type of that name.
+
     Raises:
         ValueError: unknown datatype, a negative length, or contents of another size than the
             shape says.
     """
     datatype, shape = tensor.datatype, tensor.shape
-    if datatype not in DTYPE_OF_WIRE:
+    if datatype not in DTYPE_OF_WIRE and datatype != BFLOAT16:
         raise ValueError(f"a known datatype, not {datatype!r}")
     if shape and min(shape) < 0:
         raise ValueError(f"lengths of 0 and more in its shape, not {list(shape)}")
     count = math.prod(shape)
     if datatype == "BYTES":
         return _bytes_array(tensor, count)
-    dtype = _LITTLE_ENDIAN[datatype]
+    dtype = _UPPER_HALF if datatype == BFLOAT16 else _LITTLE_ENDIAN[datatype]
     size = count * dtype.itemsize
     if size != len(tensor.data):
         raise ValueError(f"{size} bytes for {datatype}{list(shape)}, not {len(tensor.data)}")
     array: Array = np.ndarray(shape, dtype, tensor.data)
+    if datatype == BFLOAT16:
+        return np.left_shift(array, 16, dtype=np.uint32).view(np.float32)
     return array.astype(dtype.newbyteorder("=")) if sys.byteorder == "big" else array
 
 

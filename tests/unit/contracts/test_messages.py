@@ -338,3 +338,13 @@ def test_small_messages_come_back_as_they_went() -> None:
         decode_model_metadata(b"\xff\xff")
     with pytest.raises(WireError, match="ModelReadyRequest"):
         encode_model_name("ModelReadyRequest", ModelName("\ud800"))
+
+
+def test_bfloat16_is_read_as_the_float32_whose_upper_half_it_is():
+    values = np.array([[1.5, -2.25, 0.0, 3e38], [np.inf, -np.inf, 1e-40, 65280.0]], np.float32)
+    halves = (values.view(np.uint32) >> 16).astype("<u2")
+    read = to_array(WireTensor("x", "BF16", (2, 4), halves.tobytes()))
+    assert read.dtype == np.float32
+    assert (read.view(np.uint32) == halves.astype(np.uint32) << 16).all()
+    with pytest.raises(ValueError, match=r"10 bytes for BF16\[5\], not 16"):
+        to_array(WireTensor("x", "BF16", (5,), halves.tobytes()))
