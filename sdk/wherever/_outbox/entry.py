@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 MAX_HEADER_BYTES = 1024 * 1024
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
+# of a request: its tensors stand beside it, and when it is sent, nobody follows its trace any more
+_APART = ("inputs", "headers")
 _SIGNATURE, _BUFFER, _OUTPUT = "signature", "input ", "output "
 
 
@@ -121,7 +123,7 @@ def pack_letter(letter: Letter) -> bytes:
     """
     request = letter.request
     tensors = [[t.name, t.datatype, list(t.shape), t.content_type] for t in request.inputs]
-    said = {name: value for name, value in request._asdict().items() if name != "inputs"}
+    said = {name: value for name, value in request._asdict().items() if name not in _APART}
     arrays = {f"{_BUFFER}{i}": _buffer(tensor.data) for i, tensor in enumerate(request.inputs)}
     arrays[_SIGNATURE] = _buffer(letter.signature)
     meta = {"entry": letter.entry._asdict(), "request": said, "inputs": tensors}
