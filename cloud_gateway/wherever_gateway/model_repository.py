@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from wherever_contracts.errors import ModelNotFoundError, WhereverError
 from wherever_contracts.wire import repository
 from wherever_contracts.wire.repository import IndexEntry, ModelStatistics
 
@@ -119,13 +118,13 @@ class ModelRepository:
 
     def _entry(self, package: Package) -> IndexEntry:
         name, version = package.name, package.version
-        try:
-            self._host.resolve(name, version)
-        except ModelNotFoundError:
+        if not self._host.offers(name):
             return IndexEntry(name, version, "UNAVAILABLE", "unloaded")
-        except WhereverError as error:
-            return IndexEntry(name, version, "UNAVAILABLE", str(error))
-        return IndexEntry(name, version, "READY")
+        unfit = {variant.id: why for variant, why in self._host.choices(package)}
+        if "" in unfit.values():
+            return IndexEntry(name, version, "READY")
+        reasons = "; ".join(f"{variant}: {why}" for variant, why in unfit.items())
+        return IndexEntry(name, version, "UNAVAILABLE", reasons)
 
     def _grpc_index(self, data: bytes, caller: Caller) -> bytes:
         ready = repository.decode_index_request(data)
