@@ -2,49 +2,31 @@
 
 from __future__ import annotations
 
-import threading
-import weakref
 from collections.abc import Callable
 from concurrent.futures import CancelledError
-from contextlib import suppress
-from time import monotonic
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from wherever._answers import Outputs, answer_of, load_of
 from wherever._routing.hints import WAS_OFFLINE
 from wherever._watch import Watch
-from wherever_contracts.errors import AttemptError, UnreachableError, WhereverError
-from wherever_edge.host_health.forecast import Forecast, Traffic, Work
-from wherever_edge.host_health.health import HealthFacts, HostHealth
+from wherever_contracts.errors import AttemptError, WhereverError
+from wherever_edge.host_health.forecast import Work
 from wherever_edge.oip.endpoints import is_loopback
+from wherever_edge.tending.host import Sent, Shown, TendedHost
 
 if TYPE_CHECKING:
     from wherever._routing.steps import Outcome
     from wherever_contracts.places import Place
     from wherever_contracts.receipts import Answer
     from wherever_contracts.wire.tensors import InferRequest, InferResponse
-    from wherever_edge.host_health.ejection import Standing
     from wherever_edge.oip.client import RemoteHost
 
 
 # While this device is offline, it is looked so often whether it still is.
 LOOK_S = 0.2
 
-# A probe of a host that is well may take so many round trips, but no longer than this.
-_ROUND_TRIPS = 3.0
-_LONGEST_PROBE_S = 3.0
 
-
-class _Sent(NamedTuple):
-    """A call that is on its way."""
-
-    ticket: int
-    work: Work
-    timeout_s: float
-    at: float
-
-
-class Remote:
+class Remote(TendedHost):
     """One box or gateway.
 
     Args:
@@ -67,37 +49,10 @@ class Remote:
         name: str = "",
         watch: Watch | None = None,
     ) -> None:
-        self.host = host
-        self.name = name or host.name
-        self.place: Place = place
-        self.asked_at = 0.0
-        self._health = HostHealth(place)
-        self._lock = threading.Lock()
-        self._probe_timeout_s = probe_timeout_s
-        self._prober: threading.Thread | None = None
-        self._closing = threading.Event()
+        self._watch = watch or Watch()
+        super().__init__(host, place, probe_timeout_s, name, self._watch)
         self.here = is_loopback(host.endpoint.host)
         self._was_cut_off = False
-        self._watch = watch or Watch()
-        self._watch.join(self)
-
-    @property
-    def health(self) -> HealthFacts:
-        """What the calls and probes so far have shown."""
-        with self._lock:
-            return self._health.facts(monotonic())
-
-    def admit(self, *, last_hope: bool) -> str:
-        """Why a call must not be sent now; "" is leave to send one, and it must be sent."""
-        if self._closing.is_set():
-            return "the client was closed"
-        cut_off = self.cut_off()
-        now = monotonic()
-        with self._lock:
-            why = cut_off or self._health.admit(now, last_hope=last_hope)
-            if why:
-                self._probe_beside(now)
-        return why
 
     def cut_off(self) -> str:
         """Why nothing leads to it from this device; "" when something may.
@@ -122,21 +77,6 @@ class Remote:
         """Whether each byte to and from it costs."""
         return self._watch.surroundings.network().costs(self.place, here=self.here)
 
-    def release(self) -> None:
-        """Hand the leave back: no call was sent."""
-        with self._lock:
-            self._health.released()
-
-    def forecast(self, work: Work, quantile: float) -> Forecast:
-        """How long a call is expected to take."""
-        with self._lock:
-            return self._health.forecast(work, quantile, monotonic())
-
-    def burden(self, work: Work) -> float:
-        """How long one more call is expected to take, with those that are on the way already."""
-        with self._lock:
-            return self._health.burden(work, monotonic())
-
     def infer(
         self, request: InferRequest, outputs: Outputs, timeout_s: float, work: Work
     ) -> Outcome:
@@ -146,8 +86,8 @@ class Remote:
             response = self.host.infer(request, timeout_s)
             answer = answer_of(response, outputs)
         except BaseException as error:  # noqa: BLE001 (raised again when it is not ours)
-            return self._failed(error, sent)
-        self._answered(sent, response, answer)
+            return self._ended(error, sent)
+        self._answered(sent, _shown(response, answer))
         return answer
 
     def start(
@@ -168,16 +108,16 @@ class Remote:
         try:
             call = self.host.start(request, timeout_s)
         except BaseException as error:  # noqa: BLE001 (raised again when it is not ours)
-            done(self._failed(error, sent))
+            done(self._ended(error, sent))
             return lambda: None
 
         def outcome() -> Outcome:
             try:
                 response = call.result()
                 answer = answer_of(response, outputs)
-                self._answered(sent, response, answer)
+                self._answered(sent, _shown(response, answer))
             except BaseException as error:  # noqa: BLE001 (passed on as the outcome)
-                return self._failed(error, sent, keep=True)
+                return self._ended(error, sent, keep=True)
             return answer
 
         call.add_done_callback(lambda _: done(outcome()))
@@ -196,168 +136,24 @@ class Remote:
             self.here = is_loopback(host.endpoint.host)
             return old
 
-    def check(self) -> None:
-        """Probe a host that is thought well; when it is not, calls need not find that out."""
-        self.probe()
-        with self._lock:
-            self._probe_beside(monotonic())
-
-    def quiet_s(self) -> float:
-        """For how long nothing was heard of it; 0 while that is known to be so, or not to matter.
-
-        That is while calls are on the way, and while a thread of its own probes it.
-        """
-        with self._lock:
-            return 0.0 if self._prober is not None else self._health.quiet_s(monotonic())
-
-    def standing(self, work: Work) -> Standing:
-        """How it does, for a comparison of hosts by the same work."""
-        with self._lock:
-            return self._health.standing(work, monotonic())
-
-    def eject(self, why: str, chance: float) -> None:
-        """Leave it out for a while; `chance` is in [0, 1)."""
-        with self._lock:
-            self._health.conduct.eject(why, monotonic(), chance)
-
-    def close(self) -> None:
-        """Stop probing and close the connection."""
-        self._closing.set()
-        prober = self._prober
-        if prober is not None and prober is not threading.current_thread():
-            prober.join(self._probe_timeout_s + 1)
-        self.host.close()
-
     def probe_in_s(self) -> float | None:
         """Seconds until the next probe is due; None ends the thread that asks."""
-        if self.cut_off():
-            return LOOK_S
-        with self._lock:
-            in_s = self._health.probe_in_s(monotonic())
-            if in_s is None:
-                self._prober = None
-            return in_s
+        return LOOK_S if self.cut_off() else super().probe_in_s()
 
-    def prober_ended(self, prober: threading.Thread) -> None:
-        """Note that a thread that probed has ended."""
-        with self._lock:
-            if self._prober is prober:
-                self._prober = None
-
-    def probe(self) -> None:
-        """Ask the host whether it is well, and remember; not while nothing leads to it."""
-        if not self.cut_off():
-            self._probe()
-
-    def _send(self, work: Work, timeout_s: float) -> _Sent:
-        now = self.asked_at = monotonic()
-        with self._lock:
-            ticket = self._health.began(work, now)
-        self._watch.in_use()
-        return _Sent(ticket, work, timeout_s, now)
-
-    def _answered(self, sent: _Sent, response: InferResponse, answer: Answer) -> None:
-        now = monotonic()
-        with self._lock:
-            traffic = Traffic(
-                sent.work,
-                answer.down_bytes,
-                now - sent.at,
-                answer.queue_s,
-                answer.engine_s,
-                not self._health.connected,
-            )
-            self._health.answered(sent.ticket, traffic, now, load_of(response))
-        self._watch.answered(self, sent.work)
-
-    def _failed(self, error: BaseException, sent: _Sent, *, keep: bool = False) -> WhereverError:
+    def _ended(self, error: BaseException, sent: Sent, *, keep: bool = False) -> WhereverError:
         """Note how the call ended; what is not ours to handle is raised again unless `keep`."""
-        now = monotonic()
-        with self._lock:
-            if isinstance(error, WhereverError):
-                self._health.failed(sent.ticket, error, now, sent.timeout_s)
-            else:
-                self._health.given_up(sent.ticket, now)
-            self._probe_beside(now)
         if isinstance(error, WhereverError):
-            self._watch.failed(self, sent.work, error)
+            self._failed(sent, error)
             # it stays on the receipt; the frames behind it would keep the whole message alive
             error.__cause__ = error.__context__ = None
             return error.with_traceback(None)
+        self._given_up(sent)
         if isinstance(error, CancelledError):
             return AttemptError(f"{self.name}: the call was given up")
         if keep:
             return AttemptError(f"{self.name}: the call ended with {type(error).__name__}: {error}")
         raise error
 
-    def _probe_beside(self, now: float) -> None:
-        """Probe beside the calls for as long as they are kept away. Called with the lock held."""
-        if self._prober is not None or self._closing.is_set():
-            return
-        if self._health.probe_in_s(now) is not None:
-            prober = threading.Thread(
-                target=_probe_until_back,
-                args=(weakref.ref(self), self._closing),
-                name=f"wherever-probe-{self.name}",
-                daemon=True,
-            )
-            with suppress(RuntimeError):  # no thread is to be had now; the next call tries again
-                prober.start()
-                self._prober = prober
 
-    def _probe(self) -> None:
-        started = monotonic()
-        timeout_s = self._patience_s(started)
-        error = self._ailment(timeout_s)
-        now = monotonic()
-        sparing = not self._watch.tokens.allows
-        with self._lock:
-            was_shut = self._health.breaker.state == "open"
-            self._health.probed(
-                error is None,
-                now - started,
-                now,
-                error=error,
-                timeout_s=timeout_s,
-                sparing=sparing,
-            )
-        if was_shut and error is None:
-            self._watch.came_back()
-
-    def _patience_s(self, now: float) -> float:
-        """How long a probe may take: a host that is well and far away has time for its round trip.
-
-        One that is shut out is connected to anew with each probe, and is back when that works.
-        """
-        with self._lock:
-            if self._health.breaker.state != "closed":
-                return self._probe_timeout_s
-            trip_s = self._health.cost.facts(now).round_trip_p50_s
-        return max(self._probe_timeout_s, min(_ROUND_TRIPS * trip_s, _LONGEST_PROBE_S))
-
-    def _ailment(self, timeout_s: float) -> AttemptError | None:
-        """Why the host is not well, asked of itself; None when it is."""
-        try:
-            self.host.probe(timeout_s)
-        except AttemptError as error:
-            return error
-        except Exception as error:  # noqa: BLE001 (whatever is wrong, the host is not well)
-            return UnreachableError(str(error))
-        return None
-
-
-def _probe_until_back(remote: weakref.ref[Remote], closing: threading.Event) -> None:
-    """Probe until the host is back, the client is closed, or nobody has it any more."""
-    try:
-        while (target := remote()) is not None:
-            pause_s = target.probe_in_s()
-            del target
-            if pause_s is None or closing.wait(pause_s):
-                return
-            target = remote()
-            if target is not None:
-                target.probe()
-    finally:  # whatever ended it, the next failure must find that nobody probes
-        target = remote()
-        if target is not None:
-            target.prober_ended(threading.current_thread())
+def _shown(response: InferResponse, answer: Answer) -> Shown:
+    return Shown(answer.down_bytes, answer.queue_s, answer.engine_s, load_of(response))
