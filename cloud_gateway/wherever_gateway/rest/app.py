@@ -28,7 +28,8 @@ from wherever_contracts.wire import rest_bodies
 from wherever_contracts.wire.framing import WireError
 from wherever_contracts.wire.rest_bodies import JSON_SIZE_HEADER
 from wherever_edge.oip.keys import KeyInfo
-from wherever_edge.oip.service import InferenceService, server_metadata
+from wherever_edge.oip.saying import server_metadata
+from wherever_edge.oip.service import InferenceService
 from wherever_edge.oip.status import CODE_KEY, PUSHBACK_KEY, code_of
 from wherever_gateway.rest.entrance import Need, RestEntrance
 from wherever_gateway.rest.status import status_of

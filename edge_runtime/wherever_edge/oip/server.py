@@ -23,7 +23,8 @@ from wherever_edge.oip import forks
 from wherever_edge.oip.calling import GrpcCaller
 from wherever_edge.oip.client import MAX_BYTES
 from wherever_edge.oip.health import Health, Send
-from wherever_edge.oip.service import InferenceService, nowhere, server_metadata
+from wherever_edge.oip.saying import server_metadata
+from wherever_edge.oip.service import InferenceService, nowhere
 from wherever_edge.oip.status import CODE_KEY, PING_KEY, PUSHBACK_KEY, code_of, status_of
 from wherever_edge.oip.triton_stream import TritonStreams
 
@@ -54,6 +55,11 @@ _KEYED = (
     "/wherever.Calls/",
     "/grpc.reflection.",
 )
+# a method -> the extension of the protocol that it belongs to
+_EXTENSIONS = {
+    f"/{INFERENCE_SERVICE}/RepositoryIndex": "model_repository",
+    f"/{INFERENCE_SERVICE}/ModelStatistics": "statistics",
+}
 _TRITON_STREAM = f"/{INFERENCE_SERVICE}/ModelStreamInfer"
 
 _SLACK_BYTES = 64 * 1024
@@ -176,7 +182,7 @@ class InferenceServer:
         methods: dict[str, Method] = {
             "ServerLive": lambda _data, _caller: metadata.encode_live(live=True),
             "ServerReady": lambda _data, _caller: metadata.encode_ready(ready=self.ready),
-            "ServerMetadata": _server_metadata,
+            "ServerMetadata": self._server_metadata,
             "ModelReady": self._model_ready,
             "ModelMetadata": self._model_metadata,
             "ModelInfer": self._infer,
@@ -240,6 +246,11 @@ class InferenceServer:
             )
         ]
 
+    def _server_metadata(self, _data: bytes, _caller: GrpcCaller) -> bytes:
+        known = [name for method, name in _EXTENSIONS.items() if method in self._methods]
+        said = server_metadata()
+        return metadata.encode_server_metadata(said._replace(extensions=(*said.extensions, *known)))
+
     def _infer(self, data: bytes, caller: GrpcCaller) -> bytes:
         return encode_response(self.service.infer(decode_request(data), caller))
 
@@ -302,10 +313,6 @@ def _words(error: Exception) -> str:
     """What a client is told of an error."""
     words = str(error) if isinstance(error, WhereverError | WireError) else _UNEXPECTED
     return words[:_MAX_WORDS]
-
-
-def _server_metadata(_data: bytes, _caller: GrpcCaller) -> bytes:
-    return metadata.encode_server_metadata(server_metadata())
 
 
 def _listen(server: grpc.Server, address: str, port: int, identity: ServerIdentity | None) -> int:

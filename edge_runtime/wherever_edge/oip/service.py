@@ -2,47 +2,43 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import cache
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from wherever_contracts.errors import InputError, OverloadedError, RefusedError, WhereverError
-from wherever_contracts.manifest import InputEntry, TensorEntry, signature_digest
+from wherever_contracts.manifest import signature_digest
 from wherever_contracts.places import PRIORITIES, Priority
-from wherever_contracts.tensors import WIRE_TYPES, Array, describe
 from wherever_contracts.urgency import CALM, Urgency, most_urgent
-from wherever_contracts.wire.metadata import ModelMetadata, ServerMetadata, TensorMetadata
+from wherever_contracts.wire.metadata import ModelMetadata
 from wherever_contracts.wire.said import (
-    CONFIDENCE_KEY,
     ENGINE_KEY,
     LOAD_KEY,
     QUEUE_KEY,
     RAN_KEY,
-    ROWS_KEY,
-    SUBSTITUTED_KEY,
 )
 from wherever_contracts.wire.tensors import (
     InferRequest,
     InferResponse,
     Parameters,
-    WireTensor,
     from_array,
-    to_array,
 )
 from wherever_edge.inputs import check_options
 from wherever_edge.oip.admission import Open, Served
+from wherever_edge.oip.bare_tensors import feed_of
+from wherever_edge.oip.saying import (
+    PLATFORM,
+    answer_parameters,
+    input_metadata,
+    ran_json,
+    tensor_metadata,
+)
 
 if TYPE_CHECKING:
     from wherever_contracts.receipts import Answer, Ran
-    from wherever_contracts.tensors import TensorSpec
     from wherever_edge.host import LoadedVariant, LocalHost
     from wherever_edge.oip.admission import Admission, Caller, Grant
     from wherever_edge.queueing.run_queue import RunQueue
-
-PLATFORM = "wherever"
-EXTENSION = "wherever"
 
 # between a model's name and a variant's id: no name has it
 RAW_MARK = "--"
@@ -188,8 +184,8 @@ class InferenceService:
             model,
             (package.version,) if version else tuple(known),
             PLATFORM,
-            tuple(map(_input_metadata, signature.inputs)),
-            tuple(map(_tensor_metadata, signature.outputs)),
+            tuple(map(input_metadata, signature.inputs)),
+            tuple(map(tensor_metadata, signature.outputs)),
         )
 
     def _answer(self, request: InferRequest, caller: Caller, grant: Grant) -> Forwarded:
@@ -219,7 +215,7 @@ class InferenceService:
 
     def _told(self, asked: _Asked, answer: Answer, load: float) -> Forwarded:
         loaded = asked.loaded
-        said = _answer_parameters(asked.known.parameters, answer, loaded.ran)
+        said = answer_parameters(asked.known.parameters, answer, loaded.ran)
         said[LOAD_KEY] = load
         outputs = answer.outputs
         response = InferResponse(
@@ -283,7 +279,7 @@ class InferenceService:
         loaded = self.host.resolve(name, request.version, variant)
         session = loaded.session
         names = _chosen(request.outputs, [spec.name for spec in session.outputs])
-        feed = _feed(session.inputs, request.inputs)
+        feed = feed_of(session.inputs, request.inputs)
         del session  # one that is held while its call waits could not leave the memory
         with self.queue.admit(grant.urgency):
             ran = loaded.resident.run(feed, grant.urgency)
@@ -294,7 +290,7 @@ class InferenceService:
             request.id,
             {
                 **self._parameters,
-                RAN_KEY: _ran_json(loaded.ran),
+                RAN_KEY: ran_json(loaded.ran),
                 ENGINE_KEY: ran.engine_s,
                 QUEUE_KEY: ran.queue_s,
                 LOAD_KEY: load,
@@ -313,8 +309,8 @@ class InferenceService:
             model,
             (loaded.package.version,),
             PLATFORM,
-            tuple(map(_tensor_metadata, tensors.inputs)),
-            tuple(map(_tensor_metadata, tensors.outputs)),
+            tuple(map(tensor_metadata, tensors.inputs)),
+            tuple(map(tensor_metadata, tensors.outputs)),
         )
 
     def _learn(self, loaded: LoadedVariant) -> _Known:
@@ -323,7 +319,7 @@ class InferenceService:
             outputs=tuple(entry.name for entry in signature.outputs),
             options=frozenset(option.name for option in signature.options),
             digest=signature_digest(signature),
-            parameters={**self._parameters, RAN_KEY: _ran_json(loaded.ran)},
+            parameters={**self._parameters, RAN_KEY: ran_json(loaded.ran)},
         )
         return known
 
@@ -347,14 +343,6 @@ class _Asked(NamedTuple):
     names: Sequence[str]
     inputs: Mapping[str, Any]
     options: Mapping[str, float]
-
-
-@cache
-def server_metadata() -> ServerMetadata:
-    """What a server of ours says about itself."""
-    from importlib.metadata import version  # noqa: PLC0415 (28 ms)
-
-    return ServerMetadata(PLATFORM, version("wherever"), (EXTENSION,))
 
 
 def _text(parameters: Parameters, name: str) -> str:
@@ -406,52 +394,3 @@ def _chosen(wanted: Sequence[str], known: Sequence[str]) -> Sequence[str]:
         if name not in known:
             raise InputError(name, f"an output's name ({', '.join(known)})", "an unknown name")
     return wanted or known
-
-
-def _answer_parameters(same: Parameters, answer: Answer, planned: Ran) -> Parameters:
-    parameters = same.copy()
-    if answer.ran is not planned:
-        parameters[RAN_KEY] = _ran_json(answer.ran)
-    if answer.substituted:
-        parameters[SUBSTITUTED_KEY] = json.dumps(answer.substituted)
-    parameters[ENGINE_KEY] = answer.engine_s
-    parameters[QUEUE_KEY] = answer.queue_s
-    if answer.rows > 1:
-        parameters[ROWS_KEY] = answer.rows
-    if answer.confidence is not None:
-        parameters[CONFIDENCE_KEY] = answer.confidence
-    return parameters
-
-
-def _ran_json(ran: Ran) -> str:
-    return json.dumps(ran._asdict(), separators=(",", ":"))
-
-
-def _feed(specs: Sequence[TensorSpec], tensors: Sequence[WireTensor]) -> dict[str, Array]:
-    given = {tensor.name: tensor for tensor in tensors}
-    expected = {spec.name for spec in specs}
-    if given.keys() != expected or len(given) != len(tensors):
-        found = ", ".join(tensor.name for tensor in tensors) or "none"
-        raise InputError("", f"the tensors {', '.join(sorted(expected))}, each once", found)
-    return {spec.name: _fitting(spec, given[spec.name]) for spec in specs}
-
-
-def _fitting(spec: TensorSpec, tensor: WireTensor) -> Array:
-    try:
-        array = to_array(tensor)
-    except ValueError as error:
-        found = f"{tensor.datatype}{list(tensor.shape)}"
-        raise InputError(spec.name, str(error), found) from error
-    if not spec.admits(array):
-        raise InputError(spec.name, str(spec), describe(array))
-    return array
-
-
-def _tensor_metadata(entry: TensorEntry) -> TensorMetadata:
-    return TensorMetadata(entry.name, WIRE_TYPES[entry.dtype], entry.shape)
-
-
-def _input_metadata(entry: InputEntry) -> TensorMetadata:
-    if entry.dtype is None or entry.shape is None:  # an image, a text, or bytes
-        return TensorMetadata(entry.name, "BYTES", (1,))
-    return TensorMetadata(entry.name, WIRE_TYPES[entry.dtype], entry.shape)
