@@ -27,7 +27,7 @@ class IndexEntry(NamedTuple):
 class Spent(NamedTuple):
     """How often something was done, and the nanoseconds that it took in all."""
 
-    count: int = 0
+    times: int = 0
     ns: int = 0
 
 
@@ -130,12 +130,16 @@ def statistics_fields(model: ModelStatistics) -> dict[str, Any]:
         "last_inference": model.last_ms,
         "inference_count": model.inferences,
         "execution_count": model.executions,
-        "inference_stats": {name: getattr(model, name)._asdict() for name in _SPENT},
+        "inference_stats": {name: _spent(getattr(model, name)) for name in _SPENT},
         "batch_stats": [
-            {"batch_size": batch.size, "compute_infer": batch.infer._asdict()}
+            {"batch_size": batch.size, "compute_infer": _spent(batch.infer)}
             for batch in model.batches
         ],
     }
+
+
+def _spent(spent: Spent) -> dict[str, int]:
+    return {"count": spent.times, "ns": spent.ns}
 
 
 def _message(model: ModelStatistics) -> Any:
