@@ -287,11 +287,14 @@ class AttemptError(WhereverError):
     Attributes:
         retry_after_s: when the host wants to be asked again, as it said; infinity: never with this
             call; None: it said nothing.
+        status: what the host ended the call with, in its protocol's words ("NOT_FOUND", "404");
+            "" when there was no answer.
     """
 
     code = "attempt"
     retryable = True
     retry_after_s: float | None = None
+    status: str = ""
 
 
 class UnreachableError(AttemptError):

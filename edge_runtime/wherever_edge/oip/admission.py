@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from wherever_contracts.places import Boundary
     from wherever_contracts.urgency import Urgency
     from wherever_contracts.wire.tensors import InferRequest, InferResponse
     from wherever_edge.oip.keys import KeyInfo
@@ -67,6 +68,11 @@ class Grant(Protocol):
         ...
 
     @property
+    def boundary(self) -> Boundary:
+        """How far it may travel: whoever stands beyond that is not asked."""
+        ...
+
+    @property
     def kept(self) -> InferResponse | None:
         """The answer that the very same call was given before; None when it is to be answered."""
         ...
@@ -104,6 +110,7 @@ class _Everyone(NamedTuple):
 
     urgency: Urgency
     kept: InferResponse | None = None
+    boundary: Boundary = "anywhere"
 
     def answered(self, response: InferResponse, served: Served) -> None:
         pass

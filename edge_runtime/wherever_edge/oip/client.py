@@ -134,6 +134,12 @@ class RemoteHost:
             timeout_s, lambda chosen, time: chosen.model_metadata(model, version, time)
         )
 
+    def model_ready(self, model: str, version: str = "", timeout_s: float | None = None) -> bool:
+        """Whether the server says that it answers calls for a model; raises as `infer` does."""
+        return self._within(
+            timeout_s, lambda chosen, time: chosen.model_ready(model, version, time)
+        )
+
     def prepare(self) -> None:
         """Import what calls need, so that no call has to: gRPC takes 75 ms, httpx 120."""
         self._approach.prepare()

@@ -25,6 +25,7 @@ from wherever_edge.oip.link import (
     HEALTH_CHECK,
     INFER,
     MODEL_METADATA,
+    MODEL_READY,
     SERVER_METADATA,
     SERVER_READY,
     Link,
@@ -140,6 +141,18 @@ class Connection:
         asked = metadata.encode_model_name("ModelMetadataRequest", name)
         reply = self.exchange(MODEL_METADATA, asked, time)
         return self._read(metadata.decode_model_metadata, reply)
+
+    def model_ready(self, model: str, version: str, time: Allotted) -> bool:
+        """Whether the server says that it answers calls for a model."""
+        name = metadata.ModelName(model, version)
+        asked = metadata.encode_model_name("ModelReadyRequest", name)
+        try:
+            reply = self.exchange(MODEL_READY, asked, time)
+        except RefusedError as error:
+            if error.status == "NOT_FOUND":
+                return False
+            raise
+        return self._read(metadata.decode_ready, reply)
 
     def exchange(self, method: str, data: bytes, time: Allotted, headers: Metadata = ()) -> bytes:
         """Send bytes and wait for bytes, once more if the server breaks the call off."""

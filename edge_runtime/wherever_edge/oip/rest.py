@@ -133,6 +133,15 @@ class RestConnection:
         """What the server says about a model."""
         return self._read(decode_model_metadata, model_path(model, version), time)
 
+    def model_ready(self, model: str, version: str, time: Allotted) -> bool:
+        """Whether the server says that it answers calls for a model."""
+        asked = Asked("GET", self.url, f"{model_path(model, version)}/ready")
+        reply = self._ask(asked, time)
+        if reply.status in (400, 404, 503):
+            return False
+        self._content(asked, reply, time)
+        return True
+
     def close(self) -> None:
         """Close the connections; calls that run end with an error."""
         self._link.close()

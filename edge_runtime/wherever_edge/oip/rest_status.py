@@ -62,6 +62,7 @@ def status_error(
         timeout_s=timeout_s,
     )
     error.retry_after_s = _retry_after_s(retry_after) if pushback is None else pushback_s(pushback)
+    error.status = str(status)
     return error
 
 

@@ -162,6 +162,7 @@ def attempt_error(
         timeout_s=timeout_s,
     )
     error.retry_after_s = pushback_s(pushback)
+    error.status = status
     return error
 
 
