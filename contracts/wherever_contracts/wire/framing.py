@@ -46,13 +46,14 @@ class Fields(NamedTuple):
     bulk: list[Buffer]
 
 
-def split(data: bytes, bulk_tag: int, position: int = 0) -> Fields | None:
+def split(data: bytes, bulk_tag: int, position: int = 0, size: int | None = None) -> Fields | None:
     """Find the fields of an inference message.
 
     Args:
         data: the message.
         bulk_tag: the tag of the bulk field.
         position: where to begin; a field must begin there.
+        size: where the message ends; None for the end of `data`.
 
     Returns:
         The fields; None when anything is unusual (an unknown kind of field, one that is cut, a
@@ -62,7 +63,7 @@ def split(data: bytes, bulk_tag: int, position: int = 0) -> Fields | None:
     ids: list[bytes] = []
     doubles: dict[str, float] = {}
     bulk: list[Buffer] = []
-    size = len(data)
+    size = len(data) if size is None else size
     while position < size:
         tag = data[position]
         start = position + 2
@@ -110,7 +111,17 @@ def double_parameter(name: str, value: float) -> bytes:
 @lru_cache(maxsize=1024)
 def length_field(tag: int, size: int) -> bytes:
     """What stands before a value of `size` bytes."""
-    return bytes((tag, *_varint(size)))
+    return bytes((tag, *varint(size)))
+
+
+def varint(value: int) -> bytes:
+    """A number that is not negative, as protobuf writes it."""
+    encoded = bytearray()
+    while value >= 0x80:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
 
 
 @lru_cache(maxsize=256)
@@ -163,12 +174,3 @@ def _read_varint(data: bytes, position: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, position + count + 1
     return 0, -1
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value >= 0x80:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)

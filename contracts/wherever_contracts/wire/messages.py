@@ -81,13 +81,13 @@ def encode_response(response: InferResponse) -> bytes:
         raise WireError(f"a response that cannot be put into a message: {error}") from error
 
 
-def decode_request(data: bytes) -> InferRequest:
-    """The request in `data`; typed contents become raw ones.
+def decode_request(data: bytes, start: int = 0, end: int | None = None) -> InferRequest:
+    """The request in `data`, from `start` to `end`; typed contents become raw ones.
 
     Raises:
         WireError: the bytes are no such message, or it contradicts itself.
     """
-    header, id_, parameters, bulk = _take_apart(_REQUEST, data, _RAW_INPUT_TAG)
+    header, id_, parameters, bulk = _take_apart(_REQUEST, _RAW_INPUT_TAG, data, start, end)
     return InferRequest(
         header.model,
         header.version,
@@ -98,13 +98,13 @@ def decode_request(data: bytes) -> InferRequest:
     )
 
 
-def decode_response(data: bytes) -> InferResponse:
-    """The response in `data`; typed contents become raw ones.
+def decode_response(data: bytes, start: int = 0, end: int | None = None) -> InferResponse:
+    """The response in `data`, from `start` to `end`; typed contents become raw ones.
 
     Raises:
         WireError: the bytes are no such message, or it contradicts itself.
     """
-    header, id_, parameters, bulk = _take_apart(_RESPONSE, data, _RAW_OUTPUT_TAG)
+    header, id_, parameters, bulk = _take_apart(_RESPONSE, _RAW_OUTPUT_TAG, data, start, end)
     tensors = _with_contents(header.tensors, bulk, "output")
     return InferResponse(header.model, header.version, id_, parameters, tensors)
 
@@ -138,37 +138,39 @@ class _Message(NamedTuple):
     bulk: Sequence[Buffer]
 
 
-def _take_apart(name: str, data: bytes, bulk_tag: int) -> _Message:
-    message = _like_recent(name, data, bulk_tag) or _from_fields(name, data, bulk_tag)
+def _take_apart(name: str, bulk_tag: int, data: bytes, start: int, end: int | None) -> _Message:
+    ends = len(data) if end is None else end
+    message = _like_recent(name, bulk_tag, data, start, ends)
+    message = message or _from_fields(name, bulk_tag, data, start, ends)
     if message is not None:
         return message
-    parsed = parse(name, data)
+    parsed = parse(name, data[start:ends])
     bulk = parsed.raw_input_contents if name == _REQUEST else parsed.raw_output_contents
     header = _header(parsed)
     return _Message(header, parsed.id, header.parameters, bulk)
 
 
-def _like_recent(name: str, data: bytes, bulk_tag: int) -> _Message | None:
+def _like_recent(name: str, bulk_tag: int, data: bytes, start: int, end: int) -> _Message | None:
     """The message, when it begins with the very header that one before it began with."""
-    recent = _recent.get((name, data[:_ALIKE]))
-    if recent is None or not data.startswith(recent[0]):
+    recent = _recent.get((name, data[start : start + _ALIKE]))
+    if recent is None or not data.startswith(recent[0], start, end):
         return None
-    fields = split(data, bulk_tag, len(recent[0]))
+    fields = split(data, bulk_tag, start + len(recent[0]), end)
     return None if fields is None or fields.header else _message(recent[1], fields)
 
 
-def _from_fields(name: str, data: bytes, bulk_tag: int) -> _Message | None:
+def _from_fields(name: str, bulk_tag: int, data: bytes, start: int, end: int) -> _Message | None:
     """The message that its fields make; None when protobuf has to judge."""
-    fields = split(data, bulk_tag)
+    fields = split(data, bulk_tag, start, end)
     if fields is None:
         return None
     if len(fields.header) > _LONGEST:
         return _message(_read_header(name, fields.header), fields)
     header = _known_header(name, fields.header)
-    if len(fields.header) >= _ALIKE and data.startswith(fields.header):
+    if len(fields.header) >= _ALIKE and data.startswith(fields.header, start, end):
         if len(_recent) >= _REMEMBERED:
             _recent.clear()
-        _recent[name, data[:_ALIKE]] = fields.header, header
+        _recent[name, fields.header[:_ALIKE]] = fields.header, header
     return _message(header, fields)
 
 

@@ -127,6 +127,25 @@ _PACKAGES: dict[str, dict[str, tuple[str, ...]]] = {
     "wherever": {
         "PairRequest": ("1 string pin", "2 string device"),
         "PairResponse": ("1 string name", "2 string api_key"),
+        # the stream of calls; see `wherever_contracts.wire.streaming`
+        "Header": ("1 string name", "2 string value"),
+        "Call": (
+            "1 uint64 number",
+            "2 double timeout_s",
+            "3 bytes request",
+            "4 bool cancel",
+            "5 repeated Header headers",
+        ),
+        "Calls": ("1 repeated Call calls",),
+        "Answer": (
+            "1 uint64 number",
+            "2 bytes response",
+            "3 string status",
+            "4 string details",
+            "5 string code",
+            "6 oneof int64 pushback_ms",
+        ),
+        "Answers": ("1 repeated Answer answers", "2 bool goaway"),
     },
 }
 
