@@ -18,12 +18,15 @@ class Asked:
         keys: whether calls need an API key.
         certificate: whether a certificate was given.
         insecure: whether it may go without either off loopback.
+        reached_by: how others reach what listens on loopback alone, such as "a trusted proxy";
+            calls need a key then. "" where nobody else does.
     """
 
     tls: bool | None = None
     keys: bool | None = None
     certificate: bool = False
     insecure: bool = False
+    reached_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +52,8 @@ class Protection:
 def protection(addresses: Sequence[str], asked: Asked) -> Protection:
     """What a server does that listens on these addresses.
 
-    On loopback alone nothing is needed. Elsewhere TLS and keys are, unless its owner takes the
-    risk by name; and a key is never taken where everybody on the way could read it.
+    On loopback alone nothing is needed, and keys are where others reach it all the same. Elsewhere
+    TLS and keys are, unless its owner takes the risk by name; and a key is never taken where everybody on the way could read it.
 
     Raises:
         SettingsError: what was asked for is not safe there, or contradicts itself.
@@ -58,9 +61,21 @@ def protection(addresses: Sequence[str], asked: Asked) -> Protection:
     if asked.certificate and asked.tls is False:
         raise SettingsError("a certificate was given and TLS turned off; leave one of them out")
     if all(map(is_loopback, addresses)):
-        return Protection(tls=bool(asked.tls or asked.certificate), keys=bool(asked.keys))
+        return _on_loopback(asked)
     where = ", ".join(address for address in addresses if not is_loopback(address))
     return _off_loopback(where, asked)
+
+
+def _on_loopback(asked: Asked) -> Protection:
+    tls, by = bool(asked.tls or asked.certificate), asked.reached_by
+    if not by or asked.keys is not False:
+        return Protection(tls=tls, keys=bool(asked.keys or by))
+    if not asked.insecure:
+        raise SettingsError(
+            f"it is reached by {by}, so API keys are needed although it listens on this machine "
+            "alone; leave keys on, or say --insecure to go without them"
+        )
+    return Protection(tls, keys=False, warning=f"it is reached by {by}: without keys")
 
 
 def _off_loopback(where: str, asked: Asked) -> Protection:

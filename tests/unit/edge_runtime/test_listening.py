@@ -59,6 +59,20 @@ def test_keys_are_never_taken_unencrypted_off_loopback():
         protection([EVERYWHERE], Asked(tls=False, keys=True, insecure=True))
 
 
+def test_on_loopback_keys_are_needed_where_others_reach_it_all_the_same():
+    def found(**asked):
+        return protection(HERE, Asked(reached_by="a trusted proxy", **asked))
+
+    assert found() == found(keys=True) == Protection(tls=False, keys=True)
+    assert found(tls=True) == Protection(tls=True, keys=True)
+    with pytest.raises(SettingsError, match="a trusted proxy.*--insecure"):
+        found(keys=False)
+    without = found(keys=False, insecure=True)
+    assert not without.keys
+    assert without.exposed
+    assert "a trusted proxy" in without.warning
+
+
 def test_a_certificate_and_no_tls_contradict_each_other():
     with pytest.raises(SettingsError, match="leave one of them out"):
         protection(HERE, Asked(tls=False, certificate=True))

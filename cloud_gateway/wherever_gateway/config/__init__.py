@@ -1,0 +1,1 @@
+"""What an operator writes down about a gateway: `gateway.toml`, read, judged and explained."""
