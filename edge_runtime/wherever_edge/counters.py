@@ -25,11 +25,13 @@ class Counters:
 
     def snapshot(self) -> dict[str, int]:
         """Every count, by its name with its labels: `name{label="value"}`."""
+        return {series(*about): count for about, count in self.by_labels()}
+
+    def by_labels(self) -> list[tuple[tuple[str, dict[str, str]], int]]:
+        """Every count behind its name and labels, in their order."""
         with self._lock:
-            counts = dict(self._counts)
-        return {
-            series(name, dict(labels)): count for (name, labels), count in sorted(counts.items())
-        }
+            counts = list(self._counts.items())
+        return [((name, dict(labels)), count) for (name, labels), count in sorted(counts)]
 
 
 def series(name: str, labels: Mapping[str, str] | None = None) -> str:
