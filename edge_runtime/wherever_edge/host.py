@@ -144,6 +144,10 @@ class LocalHost:
             found = self._aliases.setdefault(alias, loaded)
         return found
 
+    def resolved(self, model: str, version: str = "", variant: str = "") -> LoadedVariant | None:
+        """What answers for `model` now, as `resolve` found it last; None before that."""
+        return self._aliases.get((model, version, variant))
+
     def resolve_package(self, package: Package, variant: str = "") -> LoadedVariant:
         """The same, for a package that is in hand.
 

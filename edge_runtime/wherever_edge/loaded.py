@@ -16,6 +16,7 @@ from wherever_contracts.urgency import CALM, Urgency
 from wherever_edge.counters import COUNTERS
 from wherever_edge.pipelines.pipeline import State, Step, StepContext, compile_steps
 from wherever_edge.pipelines.rows import IN_TURN, run_in_turn
+from wherever_edge.queueing.desk import needs_desk
 from wherever_edge.resident import Ran as EngineRan
 from wherever_edge.wire_inputs import WireInputs
 
@@ -59,6 +60,7 @@ class LoadedVariant:
     """
 
     __slots__ = (
+        "_at_once",
         "_next",
         "_outputs",
         "_post",
@@ -101,6 +103,7 @@ class LoadedVariant:
             (spec.name, spec.admits, spec) for spec in (e.spec() for e in self.signature.outputs)
         )
         self.batches: bool = shares_runs(variant, session)
+        self._at_once = not needs_desk(self.signature) and not session.pids
         self.ran: Ran = _ran(package, variant, session)
         self.wire_inputs: WireInputs = WireInputs(self.signature)
 
@@ -113,6 +116,14 @@ class LoadedVariant:
     def session(self) -> Session:
         """The session; it comes back into memory if it had left it."""
         return self.resident.bring_back()
+
+    @property
+    def together(self) -> int:
+        """With how many calls one gains by a run of all; 0 for what is over at once."""
+        lane = self.resident.lane
+        if lane is None:
+            return 1
+        return 0 if lane.tiny and self._at_once else lane.together
 
     def answer(
         self, inputs: Mapping[str, Any], options: Mapping[str, float], urgency: Urgency = CALM
@@ -194,15 +205,25 @@ class LoadedVariant:
         rows: Sequence[Mapping[str, Any]],
         options: Mapping[str, float],
         urgency: Urgency = CALM,
+        *,
+        if_it_pays: bool = False,
     ) -> list[Answer | WhereverError]:
         """Answer every row, in order, in one run of the engine where the variant can batch.
 
         A row that fails gives its error in its place and does not disturb the others.
+
+        Args:
+            rows: the inputs of each.
+            options: the options of all.
+            urgency: how much they can wait.
+            if_it_pays: run them one by one where that is known to take less.
         """
         if not self.batches or len(rows) == 1:
             return [self._answer_or_error(row, options, urgency) for row in rows]
         states = [self._prepared(row, options) for row in rows]
         ready = [state for state in states if isinstance(state, dict)]
+        if if_it_pays and not self._gain(ready, urgency):
+            return [self._answer_or_error(row, options, urgency) for row in rows]
         try:
             finished = iter(self._run_together(ready, urgency))
         except Exception:  # noqa: BLE001 (one by one, each row gets its own error)
@@ -223,7 +244,7 @@ class LoadedVariant:
         names = [spec.name for spec in self.session.inputs]
         feed = {name: np.concatenate([state[name] for state in states]) for name in names}
         sizes = [len(state[names[0]]) for state in states]
-        outputs, together_s, queue_s, shared = self.resident.run(feed, urgency)
+        outputs, together_s, queue_s, shared = self.resident.run(feed, urgency, len(states))
         engine_s = together_s / len(states)
         ends = np.cumsum(sizes).tolist()
         if any(array.shape[:1] != (ends[-1],) for array in outputs.values()):
@@ -238,6 +259,10 @@ class LoadedVariant:
             self._finished(state, EngineRan(own, engine_s, queue_s, together))
             for state, own in zip(states, rows, strict=True)
         ]
+
+    def _gain(self, states: Sequence[State], urgency: Urgency) -> bool:
+        lane = self.resident.lane
+        return lane is not None and lane.gain(states, urgency)
 
     def _finished(self, state: State, ran: EngineRan) -> Answer | WhereverError:
         state.update(ran.outputs)

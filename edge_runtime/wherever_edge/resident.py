@@ -135,12 +135,15 @@ class Resident:
         held = self._held
         return () if held is None else held.session.pids
 
-    def run(self, tensors: Mapping[str, Any], urgency: Urgency | None = CALM) -> Ran:
+    def run(
+        self, tensors: Mapping[str, Any], urgency: Urgency | None = CALM, calls: int = 1
+    ) -> Ran:
         """Run the variant, when it is this call's turn.
 
         Args:
             tensors: what to run it on.
             urgency: how much the call can wait; None when its turn has come.
+            calls: how many calls brought the rows.
 
         Raises:
             OverloadedError: too many calls wait already.
@@ -150,7 +153,7 @@ class Resident:
         self.used = used = next(_ticks)
         lane = self.lane
         if urgency is not None and lane is not None and not (lane.inline and used % _LOOK_EVERY):
-            return lane.run(tensors, urgency)
+            return lane.run(tensors, urgency, calls)
         held = self._held or self._bring_back()
         started = perf_counter()
         try:

@@ -150,6 +150,21 @@ class InferenceService:
                 answers[at] = answer
         return [answer for answer in answers if answer is not None]
 
+    def is_elsewhere(self, model: str) -> bool:
+        """Whether another server answers for the model in place of this one."""
+        return self._elsewhere(model) is not None
+
+    def together(self, request: InferRequest) -> int:
+        """With how many of its model, itself included, a call gains by `infer_many`.
+
+        0: it takes so little that no other call should be started for it; 1: it does not gain.
+        """
+        variant = request.parameters.get("variant", "")
+        if RAW_MARK in request.model or self._elsewhere(request.model) is not None:
+            return 1
+        loaded = self.host.resolved(request.model, request.version, str(variant))
+        return 1 if loaded is None else loaded.together
+
     def retry_after_s(self, error: OverloadedError) -> float:
         """When a call that was refused with `error` may find room."""
         return self.queue.retry_after_s() if error.retry_after_s is None else error.retry_after_s
@@ -374,7 +389,8 @@ def _answers(asked: Sequence[_Asked]) -> list[Answer | WhereverError]:
         return []
     first = asked[0]
     urgency = most_urgent([each.grant.urgency for each in asked])
-    return first.loaded.answer_many([each.inputs for each in asked], first.options, urgency)
+    inputs = [each.inputs for each in asked]
+    return first.loaded.answer_many(inputs, first.options, urgency, if_it_pays=True)
 
 
 def _failed(asked: _Asked, error: Exception) -> Exception:

@@ -13,6 +13,7 @@ from wherever_contracts.errors import EngineError
 from wherever_edge.counters import COUNTERS
 from wherever_edge.queueing.costs import HAND_OVER_S, SAMPLES
 from wherever_edge.queueing.group import Group
+from wherever_edge.queueing.policy import Limits
 from wherever_edge.resident import Ran
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from wherever_edge.queueing.turn import Turn
     from wherever_edge.resident import Resident
 
+LIMITS = Limits()
 # shapes that are told apart; calls of more run singly
 _MAX_GROUPS = 64
 # runs between two looks at whether calls need a place in the line at all
@@ -48,6 +50,7 @@ class Lane:
     Attributes:
         inline: calls need not come here now: they would wait for longer than they run, or
             nothing bounds them and nothing is gained together.
+        tiny: it runs for less than it takes to wake a thread.
     """
 
     __slots__ = (
@@ -61,6 +64,7 @@ class Lane:
         "_variant",
         "_width",
         "inline",
+        "tiny",
     )
 
     def __init__(
@@ -83,9 +87,34 @@ class Lane:
         self._least_s = math.inf
         self._seen = 0
         self.inline: bool = queue.runs is None and not batches
+        self.tiny: bool = False
 
-    def run(self, tensors: Mapping[str, Any], urgency: Urgency) -> Ran:
+    @property
+    def together(self) -> int:
+        """With how many calls one gains by a run of all, as far as is known; 1 for none."""
+        joins = any(group.joins for group in list(self._groups.values()))
+        return LIMITS.rows if joins else 1
+
+    def gain(self, calls: Sequence[Mapping[str, Any]], urgency: Urgency) -> bool:
+        """Whether calls that came together gain by one run; they have to end by one deadline."""
+        entered = [self._group_of(tensors) for tensors in calls]
+        group = entered[0][0]
+        if group is None or any(each is not group for each, _ in entered):
+            return False
+        rows = [each for _, each in entered]
+        total = sum(rows)
+        if total > LIMITS.rows or total * group.row_bytes > LIMITS.size:
+            return False
+        ends = perf_counter() + group.costs.expected_s(total)
+        return (urgency.deadline is None or ends <= urgency.deadline) and group.costs.pays(rows)
+
+    def run(self, tensors: Mapping[str, Any], urgency: Urgency, calls: int = 1) -> Ran:
         """Run the variant on `tensors`, alone or with others.
+
+        Args:
+            tensors: what to run it on.
+            urgency: how much it can wait.
+            calls: how many calls brought the rows.
 
         Raises:
             OverloadedError: too many calls wait already.
@@ -94,7 +123,7 @@ class Lane:
         """
         group, rows = self._group_of(tensors)
         if self._queue.begin(group):
-            ran = self._alone(tensors, group, rows)
+            ran = self._alone(tensors, group, rows, joined=calls > 1)
             self._look(ran.engine_s)
             return ran
         turn = self._queue.turn(tensors, urgency, group, rows)
@@ -115,7 +144,7 @@ class Lane:
         self._least_s = min(self._least_s, engine_s)
         if self._seen > SAMPLES and self._seen % _LOOK_EVERY:
             return
-        tiny = self._seen >= SAMPLES and self._least_s <= HAND_OVER_S
+        self.tiny = tiny = self._seen >= SAMPLES and self._least_s <= HAND_OVER_S
         free = self._queue.runs is None and all(
             each.settled for each in list(self._groups.values())
         )
@@ -144,13 +173,17 @@ class Lane:
             group = self._groups.setdefault(key, Group(self._width, row_bytes))
         return group
 
-    def _alone(self, tensors: Mapping[str, Any], group: Group | None, rows: int) -> Ran:
+    def _alone(
+        self, tensors: Mapping[str, Any], group: Group | None, rows: int, *, joined: bool = False
+    ) -> Ran:
         try:
             ran = self._run(tensors)
         except BaseException:
             self._queue.end(group)
             raise
-        self._queue.end(group, rows, ran.engine_s)
+        self._queue.end(group, rows, ran.engine_s, joined=joined)
+        if joined:
+            self._count(rows)
         return ran
 
     def _lead(self, turn: Turn) -> Ran | None:

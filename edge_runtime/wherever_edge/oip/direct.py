@@ -1,0 +1,303 @@
+"""Calls of one unary method, taken straight from gRPC's completion queue.
+
+grpcio's own server passes each call through three threads: one that polls, one that works and waits
+for the message, and again the one that polls. Here the thread that finds a message answers it, and
+lets another poll meanwhile; what is answered in microseconds, it answers before it polls on. Calls
+of one model that are there together are answered together. The other methods of the server stay
+with grpcio. ADR 22 has the figures.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    import grpc
+
+    from wherever_contracts.wire.tensors import InferRequest
+    from wherever_edge.oip.keys import KeyInfo
+
+_LOG = logging.getLogger(__name__)
+
+_NEEDED = ("CompletionQueue", "CompletionType", "ReceiveCloseOnServerOperation")
+_NEEDED_OF_SERVER = ("register_completion_queue", "register_method", "request_registered_call")
+_NO_FLAGS = 0
+_AT_ONCE = 0.0
+_NO_DEADLINE_S = 1e9
+_OK, _UNIMPLEMENTED = 0, 12
+_NO_MESSAGE = "the call brought no message; it has exactly one"
+
+
+class Status(NamedTuple):
+    """How a call ended without an answer: gRPC's code, words, and trailing metadata."""
+
+    code: int
+    words: str
+    trailing: tuple[tuple[str, str], ...] = ()
+
+
+class Method(Protocol):
+    """What answers the calls. Safe to use from many threads."""
+
+    def enter(self, authorization: str | None) -> KeyInfo | None:
+        """The key that a call comes with; raises what refuses it before its message is read."""
+        ...
+
+    def read(self, data: bytes) -> InferRequest:
+        """The request in a message."""
+        ...
+
+    def together(self, request: InferRequest) -> int:
+        """With how many of its model, itself included, a call gains by being answered.
+
+        0: it takes so little that it is answered at once; 1: it does not gain.
+        """
+        ...
+
+    def answer(
+        self, requests: Sequence[InferRequest], callers: Sequence[DirectCall]
+    ) -> Iterable[bytes | Exception]:
+        """The answer to each of them, in order."""
+        ...
+
+    def status(self, error: Exception) -> Status:
+        """What a client is told of an error."""
+        ...
+
+    def full(self) -> Exception:
+        """What a call is told that there is no room for."""
+        ...
+
+
+class DirectCall:
+    """One call, and its client; see `wherever_edge.oip.admission.Caller`."""
+
+    __slots__ = ("_active", "_call", "_deadline", "_metadata", "key", "n_bytes")
+
+    def __init__(self, event: Any) -> None:
+        self._call = event.call
+        self._metadata = event.invocation_metadata
+        self._deadline: float = event.call_details.deadline
+        self._active = True
+        self.key: KeyInfo | None = None
+        self.n_bytes: int = 0
+
+    def time_remaining(self) -> float | None:
+        """Seconds until the call's deadline, None when it has none."""
+        left_s = self._deadline - time.time()
+        return None if left_s > _NO_DEADLINE_S else max(0.0, left_s)
+
+    def is_active(self) -> bool:
+        """False once the client has given the call up."""
+        return self._active
+
+    def header(self, name: str) -> str | None:
+        """What the call's metadata has under this name."""
+        for key, value in self._metadata:
+            if key == name:
+                return value if isinstance(value, str) else None
+        return None
+
+
+class _Arrived(NamedTuple):
+    """A call whose message is there."""
+
+    call: DirectCall
+    request: InferRequest
+
+
+class DirectCalls:
+    """Answers one method's calls of a grpcio server.
+
+    Args:
+        server: the server, before it starts.
+        path: the method.
+        method: what answers.
+        threads: how many answer at a time at most, and how many calls there may be.
+    """
+
+    @staticmethod
+    def possible(server: grpc.Server) -> bool:
+        """Whether this release of grpcio has what is needed; else its own way serves."""
+        below = getattr(server, "_cy_server", None)
+        found = _core()
+        return (
+            found is not None
+            and all(hasattr(found, name) for name in _NEEDED)
+            and all(hasattr(below, name) for name in _NEEDED_OF_SERVER)
+        )
+
+    def __init__(self, server: grpc.Server, path: str, method: Method, threads: int) -> None:
+        core: Any = _core()
+        self._server: Any = getattr(server, "_cy_server")  # noqa: B009 (private: see `possible`)
+        self._queue = core.CompletionQueue()
+        self._server.register_completion_queue(self._queue)
+        self._server.register_method(path)
+        self._core = core
+        self._path = path
+        self._method = method
+        self._most = threads
+        self._polling = threading.Lock()
+        self._counting = threading.Lock()
+        self._ready: deque[_Arrived] = deque()
+        self._open = 0
+        self._idle = 0
+        self._threads: list[threading.Thread] = []
+        self._closed = False
+
+    def start(self) -> None:
+        """Take calls; the server has started."""
+        self._ask_for_call()
+        self._spawn()
+
+    def close(self) -> None:
+        """End the threads; the server has stopped."""
+        self._queue.shutdown()
+        for thread in self._threads:
+            thread.join(timeout=1)
+
+    def _spawn(self) -> None:
+        self._idle += 1
+        thread = threading.Thread(target=self._serve, name="wherever-direct", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            with self._polling:
+                taken = self._take()
+                if taken is None:
+                    return
+                with self._counting:
+                    self._idle -= 1
+                    if not self._idle and len(self._threads) < self._most:
+                        self._spawn()
+            self._answer(taken)
+            del taken  # a thread that waits holds no message
+            with self._counting:
+                self._idle += 1
+
+    def _take(self) -> list[_Arrived] | None:
+        """The next calls to be answered together; None once there will be none."""
+        while not self._closed:
+            while not self._ready and not self._closed:
+                self._poll(None)
+            if not self._ready:
+                continue
+            first = self._ready.popleft()
+            most = self._method.together(first.request)
+            if most:
+                return self._with_others(first, most)
+            self._answer([first])
+        return None
+
+    def _with_others(self, first: _Arrived, most: int) -> list[_Arrived]:
+        """A call, and those of its model that are there too."""
+        while len(self._ready) < most - 1 and self._poll(_AT_ONCE):
+            pass
+        model = first.request.model
+        alike = [each for each in self._ready if each.request.model == model][: most - 1]
+        for each in alike:
+            self._ready.remove(each)
+        return [first, *alike]
+
+    def _poll(self, deadline: float | None) -> bool:
+        """Handle the next event; False when there is none by `deadline`."""
+        event = self._queue.poll(deadline)
+        kind = event.completion_type
+        if kind == self._core.CompletionType.queue_timeout:
+            return False
+        if kind == self._core.CompletionType.queue_shutdown:
+            self._closed = True
+            return False
+        try:
+            event.tag(event)
+        except Exception:
+            _LOG.exception("a call was lost")
+        return True
+
+    def _ask_for_call(self) -> None:
+        self._server.request_registered_call(self._queue, self._queue, self._path, self._begin)
+
+    def _begin(self, event: Any) -> None:
+        """A call has come."""
+        if not event.success:
+            return  # the server stops
+        self._ask_for_call()
+        call = DirectCall(event)
+        self._open += 1
+        self._batch(call, (self._core.ReceiveCloseOnServerOperation(_NO_FLAGS),), self._ended(call))
+        try:
+            if self._open > self._most:
+                raise self._method.full()  # noqa: TRY301 (refused as by a key)
+            call.key = self._method.enter(call.header("authorization"))
+        except Exception as error:  # noqa: BLE001 (told to its client)
+            self._refuse(call, error)
+            return
+        receive = (self._core.ReceiveMessageOperation(_NO_FLAGS),)
+        self._batch(call, receive, lambda event: self._received(call, event))
+
+    def _ended(self, call: DirectCall) -> Callable[[Any], None]:
+        def ended(event: Any) -> None:
+            self._open -= 1
+            if event.batch_operations[0].cancelled():
+                call._active = False  # noqa: SLF001 (its own module)
+
+        return ended
+
+    def _received(self, call: DirectCall, event: Any) -> None:
+        data = event.batch_operations[0].message()
+        if data is None:
+            self._end(call, Status(_UNIMPLEMENTED, _NO_MESSAGE))
+            return
+        call.n_bytes = len(data)
+        try:
+            self._ready.append(_Arrived(call, self._method.read(data)))
+        except Exception as error:  # noqa: BLE001 (told to its client)
+            self._refuse(call, error)
+
+    def _answer(self, arrived: Sequence[_Arrived]) -> None:
+        calls = [each.call for each in arrived]
+        answers = self._method.answer([each.request for each in arrived], calls)
+        for call, answer in zip(calls, answers, strict=True):
+            if isinstance(answer, Exception):
+                self._refuse(call, answer)
+            else:
+                self._end(call, Status(_OK, ""), answer)
+
+    def _refuse(self, call: DirectCall, error: Exception) -> None:
+        self._end(call, self._method.status(error))
+
+    def _end(self, call: DirectCall, status: Status, message: bytes | None = None) -> None:
+        if not call.is_active():
+            return
+        core = self._core
+        operations: list[Any] = [core.SendInitialMetadataOperation(None, _NO_FLAGS)]
+        if message is not None:
+            operations.append(core.SendMessageOperation(message, _NO_FLAGS))
+        words = status.words.encode()
+        trailing = status.trailing or None
+        operations.append(
+            core.SendStatusFromServerOperation(trailing, status.code, words, _NO_FLAGS)
+        )
+        self._batch(call, tuple(operations), _sent)
+
+    def _batch(self, call: DirectCall, operations: tuple[Any, ...], tag: Any) -> None:
+        call._call.start_server_batch(operations, tag)  # noqa: SLF001 (its own module)
+
+
+def _sent(_event: Any) -> None:
+    """The answer is on its way."""
+
+
+def _core() -> Any:
+    try:
+        return importlib.import_module("grpc._cython.cygrpc")
+    except ImportError:
+        return None

@@ -1,0 +1,55 @@
+"""`ModelInfer`, answered straight from gRPC's completion queue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from wherever_contracts.errors import OverloadedError
+from wherever_contracts.wire.messages import decode_request, encode_response
+
+if TYPE_CHECKING:
+    from wherever_contracts.wire.tensors import InferRequest
+    from wherever_edge.oip.direct import DirectCall, Status
+    from wherever_edge.oip.keys import KeyInfo
+    from wherever_edge.oip.service import InferenceService
+
+
+class DirectInference:
+    """What `DirectCalls` asks; see `wherever_edge.oip.direct.Method`.
+
+    Args:
+        service: answers the calls.
+        status: what a client is told of an error.
+        enter: the key in an `authorization` header; raises NotAllowedError where a call needs one
+            and comes with none that counts.
+    """
+
+    def __init__(
+        self,
+        service: InferenceService,
+        status: Callable[[Exception], Status],
+        enter: Callable[[str | None], KeyInfo | None],
+    ) -> None:
+        self._service = service
+        self.status = status
+        self.enter = enter
+        self.together = service.together
+
+    def read(self, data: bytes) -> InferRequest:
+        """The request in a message; raises as `decode_request`."""
+        return decode_request(data)
+
+    def answer(
+        self, requests: Sequence[InferRequest], callers: Sequence[DirectCall]
+    ) -> Iterator[bytes | Exception]:
+        """The answer to each, in order."""
+        for answer in self._service.infer_many(requests, callers):
+            try:
+                yield answer if isinstance(answer, Exception) else encode_response(answer)
+            except Exception as error:  # noqa: BLE001 (told to its client)
+                yield error
+
+    def full(self) -> OverloadedError:
+        """What a call is told that there is no room for."""
+        return OverloadedError("as many calls are here as there is room for; try again later")
