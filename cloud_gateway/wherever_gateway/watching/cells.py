@@ -154,15 +154,14 @@ class Cells:
         self._limits = limits
         self._versions: dict[str, list[str]] = {}
         self._tenants: set[str] = set()
-        self._found: dict[Key, Cell] = {}
+        self._found: dict[tuple[str, str, str], Cell] = {}
         self.answered: dict[Key, Cell] = {}
         self.failed: dict[Failure, Tally] = {}
 
     def cell(self, model: str, version: str, tenant: str) -> Cell:
         """Where answered calls are counted."""
-        asked = Key(model, version, tenant)
-        cell = self._found.get(asked)
-        return cell if cell is not None else self._enter(asked)
+        cell = self._found.get((model, version, tenant))
+        return cell if cell is not None else self._enter(Key(model, version, tenant))
 
     def failure(self, model: str, version: str, tenant: str, reason: str) -> Tally:
         """Where calls without an answer are counted."""

@@ -13,6 +13,7 @@ from wherever_contracts.wire.traceparent import (
     read_traceparent,
     write_traceparent,
 )
+from wherever_edge.oip.admission import Served
 from wherever_edge.oip.service import RAW_MARK
 from wherever_edge.oip.status import code_of
 from wherever_gateway.watching.call import Ended
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from wherever_contracts.places import Boundary
     from wherever_contracts.urgency import Urgency
     from wherever_contracts.wire.tensors import InferRequest, InferResponse
-    from wherever_edge.oip.admission import Admission, Caller, Grant, Served
+    from wherever_edge.oip.admission import Admission, Caller, Grant
     from wherever_gateway.watching.log import CallLog
     from wherever_gateway.watching.metrics import Metrics
     from wherever_gateway.watching.traces import Begun, Tracing
@@ -162,28 +163,22 @@ class _Call:
     def _ended(
         self, served: Served | None = None, reason: str = "", *, kept: bool = False
     ) -> Ended:
-        ended = Ended(
-            self._model,
-            self._version,
-            "",
+        ran = served or Served(self._model, self._version)
+        return Ended(
+            ran.model,
+            ran.version,
+            ran.variant,
             self._tenant,
             reason,
             time(),
             perf_counter() - self._started,
-            n_bytes=self._caller.n_bytes,
-            kept=kept,
-            trace=self._place_in_trace(),
-        )
-        if served is None:
-            return ended
-        return ended._replace(
-            model=served.model,
-            version=served.version,
-            variant=served.variant,
-            queue_s=served.queue_s,
-            engine_s=served.engine_s,
-            rows=served.rows,
-            backend=served.backend,
+            ran.queue_s,
+            ran.engine_s,
+            self._caller.n_bytes,
+            ran.rows,
+            kept,
+            ran.backend,
+            self._place_in_trace(),
         )
 
     def _place_in_trace(self) -> Parent | None:

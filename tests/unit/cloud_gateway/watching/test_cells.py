@@ -20,10 +20,10 @@ def some(model: str) -> bool:
 
 def test_a_histogram_has_each_value_in_the_first_bucket_that_holds_it():
     spread = Spread()
-    for seconds in (0.0, BOUNDS_S[0], BOUNDS_S[0] * 1.01, 1e9):
+    for seconds in (0.0, BOUNDS_S[0], BOUNDS_S[0] * 1.01, 1e3):
         spread.add(seconds)
     assert (spread.counts[0], spread.counts[1], spread.counts[-1]) == (2, 1, 1)
-    assert spread.sum_s >= 1e9
+    assert spread.sum_s >= 1e3
 
 
 @pytest.mark.parametrize("seconds", [math.nan, math.inf, -math.inf, -1.0])
