@@ -297,7 +297,7 @@ def test_a_model_that_is_not_here_is_not_found(peer, model, rest):
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/v1/models/x", "/v2/", "/v2/models", "/v2/models/a%2fb", "/v2/models/..%2f..%2fetc"],
+    ["/", "/v1/model/x", "/v2/", "/v2/models", "/v2/models/a%2fb", "/v2/models/..%2f..%2fetc"],
 )
 def test_a_path_that_leads_nowhere_is_not_found(peer, path):
     answer = peer.get(path)
@@ -376,11 +376,13 @@ def test_what_is_not_http_is_refused_and_the_server_serves_on(peer):
     assert peer.infer(SCALES).status_code == 200
 
 
-def test_compressed_bodies_are_refused(peer):
-    headers = {"Content-Encoding": "gzip"}
+@pytest.mark.parametrize("coding", ["br", "zstd", "gzip, gzip", "compress"])
+def test_bodies_in_other_codings_are_refused_with_those_that_are_taken(peer, coding):
+    headers = {"Content-Encoding": coding}
     answer = peer.http.post("/v2/models/scales/infer", content=b"x", headers=headers)
     assert answer.status_code == 415
-    assert "content-encoding 'gzip'" in answer.json()["error"]
+    assert f"content-encoding {coding!r}; those that are: gzip" in answer.json()["error"]
+    assert answer.headers["accept-encoding"] == "gzip, deflate"
 
 
 def test_an_unexpected_error_is_internal_and_keeps_its_secrets(serve, host, caplog):

@@ -25,7 +25,12 @@ class RestEntrance:
 
     def __init__(self, keys: KeyChecker | None, *, needed: bool) -> None:
         self._keys = keys
-        self._needed = needed
+        self._needed = needed and keys is not None
+
+    @property
+    def needed(self) -> bool:
+        """Whether requests that use models need a key."""
+        return self._needed
 
     def check(self, request: Request, need: Need) -> None:
         """Let a request pass or not.
@@ -42,6 +47,10 @@ class RestEntrance:
         elif need == "admin" and "origin" in request.headers:
             # without keys, any page that is open in a browser here could send it
             raise _forbidden("administrative requests from web pages need an admin key")
+
+    def lacks_key(self, request: Request) -> bool:
+        """Whether requests that use models need a key here, and this one brings none at all."""
+        return self._keys_for("use") is not None and "authorization" not in request.headers
 
     def known(self, request: Request) -> KeyInfo | None:
         """The key that a request brings, if it counts here."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from wherever_edge.oip.security import ServerIdentity
     from wherever_edge.oip.service import InferenceService
     from wherever_gateway.rest.app import Admin, RestApp
+    from wherever_gateway.rest.reception import Sight
+    from wherever_gateway.rest.repository import Repository
 
 _BACKLOG = 512
 _KEEP_ALIVE_S = 30
@@ -36,12 +38,14 @@ class RestFront:
         ready: whether calls are taken.
         address: the address to listen on.
         port: the port; 0 takes any that is free.
-        max_bytes: the largest body that is taken.
+        max_bytes: the largest body that is taken, also after it was decompressed.
         stall_s: how long a body may stand still before it is given up.
         identity: speak TLS, as this server; None speaks plaintext.
         keys: the keys that there are; those who administer need one as soon as there is one.
         keys_needed: whether those who use models need one too.
         admin: what administrators may do, if anything.
+        repository: lists, loads and unloads models, if anything does.
+        sight: decides who may see which model; by default everybody sees all.
 
     Attributes:
         port: the port that is listened on, once started.
@@ -60,6 +64,8 @@ class RestFront:
         keys: KeyChecker | None = None,
         keys_needed: bool = False,
         admin: Admin | None = None,
+        repository: Repository | None = None,
+        sight: Sight | None = None,
     ) -> None:
         self.address = address
         self.port = port
@@ -71,6 +77,8 @@ class RestFront:
         self._keys = keys
         self._keys_needed = keys_needed
         self._admin = admin
+        self._repository = repository
+        self._sight = sight
         self._running: _Running | None = None
 
     def start(self) -> None:
@@ -125,6 +133,8 @@ class RestFront:
             stall_s=self._stall_s,
             entrance=RestEntrance(self._keys, needed=self._keys_needed),
             admin=self._admin,
+            repository=self._repository,
+            sight=self._sight,
         )
 
 

@@ -1,0 +1,159 @@
+"""What every route of the REST front needs: who may ask, the body, a thread, errors as answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from wherever_contracts.errors import (
+    ClosedError,
+    ForbiddenError,
+    ModelNotFoundError,
+    OverloadedError,
+)
+from wherever_gateway.rest.caller import HttpCaller
+from wherever_gateway.rest.entrance import Need, RestEntrance
+from wherever_gateway.rest.intake import Intake
+from wherever_gateway.rest.replies import compressed, error_reply
+
+if TYPE_CHECKING:
+    from wherever_edge.oip.keys import KeyInfo
+    from wherever_edge.oip.service import InferenceService
+
+Handle: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+# threads for metadata and readiness, when every other one waits for its turn
+_SPARE_THREADS = 8
+
+
+class Sight(Protocol):
+    """Who may see which model."""
+
+    def may_see(self, key: KeyInfo | None, model: str) -> bool:
+        """Whether who brings this key (None for no key) may know of a model, and use it."""
+        ...
+
+
+class EverybodySees:
+    """Every model is there for everybody who may call."""
+
+    def may_see(self, key: KeyInfo | None, model: str) -> bool:
+        """True."""
+        return True
+
+
+class Reception:
+    """Receives requests, and has threads answer them.
+
+    Args:
+        service: answers the calls; its queue bounds those of every front together.
+        entrance: decides who may make a request.
+        sight: decides who may see which model.
+        intake: receives bodies.
+    """
+
+    def __init__(
+        self, service: InferenceService, entrance: RestEntrance, sight: Sight, intake: Intake
+    ) -> None:
+        self.service = service
+        self._entrance = entrance
+        self._sight = sight
+        self._intake = intake
+        self._threads = service.queue.places + _SPARE_THREADS
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="wherever-rest")
+        self._working: set[Future[Any]] = set()
+
+    def close(self) -> bool:
+        """Begin no more work; True when none was left."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        return not self._working
+
+    def route(self, path: str, handle: Handle, *, method: str = "GET", need: Need = "use") -> Route:
+        """A route whose errors become answers; HTTP's own are left to the application."""
+
+        async def guarded(request: Request) -> Response:
+            try:
+                self._entrance.check(request, need)
+                return await handle(request)
+            except HTTPException:
+                raise
+            except ClientDisconnect:
+                return Response(status_code=400)  # nobody reads it
+            except asyncio.CancelledError:
+                return self._failed(ClosedError("the server stopped before the call had ended"))
+            except ModelNotFoundError as error:
+                return self._failed(self._not_found(request, error))
+            except Exception as error:  # noqa: BLE001 (the boundary: no error ends the server)
+                return self._failed(error)
+
+        return Route(path, guarded, methods=[method])
+
+    async def reply(self, request: Request, work: Callable[[], Response]) -> Response:
+        """What `work` answers in a thread.
+
+        Raises:
+            OverloadedError: every thread is taken.
+        """
+        if len(self._working) >= self._threads:
+            raise OverloadedError(f"{self._threads} requests are at work or waiting already")
+        future = self._pool.submit(lambda: compressed(request, work()))
+        self._working.add(future)
+        future.add_done_callback(self._working.discard)
+        return await asyncio.wrap_future(future)
+
+    async def reply_to_body(
+        self, request: Request, work: Callable[[bytes, HttpCaller], Response]
+    ) -> Response:
+        """What `work` answers, in a thread, to the body of a request."""
+        async with self._intake.body(request) as body:
+            caller = HttpCaller(request, self.key(request), len(body.received))
+            watching = asyncio.create_task(caller.watch(request))
+            try:
+                return await self.reply(request, lambda: work(body.contents(), caller))
+            finally:
+                watching.cancel()
+
+    def check(self, request: Request, need: Need = "use") -> None:
+        """Let a request pass or not; see `RestEntrance.check`."""
+        self._entrance.check(request, need)
+
+    def key(self, request: Request) -> KeyInfo | None:
+        """The key that a request brings, if it counts here."""
+        return self._entrance.known(request)
+
+    def stranger(self, request: Request) -> bool:
+        """Whether a request lacks the key that those who use models need here."""
+        return self._entrance.lacks_key(request)
+
+    def sees(self, request: Request, model: str) -> bool:
+        """Whether who asks may see a model."""
+        return self._sight.may_see(self.key(request), model)
+
+    def named(self, request: Request) -> tuple[str, str]:
+        """The model and version of the path; "" for no version.
+
+        Raises:
+            ForbiddenError: who asks may not see the model. That is decided by its name alone, so
+                that the answer does not tell whether there is one.
+        """
+        model: str = request.path_params["model"]
+        if not self.sees(request, model):
+            raise ForbiddenError(f"this API key may not use the model {model[:80]!r}")
+        return model, request.path_params.get("version", "")
+
+    def _not_found(self, request: Request, error: ModelNotFoundError) -> ModelNotFoundError:
+        """The same error, without the names of models that others use."""
+        if isinstance(self._sight, EverybodySees):
+            return error
+        model = request.path_params.get("model", "")
+        return ModelNotFoundError(f"no model {model[:80]!r} of that version is known here")
+
+    def _failed(self, error: BaseException) -> Response:
+        return error_reply(error, self.service.retry_after_s)
