@@ -68,7 +68,9 @@ def answer_batch(
         if sampled(wish.record):
             single.outlook = single.expected()
     flows = [
-        predict_flow(route.plan, single.wary(call.senses), single.work, deadline_s, started)
+        single.followed(
+            predict_flow(route.plan, single.wary(call.senses), single.work, deadline_s, started)
+        )
         for single in call.calls
     ]
     looked = [single.kept for single in call.calls if single.kept is not None]
@@ -116,6 +118,8 @@ def prediction_of(
     started: float,
     call: Call,
 ) -> Prediction:
+    if call.trace is not None:
+        call.trace.ended(verdict)
     total_s = perf_counter() - started
     context = Context(
         route.signature,

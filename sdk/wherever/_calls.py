@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from wherever._kept import KeptAnswers, KeptCall
     from wherever._route import Route
     from wherever._routing.plan import Candidate
-    from wherever._routing.steps import Attempt, Outcome, Senses
+    from wherever._routing.steps import Attempt, Flow, Outcome, Senses
+    from wherever._tracing import CallTrace
     from wherever_contracts.places import Priority
 
 
@@ -41,6 +42,7 @@ class Call:
         "kept",
         "outlook",
         "serial",
+        "trace",
     )
 
     def __init__(
@@ -65,6 +67,8 @@ class Call:
         self.serial: Serial = serial
         self.outlook: dict[str, Expected] | None = None
         """What hosts were expected to take, of a call that is recorded; None: it is not."""
+        self.trace: CallTrace | None = None
+        """The call's spans; None: it is not traced."""
 
     def work(self, variant: str) -> Work:
         """What the call asks of a host for a variant."""
@@ -82,6 +86,10 @@ class Call:
         if escalation is not None and escalation.purse is not None:
             senses = senses._replace(admit=escalation.purse.guarded(senses.admit, self._bytes_up))
         return senses
+
+    def followed(self, flow: Flow) -> Flow:
+        """The flow of this call, traced if the call is."""
+        return flow if self.trace is None else self.trace.around(flow)
 
     def again(self, urgency: Urgency) -> Call:
         """The same call once more, to be answered by whoever is asked and not from the cache.
@@ -333,6 +341,7 @@ class Call:
             parameters,
             self._sent().tensors(candidate.release),
             boundary=route.plan.limit(candidate),
+            headers=() if self.trace is None else self.trace.asks(candidate),
         )
 
     def placement(self, rule: str) -> tuple[float, ...]:
@@ -340,6 +349,8 @@ class Call:
         return self._sent().placement(rule)
 
     def _restored(self, attempt: Attempt, outcome: Outcome) -> Outcome:
+        if self.trace is not None:
+            self.trace.heard(attempt, outcome)
         rule = attempt.candidate.release
         if not rule:
             return outcome

@@ -22,6 +22,7 @@ from wherever._settings import Settings, load_settings
 from wherever._status import Status, make_status
 from wherever._surroundings import Surroundings
 from wherever._threads import Threads
+from wherever._tracing import Tracing
 from wherever._watch import Watch
 from wherever._witness import Witness
 from wherever_contracts.errors import (
@@ -130,6 +131,7 @@ class Client:
         self._cache: ResultCache | None = None
         self._outbox: Outbox | None = None
         self._witness = Witness(settings, self._threads.behind, lambda: self.store)
+        self._tracing = Tracing() if settings.tracing else None
         self._resumed = False
         self.standing: int = 0
         self._nearby = Nearby(
@@ -407,6 +409,7 @@ class Client:
             spare=self._threads.race,
             kept=lambda: self._kept(package, loaded.device),
             witness=self._witness,
+            tracing=self._tracing,
             escalation=self._witness.escalation(package, plan.thresholds, aim, here),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sized
+from contextvars import copy_context
 from functools import partial
 from itertools import islice
 from random import random
@@ -130,7 +131,7 @@ class Model(Planned):
             recorded=(record is not None or self._share > 0) and self._recorded(record),
         )
         senses = call.wary(route.senses)
-        flow = predict_flow(route.plan, senses, call.work, deadline_s, started)
+        flow = call.followed(predict_flow(route.plan, senses, call.work, deadline_s, started))
         if call.kept is None:
             verdict = drive(flow, call)
         else:
@@ -191,7 +192,7 @@ class Model(Planned):
             recorded=(record is not None or self._share > 0) and self._recorded(record),
         )
         senses = call.wary(route.senses)
-        flow = predict_flow(route.plan, senses, call.work, deadline_s, started)
+        flow = call.followed(predict_flow(route.plan, senses, call.work, deadline_s, started))
         if call.kept is None:
             verdict = await drive_async(flow, call.perform_async)
         else:
@@ -284,7 +285,8 @@ class Model(Planned):
         wish = self.wish(deadline_s, cache, strict, priority)
         wish = wish._replace(aim=aim, record=recorded_share(record))
         ends = self._ends(values, batch, (mode, boundary, places), options, wish)
-        while batches := await self._client.in_thread(lambda: list(islice(ends, 1))):
+        within = copy_context()  # or the span that the caller is in would stay behind
+        while batches := await self._client.in_thread(within.run, lambda: list(islice(ends, 1))):
             for end in batches[0]:
                 if isinstance(end, Exception):
                     raise end

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from wherever._remotes import Remote
     from wherever._routing.plan import Plan
     from wherever._routing.steps import Outcome
+    from wherever._tracing import Tracing
     from wherever._witness import Witness
     from wherever_contracts.manifest import Signature
     from wherever_contracts.releases import ReleaseRule
@@ -79,6 +80,7 @@ class Route:
         "signature_digest",
         "spare",
         "tokens",
+        "tracing",
         "views",
         "wire_inputs",
         "wire_name",
@@ -106,6 +108,7 @@ class Route:
         spare: Callable[[Callable[[], None]], None],
         kept: Callable[[], KeptAnswers],
         witness: Witness,
+        tracing: Tracing | None,
         escalation: Escalation | None,
     ) -> None:
         self.plan: Plan = plan
@@ -140,6 +143,7 @@ class Route:
             None if escalation is None else escalation.bar,
         )
         self.witness: Witness = witness
+        self.tracing: Tracing | None = tracing
         self.escalation: Escalation | None = escalation
 
     def call(
@@ -165,6 +169,8 @@ class Route:
         call = Call(self, inputs, options, next_serial(), kept, urgency, strict=strict)
         if recorded:
             call.outlook = call.expected()
+        if self.tracing is not None:
+            call.trace = self.tracing.begin(self.wire_name)
         return call
 
     def batch_call(

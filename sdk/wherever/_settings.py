@@ -162,6 +162,9 @@ class Settings(BaseSettings):
     record_max_bytes: Annotated[int, Field(ge=1024 * 1024)] = 256 * 1024 * 1024
     """The most that recorded calls may take on the disk; the oldest go first."""
 
+    tracing: bool = False
+    """Whether calls are spans of OpenTelemetry; the program says what becomes of them."""
+
     outbox_max_bytes: Annotated[int, Field(ge=1024 * 1024)] = 256 * 1024 * 1024
     """The most that calls which wait for a later answer, and results, may take on the disk."""
 
