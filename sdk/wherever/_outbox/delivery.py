@@ -16,6 +16,7 @@ from wherever_contracts.errors import (
 from wherever_contracts.manifest import Signature
 from wherever_contracts.places import PLACES, WITHIN
 from wherever_contracts.receipts import Answer
+from wherever_contracts.wire.asked import IDEMPOTENCY_KEY
 from wherever_edge.host_health.forecast import Work
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from wherever._remotes import Remote
     from wherever_contracts.wire.tensors import InferRequest
 
-# Parameter of a request: the same in every try of one call. Answering changes nothing, so a server
-# may answer twice; it is the result that is recorded once.
-KEY = "idempotency_key"
 # What fewer calls stand behind is not taken for known.
 _TELLING_SAMPLES = 5.0
 
@@ -73,9 +71,12 @@ def restored(entry: Entry, answer: Answer, signature: Signature) -> Answer:
 
 
 def keyed(letter: Letter) -> InferRequest:
-    """The request of a call with its idempotency key."""
+    """The request of a call with its idempotency key, the same in every try.
+
+    Answering changes nothing, so a server may answer twice; it is the result that is recorded once.
+    """
     request = letter.request
-    return request._replace(parameters={**request.parameters, KEY: letter.entry.id})
+    return request._replace(parameters={**request.parameters, IDEMPOTENCY_KEY: letter.entry.id})
 
 
 def worst(problems: Sequence[WhereverError]) -> WhereverError:

@@ -1,0 +1,1 @@
+"""What a gateway keeps across restarts: usage, and answers for calls that come again."""
