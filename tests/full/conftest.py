@@ -60,3 +60,22 @@ def _install(name: str, package: str) -> None:
         if _found(name) is None:
             for command in (["update"], ["install", "-y", "--no-install-recommends", package]):
                 subprocess.run(["apt-get", "-qq", *command], env=environment, check=IN_CI)
+
+
+@pytest.fixture(scope="session")
+def peer_python() -> Callable[..., Path]:
+    """Makes an environment of its own with what pip finds, once for all tests; gives its Python."""
+
+    def make(name: str, *requirements: str) -> Path:
+        home = Path(os.environ["WHEREVER_TEST_TURNS"])
+        python = home / name / "bin" / "python"
+        with (home / f"{name}.turn").open("w") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            if not (home / name / "made").exists():
+                subprocess.run([sys.executable, "-m", "venv", home / name], check=True)
+                install = [python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+                subprocess.run([*install, *requirements], check=True)
+                (home / name / "made").touch()
+        return python
+
+    return make
