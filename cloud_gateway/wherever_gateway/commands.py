@@ -1,4 +1,4 @@
-"""Commands of this folder."""
+"""`wherever gateway`: serving models until told to end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import typer
 
 from wherever_edge.cli import (
     FAILED,
-    BatchingOption,
     HomeOption,
     IsolationOption,
     JsonFlag,
@@ -23,36 +22,48 @@ from wherever_edge.cli import (
     printable,
     run,
 )
-from wherever_edge.configured import home_or_configured
+from wherever_gateway.check_command import ConfigOption
 
 if TYPE_CHECKING:
+    from wherever_gateway.config.effective import Given
     from wherever_gateway.gateway import Gateway
-
-DEFAULT_HTTP_PORT = 8000
+    from wherever_gateway.options import GatewayOptions
 
 
 @run
 def gateway(
     *,
+    config: ConfigOption = None,
     packages: Annotated[
         list[Path] | None,
         typer.Option("--packages", help="A directory of packages, a package, or an archive."),
     ] = None,
-    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str | None,
+        typer.Option("--host", help="The address to listen on, by default 127.0.0.1."),
+    ] = None,
     grpc_port: Annotated[
-        int, typer.Option("--grpc-port", min=0, max=65535, help="The gRPC port; 0: any free one.")
-    ] = 8001,
+        int | None,
+        typer.Option(
+            "--grpc-port", min=0, max=65535, help="The gRPC port, by default 8001; 0: any free one."
+        ),
+    ] = None,
     http_port: Annotated[
         int | None,
         typer.Option(
-            "--http-port",
-            min=0,
-            max=65535,
-            help=f"The HTTP port; 0: any free one.  [default: {DEFAULT_HTTP_PORT}]",
-            show_default=False,
+            "--http-port", min=0, max=65535, help="The HTTP port, by default 8000; 0: any free one."
         ),
     ] = None,
     http: Annotated[bool, typer.Option("--http/--no-http", help="Serve HTTP too.")] = True,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            "--metrics-port",
+            min=0,
+            max=65535,
+            help="The port of Prometheus' metrics, by default 8002 with --config and none without.",
+        ),
+    ] = None,
     runs: Annotated[
         int | None,
         typer.Option("--runs", "--threads", min=1, help="Runs of engines at a time."),
@@ -65,11 +76,18 @@ def gateway(
     isolation: IsolationOption = None,
     memory_max_mib: MemoryOption = None,
     pin: PinOption = None,
-    batching: BatchingOption = True,
+    batching: Annotated[
+        bool | None,
+        typer.Option("--batching/--no-batching", help="Let calls that wait share a run."),
+    ] = None,
     grace_s: Annotated[
-        float,
-        typer.Option("--grace-s", min=0, help="Seconds that running calls have when it ends."),
-    ] = 10.0,
+        float | None,
+        typer.Option(
+            "--grace-s",
+            min=0,
+            help="Seconds that running calls have when it ends, by default 10.",
+        ),
+    ] = None,
     tls: Annotated[
         bool | None, typer.Option("--tls/--no-tls", help="Speak TLS; always so off loopback.")
     ] = None,
@@ -97,65 +115,73 @@ def gateway(
     terminal) or a program (--json) reads it. Without --tls-cert a certificate
     is made and kept; give it to clients as ca_file.
 
+    Tenants, quotas, backends and more stand in a file: --config gateway.toml,
+    which `wherever gateway check` explains, and which is read again on SIGHUP.
+
     An administrator's key is made with `keys add NAME --role admin`.
     """
-    from wherever_edge.hosting import host_options  # noqa: PLC0415 (numpy, with grpc: 160 ms)
-    from wherever_gateway.gateway import GatewayOptions  # noqa: PLC0415
-    from wherever_gateway.gateway import run as run_gateway  # noqa: PLC0415
-    from wherever_gateway.securing import SecurityOptions  # noqa: PLC0415
+    from wherever_gateway.starting import options_for  # noqa: PLC0415 (pydantic, grpc: 200 ms)
 
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    options = GatewayOptions(
-        packages=tuple(packages or ()),
-        address=host,
-        grpc_port=grpc_port,
-        http_port=_http_port(http_port, http=http),
-        host=host_options(
-            profile=profile,
-            runs=runs,
-            max_waiting=max_waiting,
-            isolation=isolation,
-            memory_max_mib=memory_max_mib,
-            batching=batching,
-            pinned=pin,
-        ),
-        grace_s=grace_s,
-        home=home_or_configured(home),
-        security=SecurityOptions(
-            directory=home_or_configured(home) / "keys",
-            tls=tls,
-            keys=keys,
-            insecure=insecure,
-            certificate_file=tls_cert,
-            key_file=tls_key,
-            show_first_key=json or sys.stderr.isatty(),
-        ),
+    given: Given = {
+        "listen": {
+            "address": host,
+            "grpc_port": grpc_port,
+            "http_port": http_port if http else "off",
+            "metrics_port": metrics_port,
+            "grace_s": grace_s,
+            "insecure": insecure or None,
+        },
+        "tls": {"enabled": tls, "certificate_file": tls_cert, "key_file": tls_key},
+        "keys": {"needed": keys},
+        "serving": {
+            "packages": tuple(packages) if packages else None,
+            "profile": profile,
+            "runs": runs,
+            "max_waiting": max_waiting,
+            "isolation": isolation,
+            "memory_max_mib": memory_max_mib,
+            "batching": batching,
+            "pinned": tuple(pin) if pin else None,
+        },
+    }
+    shown = json or sys.stderr.isatty()
+    _serve(options_for(config, given, home, show_first_key=shown, warn=_warn), as_json=json)
+
+
+def _serve(options: GatewayOptions, *, as_json: bool) -> None:
+    from wherever_gateway.gateway import run as run_gateway  # noqa: PLC0415 (see `gateway`)
+
+    done = run_gateway(
+        options,
+        lambda started: _say_ready(started, as_json=as_json),
+        None if options.reread is None else _reload,
     )
-    done = run_gateway(options, lambda started: _say_ready(started, as_json=json))
     if not done:
-        _warn(f"some calls did not end within {grace_s:g} s and were given up")
+        _warn(f"some calls did not end within {options.grace_s:g} s and were given up")
         sys.stdout.flush()
         os._exit(FAILED)  # their threads cannot be ended in any other way
 
 
-def _http_port(wanted: int | None, *, http: bool) -> int | None:
-    """The port for HTTP, None for no HTTP.
+def _reload(gateway: Gateway) -> None:
+    """Follow the configuration, and say what came of it; it is never a reason to end."""
+    from wherever_contracts.errors import WhereverError  # noqa: PLC0415 (with the gateway)
+    from wherever_gateway.notifying import tell_ready, tell_reloading  # noqa: PLC0415
 
-    Raises:
-        MissingExtraError: a port was asked for, and what serves HTTP is not installed.
-    """
-    from wherever_contracts.errors import MissingExtraError, missing_extra  # noqa: PLC0415
-    from wherever_gateway.gateway import has_http  # noqa: PLC0415
+    tell_reloading()
+    try:
+        found = gateway.reload()
+    except (WhereverError, OSError) as error:
+        _warn(f"not reloaded, and everything goes on as it was: {error}")
+    else:
+        _say(_reloaded_text(found))
+    tell_ready(f"serving on {gateway.grpc}")
 
-    if not http:
-        return None
-    if has_http():
-        return DEFAULT_HTTP_PORT if wanted is None else wanted
-    missing = missing_extra("serving HTTP", "gateway")
-    if wanted is not None:
-        raise MissingExtraError(f"{missing}; or serve gRPC alone with --no-http")
-    _warn(f"only gRPC is served: {missing}")
-    return None
+
+def _reloaded_text(found: dict[str, Any]) -> str:
+    now, later = found["changed"], found["at_restart"]
+    words = f"reloaded: {', '.join(now) or 'nothing changed'}"
+    return f"{words}; at the next start: {', '.join(later)}" if later else words
 
 
 def _say_ready(gateway: Gateway, *, as_json: bool) -> None:
@@ -170,14 +196,18 @@ def _say_ready(gateway: Gateway, *, as_json: bool) -> None:
     if secured.certificate and not as_json:
         _say(f"certificate for clients (ca_file): {secured.certificate}")
         _say(f"its SHA-256: {secured.fingerprint}")
+    if gateway.metrics and not as_json:
+        _say(f"metrics: http://{gateway.metrics}/metrics")
     print(_ready_json(gateway) if as_json else _ready_text(gateway), flush=True)  # noqa: T201
 
 
 def _ready_text(gateway: Gateway) -> str:
     models = ", ".join(f"{m.ran.model} {m.ran.version}" for m in gateway.models)
+    behind = ", ".join(f"those of backend {name}" for name in gateway.config.backends)
     s = "s" if gateway.secured.identity else ""
     http = f" and http{s}://{gateway.http}" if gateway.http else ""
-    return printable(f"serving {models} on grpc{s}://{gateway.grpc}{http}; Ctrl-C ends it")
+    served = ", ".join(filter(None, (models, behind)))
+    return printable(f"serving {served} on grpc{s}://{gateway.grpc}{http}; Ctrl-C ends it")
 
 
 def _ready_json(gateway: Gateway) -> str:
@@ -185,6 +215,7 @@ def _ready_json(gateway: Gateway) -> str:
     said: dict[str, Any] = {
         "grpc": gateway.grpc,
         "http": gateway.http,
+        "metrics": gateway.metrics,
         **gateway.served(),
         "tls": secured.protection.tls,
         "fingerprint": secured.fingerprint,

@@ -8,77 +8,60 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wherever_contracts.errors import WhereverError
+from wherever_contracts.errors import ModelNotFoundError, WhereverError
 from wherever_edge.cli import error_data
 from wherever_edge.counters import COUNTERS
-from wherever_edge.hosting import HostOptions, open_host
-from wherever_edge.oip.client import MAX_BYTES
+from wherever_edge.hosting import open_host
 from wherever_edge.oip.server import InferenceServer
 from wherever_edge.oip.serving import joined, load_models, serve_until_told
-from wherever_edge.packages.store import Store
 from wherever_edge.updates.watching import Watcher
-from wherever_gateway.securing import SecurityOptions, secure
+from wherever_gateway.config.changes import Changes, changes, with_live
+from wherever_gateway.notifying import tell_ready, tell_stopping
+from wherever_gateway.options import GatewayOptions
+from wherever_gateway.packages import store_of
+from wherever_gateway.parts import open_parts
+from wherever_gateway.pins import Pins
+from wherever_gateway.securing import secure
 
 if TYPE_CHECKING:
     from wherever_edge.host import LoadedVariant
-    from wherever_gateway.rest import RestFront
+    from wherever_gateway.config.schema import GatewayConfig
+    from wherever_gateway.rest.front import RestFront
 
+__all__ = ["Gateway", "GatewayOptions", "has_http", "run"]
 
 _LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayOptions:
-    """How a gateway is to run.
-
-    Attributes:
-        packages: where models are; the wheel's own when there are none.
-        address: what to listen on.
-        grpc_port: 0 takes any free port.
-        http_port: 0 takes any free port, None serves no HTTP.
-        host: how it uses its machine.
-        grace_s: how long calls that run may take when the gateway stops.
-        max_bytes: the largest message.
-        home: where archives are unpacked, and where signed updates put their packages, which are
-            served too, and followed while it runs; None for neither.
-        security: how it is to protect itself.
-    """
-
-    packages: tuple[Path, ...] = ()
-    address: str = "127.0.0.1"
-    grpc_port: int = 8001
-    http_port: int | None = 8000
-    host: HostOptions = field(default_factory=HostOptions)
-    grace_s: float = 10.0
-    max_bytes: int = MAX_BYTES
-    home: Path | None = None
-    security: SecurityOptions = field(default_factory=SecurityOptions)
-
-
 class Gateway:
-    """Serves every model of its packages.
+    """Serves every model of its packages, and those of its backends.
 
     Raises:
-        SettingsError: it may not listen there as its options say.
+        SettingsError: it may not listen there as its options say, or something that they name
+            cannot be used.
 
     Attributes:
         secured: its certificate and keys.
         models: what is served, loaded: the reference variant of each package if it can run here.
         refused: what is not served, and why.
+        config: the configuration that holds; a reload may change it.
     """
 
     def __init__(self, options: GatewayOptions) -> None:
         self.options = options
+        self.config = options.config
         self.secured = secure([options.address], options.security)
         self.host = open_host(
-            _store(options), distance="cloud", home=options.home, options=options.host
+            store_of(options.packages, options.home),
+            distance=options.place,
+            home=options.home,
+            options=options.host,
         )
         self.models: list[LoadedVariant] = []
         self.refused: list[tuple[str, WhereverError]] = []
+        self._parts = open_parts(options, self.host, self.secured, self.refresh)
         self.server = InferenceServer(
             self.host,
             address=options.address,
@@ -87,8 +70,12 @@ class Gateway:
             identity=self.secured.identity,
             keys=self.secured.keys,
             keys_needed=self.secured.protection.keys,
+            methods=self._parts.methods,
+            admission=self._parts.admission,
+            elsewhere=self._parts.elsewhere,
         )
-        self._reloading = threading.Lock()
+        self._pins = Pins(self.host)
+        self._reloading = threading.RLock()
         self._watcher: Watcher | None = None
         self._http: RestFront | None = None
 
@@ -98,11 +85,12 @@ class Gateway:
         Raises:
             WhereverError: there is no model to serve, or a port cannot be listened on.
         """
-        self.models, self.refused = load_models(self.host)
+        self._load()
+        self._parts.start()
         self.server.start()
         if self.options.home is not None:
             seen = self.host.store.generation
-            self._watcher = Watcher(self.options.home, self.reload, seen=seen)
+            self._watcher = Watcher(self.options.home, self.refresh, seen=seen)
         if self.options.http_port is not None:
             self._http = self._start_http(self.options.http_port)
 
@@ -115,6 +103,12 @@ class Gateway:
     def http(self) -> str | None:
         """Where HTTP is served, "host:port"; None when it is not."""
         return joined(self.options.address, self._http.port) if self._http is not None else None
+
+    @property
+    def metrics(self) -> str | None:
+        """Where metrics are told, "host:port"; None when they are not."""
+        port = self._parts.watch.port
+        return None if port is None else joined(self.options.metrics_address, port)
 
     def status(self) -> dict[str, Any]:
         """What is served and how busy it is, as plain data."""
@@ -137,6 +131,27 @@ class Gateway:
         }
 
     def reload(self) -> dict[str, Any]:
+        """Read the configuration again, look for packages again, and go on with what is there now.
+
+        Calls that run are not disturbed. What cannot be used changes nothing.
+
+        Returns:
+            What is served, as plain data, and the keys of the configuration that changed: those
+            that hold from now on, and those that hold at the next start.
+
+        Raises:
+            ConfigError: the configuration is wrong; the one before it holds.
+            ModelNotFoundError: there is nothing to serve any more.
+        """
+        with self._reloading:
+            changed = Changes((), ())
+            if self.options.reread is not None:
+                changed = self._follow(self.options.reread())
+            else:
+                self.refresh()
+        return {**self.served(), "changed": changed.now, "at_restart": changed.at_restart}
+
+    def refresh(self) -> dict[str, Any]:
         """Look for packages again, and serve what is there now; calls that run are not disturbed.
 
         Returns:
@@ -148,7 +163,7 @@ class Gateway:
         with self._reloading:
             for name, error in self.host.refresh():
                 _LOG.warning("%s goes on with the version that it has: %s", name, error)
-            self.models, self.refused = load_models(self.host)
+            self._load()
         return self.served()
 
     def served(self) -> dict[str, Any]:
@@ -161,7 +176,10 @@ class Gateway:
         return {"models": models, "refused": refused}
 
     def drain(self) -> bool:
-        """Take no more calls, let those that run end, and stop; True when all ended in time."""
+        """Take no more calls, let those that run end, and stop; True when all ended in time.
+
+        What was counted of them is written down after the last has ended.
+        """
         if self._watcher is not None:
             self._watcher.close()
         grace_s = self.options.grace_s
@@ -171,12 +189,41 @@ class Gateway:
             self.server.drain(grace_s)
         # asked when all have stopped, because the calls of all pass the same queue
         done = self.host.queue.inside == 0
+        self._parts.close()
         if done:
             self.host.close()
         return done
 
+    def _follow(self, config: GatewayConfig) -> Changes:
+        """Go on with another configuration; with the one that holds when it cannot be used."""
+        found, before = changes(self.config, config), self.config
+        self.config = with_live(before, config)
+        try:
+            self._look_again()
+            self._parts.apply(self.config)
+        except WhereverError:
+            self.config = before
+            self._look_again()
+            raise
+        return found
+
+    def _look_again(self) -> None:
+        packages = self.config.serving.packages
+        self.host.store.look_in(packages, builtin=not packages)
+        self.refresh()
+
+    def _load(self) -> None:
+        try:
+            self.models, self.refused = load_models(self.host)
+        except ModelNotFoundError:
+            if not self.config.backends:
+                raise
+            self.models = []  # those of backends are served
+        names = {each.ran.model for each in self.models}
+        self._pins.keep(self.config, names, self.options.host.pinned)
+
     def _start_http(self, port: int) -> RestFront:
-        from wherever_gateway.rest import RestFront  # noqa: PLC0415 (not every gateway has HTTP)
+        from wherever_gateway.rest.front import RestFront  # noqa: PLC0415 (not all have HTTP)
 
         http = RestFront(
             self.server.service,
@@ -188,19 +235,11 @@ class Gateway:
             keys=self.secured.keys,
             keys_needed=self.secured.protection.keys,
             admin=None if self.secured.protection.exposed else self,
+            repository=self._parts.repository,
+            sight=self._parts.tenants,
         )
         http.start()
         return http
-
-
-def _store(options: GatewayOptions) -> Store:
-    home = options.home
-    return Store(
-        options.packages,
-        builtin=not options.packages,
-        unpack_into=None if home is None else home / "unpacked",
-        signed=None if home is None else home / "signed",
-    )
 
 
 def has_http() -> bool:
@@ -208,7 +247,11 @@ def has_http() -> bool:
     return all(importlib.util.find_spec(name) for name in ("starlette", "uvicorn"))
 
 
-def run(options: GatewayOptions, ready: Callable[[Gateway], None]) -> bool:
+def run(
+    options: GatewayOptions,
+    ready: Callable[[Gateway], None],
+    again: Callable[[Gateway], None] | None = None,
+) -> bool:
     """Serve until the process is told to end (SIGTERM or Ctrl-C), then drain.
 
     A second signal ends the process at once.
@@ -216,6 +259,7 @@ def run(options: GatewayOptions, ready: Callable[[Gateway], None]) -> bool:
     Args:
         options: how to run.
         ready: called once everything is loaded and listens.
+        again: called after each SIGHUP; None leaves that signal alone.
 
     Returns:
         True when every call that was running ended in time.
@@ -223,4 +267,9 @@ def run(options: GatewayOptions, ready: Callable[[Gateway], None]) -> bool:
     Raises:
         WhereverError: there is no model to serve, or a port cannot be listened on.
     """
-    return serve_until_told(lambda: Gateway(options), ready)
+
+    def tell(gateway: Gateway) -> None:
+        ready(gateway)
+        tell_ready(f"serving on {gateway.grpc}")
+
+    return serve_until_told(lambda: Gateway(options), tell, again=again, ending=tell_stopping)

@@ -26,6 +26,7 @@ class SecurityOptions:
         certificate_file: a given certificate, with those between it and its root.
         key_file: its private key.
         show_first_key: when keys are needed and there is none, make one to be shown.
+        reached_by: how others reach it where it listens on loopback alone; "" where nobody does.
     """
 
     directory: Path | None = None
@@ -35,6 +36,7 @@ class SecurityOptions:
     certificate_file: Path | None = None
     key_file: Path | None = None
     show_first_key: bool = False
+    reached_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ def secure(addresses: Sequence[str], options: SecurityOptions) -> Secured:
         keys=options.keys,
         certificate=options.certificate_file is not None or options.key_file is not None,
         insecure=options.insecure,
+        reached_by=options.reached_by,
     )
     decided = protection(addresses, asked)
     identity, certificate = _identity(options, addresses) if decided.tls else (None, None)

@@ -134,6 +134,11 @@ class Granted:
         self._flight: tuple[str, Flight] | None = None
         self._open = True
 
+    @property
+    def boundary(self) -> Boundary:
+        """How far the call may travel."""
+        return self._standing.boundary
+
     def answered(self, response: InferResponse, served: Served) -> None:
         """The call has its answer."""
         if self._end(response):

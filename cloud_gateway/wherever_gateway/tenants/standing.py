@@ -26,14 +26,16 @@ class Standing:
         tenant: the name of its API keys; "" without one.
         model: the name that quotas and usage go by.
         limits: what the calls have to fit; None when that is nothing.
+        boundary: how far they may travel.
     """
 
-    __slots__ = ("_allowed", "_places", "_rules", "limits", "model", "tenant")
+    __slots__ = ("_allowed", "_places", "_rules", "boundary", "limits", "model", "tenant")
 
     def __init__(self, tenant: str, model: str, asked: str, rules: TenantRules) -> None:
         self.tenant = tenant
         self.model = model
         self.limits = limits_of(tenant, model, rules.quotas)
+        self.boundary = rules.boundary
         self._rules = rules
         self._allowed = rules.allows(asked)
         self._places: tuple[Place, ...] | None = (

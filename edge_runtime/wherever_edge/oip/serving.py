@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # a process that a signal ended exits with this plus the signal's number
 _SIGNALLED = 128
+_LOOK_EVERY_S = 0.5
 
 
 class Serves(Protocol):
@@ -34,7 +35,13 @@ class Serves(Protocol):
 S = TypeVar("S", bound=Serves)
 
 
-def serve_until_told(make: Callable[[], S], ready: Callable[[S], None]) -> bool:
+def serve_until_told(
+    make: Callable[[], S],
+    ready: Callable[[S], None],
+    *,
+    again: Callable[[S], None] | None = None,
+    ending: Callable[[], None] | None = None,
+) -> bool:
     """Serve until the process is told to end (SIGTERM or Ctrl-C), then drain.
 
     A second signal ends the process at once.
@@ -42,6 +49,9 @@ def serve_until_told(make: Callable[[], S], ready: Callable[[S], None]) -> bool:
     Args:
         make: makes what serves.
         ready: called with it once everything is loaded and listens.
+        again: called with it after each SIGHUP, once for those that come together; None leaves
+            that signal alone.
+        ending: called before it is drained.
 
     Returns:
         True when every call that was running ended in time.
@@ -50,20 +60,27 @@ def serve_until_told(make: Callable[[], S], ready: Callable[[S], None]) -> bool:
         WhereverError: there is nothing to serve, or a port cannot be listened on.
     """
     told = threading.Event()
+    asked = threading.Event()
 
     def end(number: int, _frame: FrameType | None) -> None:
         if told.is_set():
             os._exit(_SIGNALLED + number)
         told.set()
 
+    if again is not None and hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, lambda _number, _frame: asked.set())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     served = make()
     served.start()
     ready(served)
     # a signal that another thread received (as just after SIGCONT) does not wake this one
-    while not told.wait(0.5):
-        pass
+    while not told.wait(_LOOK_EVERY_S):
+        if again is not None and asked.is_set():
+            asked.clear()
+            again(served)
+    if ending is not None:
+        ending()
     return served.drain()
 
 

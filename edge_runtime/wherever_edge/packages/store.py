@@ -129,6 +129,10 @@ class Store:
         """The generation of the signed packages that were found."""
         return self._found().signed.generation
 
+    def look_in(self, directories: Sequence[Path], *, builtin: bool) -> None:
+        """Look in other directories from the next `rescan` on; raises nothing."""
+        self._directories, self._builtin = tuple(directories), builtin
+
     def rescan(self) -> None:
         """Look again, now."""
         scan = self._look()

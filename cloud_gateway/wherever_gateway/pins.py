@@ -1,0 +1,46 @@
+"""Models that a configuration keeps in memory, by patterns of their names."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from wherever_gateway.config.review import first_match
+
+if TYPE_CHECKING:
+    from wherever_edge.host import LocalHost
+    from wherever_gateway.config.schema import GatewayConfig
+
+
+class Pins:
+    """Pins the models of a host that a configuration names, and takes back what it no longer does.
+
+    Args:
+        host: where the models are.
+    """
+
+    def __init__(self, host: LocalHost) -> None:
+        self._host = host
+        self._pinned: set[str] = set()
+
+    def keep(self, config: GatewayConfig, models: Collection[str], always: Collection[str]) -> None:
+        """Pin what the configuration says, of models that can be loaded.
+
+        Args:
+            config: its rules for models, and `serving.pinned`.
+            models: the names of models that are served.
+            always: what is pinned already, apart from these.
+        """
+        wanted = {name for name in models if _pinned(config, name)} - set(always)
+        for name in self._pinned - wanted:
+            self._host.unpin(name)
+        for name in wanted - self._pinned:
+            self._host.pin(name)
+        self._pinned = wanted
+
+
+def _pinned(config: GatewayConfig, name: str) -> bool:
+    if name in config.serving.pinned:
+        return True
+    pattern = first_match(config.models, name)
+    return pattern is not None and config.models[pattern].pinned
