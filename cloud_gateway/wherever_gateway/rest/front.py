@@ -39,7 +39,7 @@ class RestFront:
         address: the address to listen on.
         port: the port; 0 takes any that is free.
         max_bytes: the largest body that is taken, also after it was decompressed.
-        stall_s: how long a body may stand still before it is given up.
+        stall_s: how long a head may take, and a body may stand still, before it is given up.
         identity: speak TLS, as this server; None speaks plaintext.
         keys: the keys that there are; those who administer need one as soon as there is one.
         keys_needed: whether those who use models need one too.
@@ -90,10 +90,10 @@ class RestFront:
         """
         try:
             app = self._make_app()
-            server = _server(app, self._identity)
+            server = _server(app, self._identity, self._stall_s)
         except ImportError as error:
             raise missing_extra("the HTTP front", "gateway") from error
-        listener = _listen(self.address, self.port)
+        listener = listen(self.address, self.port)
         self.port = listener.getsockname()[1]
         thread = threading.Thread(
             target=server.run, args=([listener],), name="wherever-http", daemon=True
@@ -145,14 +145,16 @@ class _Running(NamedTuple):
     thread: threading.Thread
 
 
-def _server(app: RestApp, identity: ServerIdentity | None) -> uvicorn.Server:
+def _server(app: RestApp, identity: ServerIdentity | None, stall_s: float) -> uvicorn.Server:
     import uvicorn  # noqa: PLC0415 (an extra, 110 ms)
+
+    from wherever_gateway.rest.connection import patient  # noqa: PLC0415 (needs the extra)
 
     config = uvicorn.Config(
         app.asgi,
         interface="asgi3",
         loop="asyncio",
-        http="h11",
+        http=patient(stall_s),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -170,7 +172,7 @@ def _server(app: RestApp, identity: ServerIdentity | None) -> uvicorn.Server:
     return uvicorn.Server(config)
 
 
-def _listen(address: str, port: int) -> socket.socket:
+def listen(address: str, port: int) -> socket.socket:
     try:
         found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, where = min(found, key=lambda one: one[0] != socket.AF_INET)

@@ -1,0 +1,130 @@
+"""Connections of HTTP/1.1 whose heads come within bounds of time and size."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from wherever_contracts.wire.rest_bodies import encode_json
+
+# the request line and the headers together
+MAX_HEAD_BYTES = 64 * 1024
+
+_WRONG = 400, "the request is not HTTP/1.1"
+_SLOW = 408, "the head of the request did not come in time"
+_LONG = 431, f"the head of the request has more than {MAX_HEAD_BYTES} bytes"
+
+
+class PatientConnection(HttpToolsProtocol):
+    """A connection as uvicorn has it, which gives up heads that are too slow or too large.
+
+    A request to change the protocol (`Upgrade`) is answered without that, as RFC 9110, section 7.8,
+    has it, and the connection goes on.
+
+    Attributes:
+        head_s: how long a head may take, from the first byte or the connection's begin on.
+    """
+
+    head_s: float = 30.0
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._in_head = False
+        self._head_bytes = 0
+        self._giving_up: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Wait for the first head."""
+        super().connection_made(cast("asyncio.Transport", transport))
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing any more."""
+        self._head_came()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read what came."""
+        self._unset_keepalive_if_required()
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            self._refuse(*_LONG if self._head_bytes > MAX_HEAD_BYTES else _WRONG)
+            return
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse(*_LONG)
+        if self._idle():
+            self._expect_head()
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        super().on_message_begin()
+        self._in_head, self._head_bytes = True, 0
+
+    def on_headers_complete(self) -> None:
+        """A head has come."""
+        self._head_came()
+        self._in_head = False
+        self._head_bytes = len(self.url) + sum(len(name) + len(said) for name, said in self.headers)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise ValueError("a head that is too large")
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """The next head may have begun already."""
+        super().on_response_complete()
+        if self._in_head:
+            self._expect_head()
+
+    def _feed(self, data: bytes) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as asked:
+                # what follows is no other protocol: nothing was agreed on
+                data = data[asked.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+            else:
+                return
+
+    def _idle(self) -> bool:
+        cycle: Any = self.cycle  # None before the first request, whatever its annotation says
+        return cycle is None or cycle.response_complete
+
+    def _expect_head(self) -> None:
+        if self._giving_up is None and not self.transport.is_closing():
+            self._giving_up = self.loop.call_later(self.head_s, self._give_up)
+
+    def _head_came(self) -> None:
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+            self._giving_up = None
+
+    def _give_up(self) -> None:
+        self._giving_up = None
+        if self._in_head:
+            self._refuse(*_SLOW)
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: int, words: str) -> None:
+        """Answer what cannot become a request; not where a request before it still runs."""
+        self._head_came()
+        if self._idle() and not self.transport.is_closing():
+            body = encode_json({"error": words})
+            head = (
+                b"content-type: application/json\r\n"
+                b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+            )
+            self.transport.write(STATUS_LINE[status] + head + body)
+        self.transport.close()
+
+
+def patient(head_s: float) -> type[PatientConnection]:
+    """Connections whose heads may take so long."""
+    return type("PatientConnection", (PatientConnection,), {"head_s": head_s})
