@@ -5,24 +5,21 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from wherever_contracts.errors import DeadlineError, OverloadedError, WhereverError
 from wherever_contracts.places import PRIORITIES
-from wherever_edge.queueing.policy import (
-    Limits,
-    Standing,
-    company,
-    displaced_by,
-    longest_waiting,
-    next_of,
-)
+from wherever_edge.queueing.limit import Limit
+from wherever_edge.queueing.line import Line
+from wherever_edge.queueing.policy import Standing, ahead_of, displaced_by
+from wherever_edge.queueing.shares import LEAST_WEIGHT
 from wherever_edge.queueing.turn import NEVER, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import TracebackType
 
     from wherever_contracts.urgency import Urgency
     from wherever_edge.queueing.group import Group
@@ -30,18 +27,19 @@ if TYPE_CHECKING:
 _RANKS = {priority: rank for rank, priority in enumerate(PRIORITIES)}
 # stands for a number of runs where none is set
 _UNBOUNDED = 64
-_LIMITS = Limits()
 
 # how much the newest run counts in the usual time of one
 _WEIGHT = 0.1
-_LEAST_RETRY_S = 0.01
+_LEAST_RETRY_S, _MOST_RETRY_S = 0.01, 2.0
 
 
 class RunQueue:
     """Lets so many runs of engines go on at once; the other calls wait for their turn.
 
     Who is let in by `admit` counts from then on, also while a pipeline works for it, so that what
-    there is no room for is refused before any work is done.
+    there is no room for is refused before any work is done. While calls are refused, fewer may
+    wait than at other times, so that those that are let in are answered soon (see `Limit`).
+    Tenants share the engines, and the places of those who wait, by their weights (see `Shares`).
 
     Args:
         runs: runs at a time; None for as many as there are calls.
@@ -60,21 +58,21 @@ class RunQueue:
         self.refused: int = 0
         self.dropped: int = 0
         self._running = 0
-        self._passed = 0
         self._usual_s = 0.0
+        self._limit = Limit()
         self._numbers = itertools.count(1)
-        self._waiting: dict[int, Turn] = {}
+        self._line = Line(lambda: self._usual_s)
         self._lock = threading.Lock()
 
     @property
     def waiting(self) -> int:
         """Calls that wait for their turn now."""
-        return len(self._waiting)
+        return len(self._line)
 
     @property
     def working(self) -> int:
         """Calls that were let in and do not wait."""
-        return max(0, self.inside - len(self._waiting))
+        return max(0, self.inside - len(self._line))
 
     @property
     def places(self) -> int:
@@ -90,8 +88,12 @@ class RunQueue:
         return self.inside / (self.runs or _UNBOUNDED)
 
     def retry_after_s(self) -> float:
-        """When a call that is refused now may find room."""
-        return max(_LEAST_RETRY_S, self._usual_s * (self.waiting + 1) / (self.runs or 1))
+        """When a call that is refused now may find room.
+
+        Those that were refused before it come again, too: the more there were, the later.
+        """
+        before = self.waiting + 1 + self._limit.turned_away
+        return min(_MOST_RETRY_S, max(_LEAST_RETRY_S, self._expected_s(before)))
 
     def bound(self, runs: int | None, max_waiting: int | None) -> None:
         """Set other bounds; calls that run or wait already are not disturbed."""
@@ -105,24 +107,15 @@ class RunQueue:
         """An empty one with the same bounds."""
         return RunQueue(self.runs, self.max_waiting)
 
-    @contextmanager
-    def admit(self, urgency: Urgency) -> Generator[None]:
-        """Let a call in for the time of the block.
+    def admit(self, urgency: Urgency) -> AbstractContextManager[None]:
+        """Let a call in for the time of the block, which begins with it.
 
         Raises:
-            OverloadedError: too many calls wait already; the message says when to try again.
+            OverloadedError: too many calls wait already, or it would wait for longer than its
+                caller does; the message says when to try again.
             DeadlineError: the caller's time ran out, or it has gone.
         """
-        with self._lock:
-            if _is_late(urgency, perf_counter()):
-                raise self._late()
-            self._make_room(self.inside, urgency)
-            self.inside += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self.inside -= 1
+        return _Inside(self, urgency)
 
     @contextmanager
     def admit_many(self, urgencies: Sequence[Urgency]) -> Generator[list[WhereverError | None]]:
@@ -136,6 +129,40 @@ class RunQueue:
                 except WhereverError as error:
                     refused.append(error)
             yield refused
+
+    def enter(self, urgency: Urgency) -> float:
+        """Let a call in, and return when that was; each that was let in has to `leave`.
+
+        Raises:
+            OverloadedError, DeadlineError: as `admit` does.
+        """
+        with self._lock:
+            now = perf_counter()
+            if _is_late(urgency, now):
+                raise self._late()
+            if self._line and urgency.deadline is not None:
+                self._refuse_the_hopeless(urgency, urgency.deadline - now)
+            if self.runs is not None and self.max_waiting is not None:
+                room = self._limit.room(now, self.runs, self.max_waiting)
+                if self.inside >= room:
+                    self._make_room(urgency, now)
+            if not self.inside:
+                self._limit.busy(now)
+            self.inside += 1
+        return now
+
+    def leave(self, entered: float, *, answered: bool) -> None:
+        """A call that was let in has ended.
+
+        Args:
+            entered: what `enter` returned.
+            answered: whether it was worked on to its end.
+        """
+        with self._lock:
+            self.inside -= 1
+            if answered:
+                now = perf_counter()
+                self._limit.answered(now, now - entered)
 
     def begin(self, group: Group | None) -> bool:
         """Begin a run now if there is room for it; each that began has to `end`."""
@@ -156,7 +183,16 @@ class RunQueue:
         deadline = NEVER if urgency.deadline is None else urgency.deadline
         size = 0 if group is None else group.row_bytes * rows
         number = next(self._numbers)
-        standing = Standing(_RANKS[urgency.priority], deadline, number, group, rows, size)
+        standing = Standing(
+            _RANKS[urgency.priority],
+            deadline,
+            number,
+            group,
+            rows,
+            size,
+            urgency.tenant,
+            max(LEAST_WEIGHT, urgency.weight),
+        )
         return Turn(standing, group, tensors, urgency)
 
     def wait(self, turn: Turn) -> None:
@@ -193,7 +229,7 @@ class RunQueue:
                 self._usual_s += _WEIGHT * (elapsed_s - self._usual_s)
             if group is not None:
                 group.ended(rows, elapsed_s, joined=joined)
-            woken = self._next_ones() if self._waiting else ()
+            woken = self._next_ones() if self._line else ()
         for turn in woken:
             turn.ring()
 
@@ -207,29 +243,56 @@ class RunQueue:
         group = turn.group
         with self._lock:
             if not turn.again:
-                self._make_room(self._running + len(self._waiting), turn.urgency)
-            self._waiting[turn.standing.number] = turn
+                self._find_place(turn.urgency)
+            self._line.join(turn)
             # there may be room by now
             woken = () if group is not None and group.busy else self._next_ones()
         for each in woken:
             each.ring()
 
-    def _make_room(self, taken: int, urgency: Urgency) -> None:
-        """Refuse a call that there is no room for, or let a less urgent one give way to it."""
-        if self.runs is None or self.max_waiting is None or taken < self.runs + self.max_waiting:
+    def _find_place(self, urgency: Urgency) -> None:
+        """Make room in a full line."""
+        if self.runs is None or self.max_waiting is None:
             return
-        if self._send_away_the_late():
+        if self._running + len(self._line) >= self.runs + self.max_waiting:
+            self._make_room(urgency, perf_counter())
+
+    def _make_room(self, urgency: Urgency, now: float) -> None:
+        """Refuse a call that there is no room for, or let another give way to it."""
+        if self._send_away_the_late(now):
             return
-        standings = [turn.standing for turn in self._waiting.values()]
-        given_way = displaced_by(_RANKS[urgency.priority], standings)
+        rank, weight = _RANKS[urgency.priority], max(LEAST_WEIGHT, urgency.weight)
+        given_way = displaced_by(rank, self._line.standings(), urgency.tenant, weight)
         self.refused += 1
+        self._limit.refused(now)
         words = (
             f"{self.runs} calls are at work and {self.waiting} are waiting; "
             f"try again in about {self.retry_after_s() * 1000:.0f} ms"
         )
         if given_way is None:
             raise OverloadedError(words)
-        self._send_away(given_way.number, OverloadedError(f"more urgent calls came; {words}"))
+        came = "more urgent calls" if rank < given_way.rank else "calls of others with less"
+        self._send_away(given_way.number, OverloadedError(f"{came} came; {words}"))
+
+    def _refuse_the_hopeless(self, urgency: Urgency, left_s: float) -> None:
+        """Refuse a call that those before it keep waiting for longer than its caller waits."""
+        if self._expected_s(len(self._line)) <= left_s:
+            return
+        rank, weight = _RANKS[urgency.priority], max(LEAST_WEIGHT, urgency.weight)
+        ahead = ahead_of(rank, self._line.standings(), urgency.tenant, weight)
+        expected_s = self._expected_s(ahead)
+        if expected_s > left_s:
+            self.refused += 1
+            raise OverloadedError(
+                f"it would wait for about {expected_s * 1000:.0f} ms, and its caller waits for "
+                f"{left_s * 1000:.0f} ms; try again later, or allow more time"
+            )
+
+    def _expected_s(self, ahead: float) -> float:
+        """How long a call waits that has so many before it, as far as is known."""
+        usual_s = self._usual_s * ahead / (self.runs or 1)
+        paced_s = self._line.expected_s(ahead)
+        return usual_s if paced_s is None else min(usual_s, paced_s)
 
     def _has_room(self) -> bool:
         return self.runs is None or self._running < self.runs
@@ -238,65 +301,50 @@ class RunQueue:
         """Take those whose turn it is out of the line."""
         now = perf_counter()
         woken: list[Turn] = []
-        while self._waiting and self._has_room():
-            standings = [turn.standing for turn in self._waiting.values()]
-            groups = {turn.group for turn in self._waiting.values()}
-            busy = {group for group in groups if group is not None and group.busy}
-            first = next_of(standings, self._passed, busy)
-            if first is None:
+        while self._line and self._has_room():
+            turn = self._line.take(now, self._still_waits)
+            if turn is None:
                 break
-            if not self._sent_away_late(first, now):
-                self._passed = 0 if first == longest_waiting(standings) else self._passed + 1
-                woken.append(self._start(first, standings, now))
+            turn.leads = True
+            for each in (turn, *turn.company):
+                self._limit.waited(now - each.arrived)
+            self._count_in(turn.group)
+            woken.append(turn)
         return woken
-
-    def _start(self, first: Standing, standings: list[Standing], now: float) -> Turn:
-        turn = self._waiting.pop(first.number)
-        turn.leads = True
-        group = turn.group
-        if group is not None:
-            others = company(first, standings, group.costs, now, _LIMITS)
-            turn.company = [
-                self._waiting.pop(each.number)
-                for each in others
-                if not self._sent_away_late(each, now)
-            ]
-        self._count_in(group)
-        return turn
 
     def _count_in(self, group: Group | None) -> None:
         self._running += 1
         if group is not None:
             group.running += 1
 
-    def _send_away_the_late(self) -> bool:
+    def _send_away_the_late(self, now: float) -> bool:
         """Send those away who no longer wait; True when that made room."""
-        now = perf_counter()
-        standings = [turn.standing for turn in self._waiting.values()]
-        return sum(self._sent_away_late(each, now) for each in standings) > 0
+        return sum(not self._still_waits(each, now) for each in self._line.standings()) > 0
 
-    def _sent_away_late(self, standing: Standing, now: float) -> bool:
-        late = _is_late(self._waiting[standing.number].urgency, now)
-        if late:
-            self._send_away(standing.number, self._late())
-        return late
+    def _still_waits(self, standing: Standing, now: float) -> bool:
+        """Whether somebody in the line does; who does not is sent away."""
+        if not _is_late(self._line.turn(standing.number).urgency, now):
+            return True
+        self._send_away(standing.number, self._late())
+        return False
 
     def _send_away(self, number: int, reason: WhereverError) -> None:
-        turn = self._waiting.pop(number)
+        turn = self._line.turn(number)
+        self._line.leave(number)
         turn.refused = reason
         turn.ring()
 
     def _leave(self, turn: Turn) -> None:
         """Its time is over: it leaves, unless its turn came at the same moment."""
         with self._lock:
-            if self._waiting.pop(turn.standing.number, None) is not None:
+            if self._line.leave(turn.standing.number) is not None:
                 raise self._late()
         turn.wait(NEVER)
 
     def _walk_off(self, turn: Turn) -> None:
         """Its thread was interrupted while it waited: the others must not wait for it."""
         with self._lock:
-            self._waiting.pop(turn.standing.number, None)
+            self._line.leave(turn.standing.number)
         if turn.leads:
             self.disband(turn)
             self.end(turn.group)
@@ -304,6 +352,28 @@ class RunQueue:
     def _late(self) -> DeadlineError:
         self.dropped += 1
         return DeadlineError("the caller's time ran out before the work began; it was not done")
+
+
+class _Inside:
+    """A call that is inside while its block runs."""
+
+    __slots__ = ("_entered", "_queue", "_urgency")
+
+    def __init__(self, queue: RunQueue, urgency: Urgency) -> None:
+        self._queue = queue
+        self._urgency = urgency
+        self._entered = 0.0
+
+    def __enter__(self) -> None:
+        self._entered = self._queue.enter(self._urgency)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._queue.leave(self._entered, answered=kind is None)
 
 
 def _is_late(urgency: Urgency, now: float) -> bool:

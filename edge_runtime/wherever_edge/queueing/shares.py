@@ -1,0 +1,61 @@
+"""What each tenant has had of the engines for its weight, and whose turn that makes it. Pure.
+
+Start-time fair queueing (Goyal, Vin, Cheng: "Start-time Fair Queueing", SIGCOMM 1996), charged
+when a call begins rather than when it comes: what leaves the line has cost its tenant nothing.
+Each class of priority has a clock of its own: nobody pays in one for what it had in another.
+"""
+
+from __future__ import annotations
+
+# weights below this are as good as nothing
+LEAST_WEIGHT = 1e-3
+
+# what cost too little to be known still counts
+_LEAST_S = 1e-6
+# tenants that are remembered
+_MOST = 4096
+
+
+class Shares:
+    """A clock for each class, in seconds of an engine for a weight of 1. Not safe for threads."""
+
+    __slots__ = ("_had", "_now")
+
+    def __init__(self) -> None:
+        self._had: dict[tuple[int, str], float] = {}
+        self._now: dict[int, float] = {}
+
+    def start(self, rank: int, tenant: str) -> float:
+        """Where on its class's clock a tenant's next call stands; the earlier goes first.
+
+        Who had nothing for a while stands where the clock is: time that was not used is lost.
+        """
+        now = self._now.get(rank, 0.0)
+        had = self._had.get((rank, tenant), now)
+        return had if had > now else now  # noqa: FURB136 (under the queue's lock)
+
+    def begin(
+        self, rank: int, tenant: str, weight: float, cost_s: float, *, leads: bool = True
+    ) -> None:
+        """A call of the tenant begins.
+
+        Args:
+            rank: of its class.
+            tenant: whose call it is.
+            weight: how large its share is beside the others'.
+            cost_s: seconds of an engine that it will take.
+            leads: its turn had come; False for one that goes along in another's run, which is
+                no reason for others to be behind.
+        """
+        start = self.start(rank, tenant)
+        if leads:
+            self._now[rank] = start
+        self._had[rank, tenant] = start + max(cost_s, _LEAST_S) / max(weight, LEAST_WEIGHT)
+        if len(self._had) > _MOST:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Forget those who are behind nobody, and of the others those who are least ahead."""
+        ahead = [each for each in self._had if self._had[each] > self._now.get(each[0], 0.0)]
+        ahead.sort(key=lambda each: self._had[each] - self._now.get(each[0], 0.0), reverse=True)
+        self._had = {each: self._had[each] for each in ahead[: _MOST // 2]}
