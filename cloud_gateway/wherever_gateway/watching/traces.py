@@ -1,9 +1,9 @@
 """Spans of calls: one for the gateway's part of each, with the waiting and the engine inside it.
 
 Spans are put together when a call has ended, out of what was measured anyway, and go to a batch
-processor of OpenTelemetry's SDK. The call's own thread only puts aside what is to be recorded: 2 us,
-where starting and ending its three spans by the SDK's tracer takes 43
-(benchmarks/gateway/watching.py).
+processor of OpenTelemetry's SDK. The call's own thread only puts aside what is to be recorded,
+where starting and ending three spans by the SDK's tracer takes 43 us
+(`benchmarks/gateway/watching.py`).
 """
 
 from __future__ import annotations
@@ -98,7 +98,9 @@ class Tracing:
             self._record_one(*call)
 
     def _record_one(self, begun: Begun, ended: Ended) -> None:
-        """When it waited and when the engine ran is not known, but for how long: the spans of both
+        """Hand over a call's spans.
+
+        When it waited and when the engine ran is not known, but for how long: the spans of both
         stand at its end, one behind the other.
         """
         at_ns = int(ended.at_s * 1e9)

@@ -48,6 +48,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
     "convert": {"onnx": "onnx", "skl2onnx": "skl2onnx"},
     "parquet": {"pyarrow": "pyarrow"},
     "text": {"tokenizers": "tokenizers"},
+    "telemetry": {"opentelemetry": "OpenTelemetry"},
 }
 _FOR: Mapping[str, str] = {
     "image": "reading, sending and drawing images",
@@ -56,6 +57,7 @@ _FOR: Mapping[str, str] = {
     "convert": "`wherever convert`",
     "parquet": "samples in a .parquet table",
     "text": "models that bring a tokenizer.json",
+    "telemetry": "traces",
 }
 _BASE = ("numpy", "onnxruntime", "grpcio", "protobuf", "pydantic")
 _PREFIX = "WHEREVER_"
