@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from wherever_edge.oip.deferred import StartedCall
 from wherever_edge.oip.link import INFER
+from wherever_edge.oip.stream_client import failed, goes_again, late
 
 if TYPE_CHECKING:
+    from wherever_contracts.wire.streaming import Answer
+    from wherever_contracts.wire.tensors import InferResponse
     from wherever_edge.oip.allotted import Allotted
+    from wherever_edge.oip.call_stream import Broken, CallStream
     from wherever_edge.oip.connection import Connection
     from wherever_edge.oip.link import Link, Metadata
 
@@ -37,21 +42,84 @@ class RemoteCall(StartedCall):
         self._headers = headers
         self._cancelled = False
         self._tries = 0
-        self._send()
+        self._sent: _Sent = None
+        self._stream: CallStream | None = None
+        self._number = 0
+        if not (connection.streaming.offered and self._send_streamed()):
+            self._send()
 
     def cancel(self) -> None:
         """Give the call up, and tell the server so; nothing happens when it has ended."""
         self._cancelled = True
-        self._sent.cancel()
+        if self._stream is not None and self._stream.forget(self._number):
+            self._link.leave()
+            self._outcome.set_exception(CancelledError())
+        elif self._sent is not None:
+            self._sent.cancel()
+
+    def answered(self, data: bytes, answer: Answer) -> None:
+        """The stream has the answer."""
+        self._link.leave()
+        self._settle(lambda: self._read(data, answer))
+
+    def broken(self, broken: Broken) -> None:
+        """The stream ended; the call goes again by itself where that may help."""
+        self._link.leave()
+        connection = self._connection
+        if self._stream is not None:
+            connection.streaming.broke(self._stream)
+        if connection.links.closed:
+            self._outcome.set_exception(connection.links.closed_error())
+        elif goes_again(broken):
+            self._tries += 1
+            try:
+                self._send()
+            except Exception as error:  # noqa: BLE001 (raised by `result`)
+                self._outcome.set_exception(error)
+        else:
+            self._outcome.set_exception(connection.ended(self._time, *broken))
+
+    def expired(self) -> None:
+        """The call's time is over."""
+        self._link.leave()
+        self._outcome.set_exception(late(self._connection, self._time))
+
+    def _send_streamed(self) -> bool:
+        """Send it over the stream of calls; False when it has to go by itself."""
+        connection = self._connection
+        left_s = self._time.left_s(connection.name)
+        self._link = connection.links.enter()
+        try:
+            self._stream = stream = connection.streaming.of(self._link, len(self._data))
+            if stream is not None:
+                self._number = stream.send(self, self._data, left_s, self._headers, watched=True)
+        except ValueError as error:
+            self._link.leave()
+            raise connection.links.closed_error() from error
+        if not self._number:
+            self._stream = None
+            self._link.leave()
+        return self._stream is not None
+
+    def _read(self, data: bytes, answer: Answer) -> InferResponse:
+        if answer.status:
+            raise failed(self._connection, answer, self._time)
+        return self._connection.answer(data, answer.start, answer.end)
+
+    def _settle(self, answer: Callable[[], InferResponse]) -> None:
+        try:
+            response = answer()
+        except Exception as error:  # noqa: BLE001 (raised by `result`, or it would wait forever)
+            self._outcome.set_exception(error)
+        else:
+            self._outcome.set_result(response)
 
     def _send(self) -> None:
         left = self._time.left_s(self._connection.name)
         link = self._connection.links.enter()
         self._tries += 1
         try:
-            self._sent: _Sent = link.unary(INFER).future(
-                self._data, left, link.along(self._headers)
-            )
+            self._sent = link.unary(INFER).future(self._data, left, link.along(self._headers))
         except ValueError as error:
             link.leave()
             raise self._connection.links.closed_error() from error
@@ -61,6 +129,8 @@ class RemoteCall(StartedCall):
             self._arrived(sent, link)
 
         self._sent.add_done_callback(arrived)
+        if self._cancelled:  # meanwhile
+            self._sent.cancel()
 
     def _arrived(self, sent: _Sent, link: Link) -> None:
         try:

@@ -32,7 +32,14 @@ from wherever_edge.oip.link import (
 )
 from wherever_edge.oip.links import Links
 from wherever_edge.oip.security import Way
-from wherever_edge.oip.status import CODE_KEY, PING_KEY, PUSHBACK_KEY, attempt_error
+from wherever_edge.oip.status import (
+    CODE_KEY,
+    PING_KEY,
+    PUSHBACK_KEY,
+    STREAM_KEY,
+    attempt_error,
+)
+from wherever_edge.oip.stream_client import Streaming, infer_streamed
 
 if TYPE_CHECKING:
     from wherever_contracts.places import Place
@@ -59,11 +66,17 @@ class Connection:
         self.name = endpoint.name
         self._place: Place = place
         self.links = Links(endpoint, max_bytes=max_bytes, way=way)
+        self.streaming = Streaming()
         self._max_bytes = max_bytes
 
     def infer(self, request: InferRequest, time: Allotted) -> InferResponse:
         """Send a call and wait for its answer."""
-        return self.answer(self.exchange(INFER, self.encoded(request), time, request.headers))
+        data, headers = self.encoded(request), request.headers
+        streamed = infer_streamed(self, data, time, headers) if self.streaming.offered else None
+        if isinstance(streamed, InferResponse):
+            return streamed
+        broken_off = streamed is not None
+        return self.answer(self.exchange(INFER, data, time, headers, retried=broken_off))
 
     def start(self, request: InferRequest, time: Allotted) -> RemoteCall:
         """Send a call without waiting."""
@@ -154,9 +167,16 @@ class Connection:
             raise
         return self._read(metadata.decode_ready, reply)
 
-    def exchange(self, method: str, data: bytes, time: Allotted, headers: Metadata = ()) -> bytes:
+    def exchange(
+        self,
+        method: str,
+        data: bytes,
+        time: Allotted,
+        headers: Metadata = (),
+        *,
+        retried: bool = False,
+    ) -> bytes:
         """Send bytes and wait for bytes, once more if the server breaks the call off."""
-        retried = False
         while True:
             left = time.left_s(self.name)
             link = self.links.enter()
@@ -191,16 +211,18 @@ class Connection:
             )
         return data
 
-    def answer(self, reply: bytes) -> InferResponse:
-        """The response in a reply.
+    def answer(self, reply: bytes, start: int = 0, end: int | None = None) -> InferResponse:
+        """The response in a reply, from `start` to `end`.
 
         Raises:
             BadAnswerError: there is none.
         """
-        response = self._read(decode_response, reply)
+        response = self._read(lambda data: decode_response(data, start, end), reply)
         self.links.heard()
         if PING_KEY in response.parameters:
             self.links.allow_pings()
+        if STREAM_KEY in response.parameters:
+            self.streaming.offered = True
         return response
 
     def broken_off(self, error: grpc.Call) -> bool:
@@ -219,14 +241,26 @@ class Connection:
             self.links.renew(link)
         trailing = dict(error.trailing_metadata() or ())
         pushback = trailing.get(PUSHBACK_KEY)
+        said = None if pushback is None else str(pushback)
+        return self.ended(time, status, details, str(trailing.get(CODE_KEY, "")), said)
+
+    def ended(
+        self,
+        time: Allotted,
+        status: str,
+        details: str,
+        code: str = "",
+        pushback: str | None = None,
+    ) -> AttemptError:
+        """What it means that a call ended with this status; see `attempt_error`."""
         return attempt_error(
             status,
             host=self.name,
             details=details,
-            code=str(trailing.get(CODE_KEY, "")),
+            code=code,
             elapsed_s=time.elapsed_s,
             timeout_s=time.timeout_s,
-            pushback=None if pushback is None else str(pushback),
+            pushback=pushback,
         )
 
     def _is_well(self, time: Allotted) -> bool:

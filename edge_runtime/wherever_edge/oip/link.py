@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 
 from wherever_contracts.wire.schema import HEALTH_SERVICE, INFERENCE_SERVICE
+from wherever_contracts.wire.streaming import STREAM_METHOD
+from wherever_edge.oip.call_stream import CallStream
 
 if TYPE_CHECKING:
+    from wherever_edge.oip.call_stream import Opened
     from wherever_edge.oip.endpoints import Endpoint
     from wherever_edge.oip.security import Way
 
@@ -70,6 +73,7 @@ class Link:
         self._lock = threading.Lock()
         self._running = 0
         self._retired = False
+        self._stream: CallStream | None = None
 
     def unary(self, method: str) -> Unary:
         """The unary call `method`, with bytes in and out."""
@@ -77,6 +81,16 @@ class Link:
         if call is None:
             call = self._calls[method] = self._channel.unary_unary(method)
         return call
+
+    def stream(self) -> CallStream:
+        """The stream of calls over this channel; opened anew when the one before takes no more."""
+        stream = self._stream
+        if stream is None or not stream.takes_calls:
+            with self._lock:
+                stream = self._stream
+                if stream is None or not stream.takes_calls:
+                    stream = self._stream = CallStream(self._open_stream)
+        return stream
 
     def along(self, headers: Metadata) -> Metadata | None:
         """What is sent with a call that has headers of its own."""
@@ -123,6 +137,9 @@ class Link:
             done(call.code() not in _NOT_CONNECTED)
 
         self.unary(HEALTH_CHECK).future(b"", _CONNECT_S, self.metadata).add_done_callback(ended)
+
+    def _open_stream(self, messages: Iterator[bytes]) -> Opened:
+        return self._channel.stream_stream(STREAM_METHOD)(messages, metadata=self.metadata)
 
 
 def _options(max_bytes: int, *, pings: bool, way: Way) -> Options:

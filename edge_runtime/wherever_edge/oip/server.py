@@ -12,6 +12,7 @@ import grpc
 
 from wherever_contracts.errors import (
     ModelNotFoundError,
+    NotAllowedError,
     OverloadedError,
     SettingsError,
     WhereverError,
@@ -22,10 +23,20 @@ from wherever_contracts.wire.schema import HEALTH_SERVICE, INFERENCE_SERVICE
 from wherever_edge.oip import forks
 from wherever_edge.oip.calling import GrpcCaller
 from wherever_edge.oip.client import MAX_BYTES
+from wherever_edge.oip.direct import DirectCalls, Status
+from wherever_edge.oip.direct_inference import DirectInference
 from wherever_edge.oip.health import Health, Send
 from wherever_edge.oip.saying import server_metadata
 from wherever_edge.oip.service import InferenceService, nowhere
-from wherever_edge.oip.status import CODE_KEY, PING_KEY, PUSHBACK_KEY, code_of, status_of
+from wherever_edge.oip.status import (
+    CODE_KEY,
+    PING_KEY,
+    PUSHBACK_KEY,
+    STREAM_KEY,
+    code_of,
+    status_of,
+)
+from wherever_edge.oip.stream_server import Ending, NonBlocking, Rules, Streams
 from wherever_edge.oip.triton_stream import TritonStreams
 
 if TYPE_CHECKING:
@@ -117,7 +128,7 @@ class InferenceServer:
     ) -> None:
         self.address = address
         self.port = port
-        parameters: Parameters = {PING_KEY: PING_EVERY_MS}
+        parameters: Parameters = {PING_KEY: PING_EVERY_MS, STREAM_KEY: 1}
         self.service = InferenceService(host, parameters, admission, elsewhere)
         self._threads = host.queue.places + _SPARE_THREADS
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="wherever-oip")
@@ -130,7 +141,14 @@ class InferenceServer:
         self._methods = self._known_methods(methods or {})
         self._further = handlers
         self._triton_streams = TritonStreams(self.service, _words)
+        self._streams = Streams(
+            self.service,
+            Rules(self._identify, self._ending, self._abort, max_bytes),
+            threads=self._threads,
+            cores=host.machine.usable_cores,
+        )
         self._server: grpc.Server | None = None
+        self._direct: DirectCalls | None = None
 
     @property
     def queue(self) -> RunQueue:
@@ -157,8 +175,11 @@ class InferenceServer:
             options=_options(self._max_bytes),
             maximum_concurrent_rpcs=self._threads,
         )
+        self._direct = self._direct_calls(server)
         self.port = _listen(server, self.address, self.port, self._identity)
         server.start()
+        if self._direct is not None:
+            self._direct.start()
         self._server = server
 
     def drain(self, grace_s: float) -> bool:
@@ -171,10 +192,14 @@ class InferenceServer:
             True when every call ended in time.
         """
         self._health.stop()
+        self._streams.drain()
         if self._server is not None:
             self._server.stop(grace_s).wait()
+        if self._direct is not None:
+            self._direct.close()
         done = self.queue.inside == 0
         self._triton_streams.close()
+        self._streams.close()
         self._pool.shutdown(wait=done, cancel_futures=True)
         return done
 
@@ -193,7 +218,7 @@ class InferenceServer:
     def _handlers(self) -> list[grpc.GenericRpcHandler]:
         health: Handlers = {
             "Check": grpc.unary_unary_rpc_method_handler(self._guarded(self._check)),
-            "Watch": grpc.unary_stream_rpc_method_handler(_NonBlocking(self._watch)),
+            "Watch": grpc.unary_stream_rpc_method_handler(NonBlocking(self._watch)),
         }
         inference: Handlers = {
             path.rpartition("/")[2]: self._handler_for(path, None) for path in self._own_paths
@@ -201,6 +226,7 @@ class InferenceServer:
         return [
             grpc.method_handlers_generic_handler(HEALTH_SERVICE, health),
             grpc.method_handlers_generic_handler(INFERENCE_SERVICE, inference),
+            self._streams.handler(),
             *self._further,
             *(
                 grpc.method_handlers_generic_handler(service, self._unary(functions))
@@ -246,6 +272,12 @@ class InferenceServer:
             )
         ]
 
+    def _direct_calls(self, server: grpc.Server) -> DirectCalls | None:
+        if not DirectCalls.possible(server):
+            return None
+        method = DirectInference(self.service, self._status, self._identify)
+        return DirectCalls(server, f"/{INFERENCE_SERVICE}/ModelInfer", method, self._threads)
+
     def _server_metadata(self, _data: bytes, _caller: GrpcCaller) -> bytes:
         known = [name for method, name in _EXTENSIONS.items() if method in self._methods]
         said = server_metadata()
@@ -286,27 +318,43 @@ class InferenceServer:
 
         return guarded
 
+    def _identify(self, authorization: str | None) -> KeyInfo | None:
+        """The key in a header, as the entrance sees it; raises NotAllowedError likewise."""
+        if self._keys is None:
+            return None
+        try:
+            return self._keys.check(authorization)
+        except NotAllowedError:
+            if self._keys_needed:
+                raise
+            return None
+
     def _abort(self, context: grpc.ServicerContext, error: Exception) -> NoReturn:
+        ending = self._ending(error)
+        context.set_trailing_metadata(_trailing(ending))
+        context.abort(grpc.StatusCode[ending.status], ending.details)
+
+    def _status(self, error: Exception) -> Status:
+        ending = self._ending(error)
+        number = grpc.StatusCode[ending.status].value[0]
+        return Status(number, ending.details, _trailing(ending))
+
+    def _ending(self, error: Exception) -> Ending:
+        """What a client is told of an error."""
         status = status_of(error)
         if status == "INTERNAL":
             _LOG.error("a call failed", exc_info=error)
-        trailing = [(CODE_KEY, code_of(error))]
+        pushback_ms = None
         if isinstance(error, OverloadedError):
-            trailing.append((PUSHBACK_KEY, f"{self.service.retry_after_s(error) * 1000:.0f}"))
-        context.set_trailing_metadata(tuple(trailing))
-        context.abort(grpc.StatusCode[status], _words(error))
+            pushback_ms = round(self.service.retry_after_s(error) * 1000)
+        return Ending(status, _words(error), code_of(error), pushback_ms)
 
 
-class _NonBlocking:
-    """Makes grpcio hand over a function that sends, instead of keeping a thread for a stream."""
-
-    experimental_non_blocking = True
-
-    def __init__(self, function: Callable[[bytes, grpc.ServicerContext, Send], None]) -> None:
-        self._function = function
-
-    def __call__(self, data: bytes, context: grpc.ServicerContext, send: Send) -> None:
-        self._function(data, context, send)
+def _trailing(ending: Ending) -> tuple[tuple[str, str], ...]:
+    code = (CODE_KEY, ending.code)
+    if ending.pushback_ms is None:
+        return (code,)
+    return code, (PUSHBACK_KEY, str(ending.pushback_ms))
 
 
 def _words(error: Exception) -> str:

@@ -17,6 +17,9 @@ CODE_KEY = "wherever-code"
 # parameter of a response: the server allows a ping this often, in milliseconds
 PING_KEY = "wherever_ping_ms"
 
+# parameter of a response: the server takes streams of calls
+STREAM_KEY = "wherever_stream"
+
 # gRPC's own name for when to try again: in trailing metadata, and of ours in HTTP's headers too
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
 
