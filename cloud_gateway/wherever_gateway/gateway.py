@@ -18,11 +18,11 @@ from wherever_edge.oip.server import InferenceServer
 from wherever_edge.oip.serving import joined, load_models, serve_until_told
 from wherever_edge.updates.watching import Watcher
 from wherever_gateway.config.changes import Changes, changes, with_live
+from wherever_gateway.model_rules import Pins, sharing_of
 from wherever_gateway.notifying import tell_ready, tell_stopping
 from wherever_gateway.options import GatewayOptions
 from wherever_gateway.packages import store_of
 from wherever_gateway.parts import open_parts
-from wherever_gateway.pins import Pins
 from wherever_gateway.securing import secure
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Gateway:
             home=options.home,
             options=options.host,
         )
+        self._share()
         self.models: list[LoadedVariant] = []
         self.refused: list[tuple[str, WhereverError]] = []
         self._parts = open_parts(options, self.host, self.secured, self.refresh)
@@ -205,7 +206,12 @@ class Gateway:
             self.config = before
             self._look_again()
             raise
+        self._share()
         return found
+
+    def _share(self) -> None:
+        config = self.config
+        self.host.share_by(lambda model: sharing_of(config, model))
 
     def _look_again(self) -> None:
         packages = self.config.serving.packages

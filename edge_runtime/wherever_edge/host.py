@@ -28,18 +28,20 @@ from wherever_edge.queueing.bounds import Bounds, bounds_of
 from wherever_edge.queueing.desk import desk_for, needs_desk
 from wherever_edge.queueing.lane import lane_of
 from wherever_edge.queueing.run_queue import RunQueue
+from wherever_edge.queueing.sharing import AS_USUAL
 from wherever_edge.residents import Loaded, Residents
 from wherever_edge.tune.guidance import Guidance
 from wherever_edge.updates.state import CHANNELS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from wherever_contracts.places import Place
     from wherever_devices.plans import RunPlan
     from wherever_edge.engines.engine import Session
     from wherever_edge.packages.store import Package, Store
+    from wherever_edge.queueing.sharing import Sharing
     from wherever_edge.resident import Resident
     from wherever_edge.tune.guidance import Deciding
 
@@ -101,6 +103,7 @@ class LocalHost:
         self.queue = RunQueue(*self._bounds())
         self._desk = desk_for(distance, self.machine.usable_cores)
         self._batching = batching
+        self._sharing: Callable[[str], Sharing] = lambda _model: AS_USUAL
         self._isolation: Isolation = isolation
         self._engines = engines_for(isolation)
         self._resources = Resources(
@@ -250,6 +253,18 @@ class LocalHost:
         """Whether calls for a model are answered, as far as its owner has a say."""
         return model not in self._withdrawn
 
+    def share_by(self, sharing: Callable[[str], Sharing]) -> None:
+        """Let the calls of each model share runs as its operator says, from now on.
+
+        Args:
+            sharing: how, by the model's name.
+        """
+        with self._lock:
+            self._sharing = sharing
+            for loaded in self._variants.values():
+                if loaded.resident.lane is not None:
+                    loaded.resident.lane.share_by(sharing(loaded.package.name))
+
     def loaded(self) -> list[Loaded]:
         """What was loaded and not let go of, in memory or able to come back; last used first."""
         return self._residents.loaded()
@@ -384,6 +399,7 @@ class LocalHost:
                     joins=self._batching and shares_runs(variant, session),
                     cores=self.machine.usable_cores,
                 )
+                resident.lane.share_by(self._sharing(package.name))
         return resident
 
     def _bounds(self) -> Bounds:

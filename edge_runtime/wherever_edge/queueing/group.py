@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from wherever_edge.queueing.costs import Costs
+from wherever_edge.queueing.policy import Limits
 
 # a joined run that fails may be one caller's fault; so many in a row are the variant's
 _FAILURES = 3
@@ -16,6 +17,7 @@ class Group:
     Args:
         width: runs at a time that keep every core at work.
         row_bytes: the inputs of one row.
+        limits: how much one run may take at most.
 
     Attributes:
         costs: what its runs cost.
@@ -30,17 +32,19 @@ class Group:
         "_width",
         "costs",
         "joins",
+        "limits",
         "row_bytes",
         "running",
         "settled",
     )
 
-    def __init__(self, width: int, row_bytes: int) -> None:
+    def __init__(self, width: int, row_bytes: int, limits: Limits = Limits()) -> None:  # noqa: B008
         self.costs: Costs = Costs()
         self.running: int = 0
         self.joins: bool = False
         self.settled: bool = False
         self.row_bytes: int = row_bytes
+        self.limits: Limits = limits
         self._width = self._at_once = width
         self._failures = 0
         self._runs = 0

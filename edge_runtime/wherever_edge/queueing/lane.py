@@ -12,8 +12,9 @@ import numpy as np
 from wherever_contracts.errors import EngineError
 from wherever_edge.counters import COUNTERS
 from wherever_edge.queueing.costs import HAND_OVER_S, SAMPLES
+from wherever_edge.queueing.gathering import Gatherer
 from wherever_edge.queueing.group import Group
-from wherever_edge.queueing.policy import Limits
+from wherever_edge.queueing.sharing import AS_USUAL
 from wherever_edge.resident import Ran
 
 if TYPE_CHECKING:
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
     from wherever_contracts.urgency import Urgency
     from wherever_edge.engines.engine import Session
     from wherever_edge.queueing.run_queue import RunQueue
+    from wherever_edge.queueing.sharing import Sharing
     from wherever_edge.queueing.turn import Turn
     from wherever_edge.resident import Resident
 
-LIMITS = Limits()
 # shapes that are told apart; calls of more run singly
 _MAX_GROUPS = 64
 # runs between two looks at whether calls need a place in the line at all
@@ -36,7 +37,7 @@ class Lane:
 
     Whoever finds the engine free runs at once. Whoever does not, waits; when a run ends, one of
     those who wait runs for as many of them as pays, and each gets its own rows. No call waits for
-    another to come.
+    another to come, unless its owner wants it so (see `Sharing`).
 
     Args:
         queue: where calls of all variants wait.
@@ -54,12 +55,14 @@ class Lane:
     """
 
     __slots__ = (
+        "_gatherer",
         "_groups",
         "_least_s",
         "_model",
         "_queue",
         "_run",
         "_seen",
+        "_sharing",
         "_specs",
         "_variant",
         "_width",
@@ -86,6 +89,8 @@ class Lane:
         self._groups: dict[tuple[tuple[int, ...], ...], Group] = {}
         self._least_s = math.inf
         self._seen = 0
+        self._sharing = AS_USUAL
+        self._gatherer: Gatherer | None = None
         self.inline: bool = queue.runs is None and not batches
         self.tiny: bool = False
 
@@ -93,7 +98,7 @@ class Lane:
     def together(self) -> int:
         """With how many calls one gains by a run of all, as far as is known; 1 for none."""
         joins = any(group.joins for group in list(self._groups.values()))
-        return LIMITS.rows if joins else 1
+        return self._sharing.limits.rows if joins or self._gatherer is not None else 1
 
     def gain(self, calls: Sequence[Mapping[str, Any]], urgency: Urgency) -> bool:
         """Whether calls that came together gain by one run; they have to end by one deadline."""
@@ -103,7 +108,8 @@ class Lane:
             return False
         rows = [each for _, each in entered]
         total = sum(rows)
-        if total > LIMITS.rows or total * group.row_bytes > LIMITS.size:
+        limits = self._sharing.limits
+        if total > limits.rows or total * group.row_bytes > limits.size:
             return False
         ends = perf_counter() + group.costs.expected_s(total)
         return (urgency.deadline is None or ends <= urgency.deadline) and group.costs.pays(rows)
@@ -122,6 +128,34 @@ class Lane:
             EngineError: the engine failed on these tensors.
         """
         group, rows = self._group_of(tensors)
+        if self._gatherer is not None and group is not None and calls == 1:
+            return self._gatherer.answer(tensors, urgency, group, rows, self._sharing)
+        return self._enter(tensors, urgency, calls, group, rows)
+
+    def share_by(self, sharing: Sharing) -> None:
+        """Let calls share runs like this from now on."""
+        self._sharing = sharing
+        for group in list(self._groups.values()):
+            group.limits = sharing.limits
+        wanted = sharing.delay_s > 0 and bool(self._specs)
+        self._gatherer = (
+            Gatherer([name for name, _ in self._specs], self._run_of) if wanted else None
+        )
+        if wanted:
+            self.tiny = self.inline = False
+
+    def _run_of(self, tensors: Mapping[str, Any], urgency: Urgency, calls: int) -> Ran:
+        return self._enter(tensors, urgency, calls, *self._group_of(tensors))
+
+    def _enter(
+        self,
+        tensors: Mapping[str, Any],
+        urgency: Urgency,
+        calls: int,
+        group: Group | None,
+        rows: int,
+    ) -> Ran:
+        """Run when it is their turn."""
         if self._queue.begin(group):
             ran = self._alone(tensors, group, rows, joined=calls > 1)
             self._look(ran.engine_s)
@@ -142,6 +176,8 @@ class Lane:
         """See whether calls need to come here, now that one took `engine_s`."""
         self._seen += 1
         self._least_s = min(self._least_s, engine_s)
+        if self._gatherer is not None:
+            return
         if self._seen > SAMPLES and self._seen % _LOOK_EVERY:
             return
         self.tiny = tiny = self._seen >= SAMPLES and self._least_s <= HAND_OVER_S
@@ -170,7 +206,8 @@ class Lane:
         group = self._groups.get(key)
         if group is None and len(self._groups) < _MAX_GROUPS:
             row_bytes = sum(tensors[name].nbytes for name, _ in self._specs) // rows
-            group = self._groups.setdefault(key, Group(self._width, row_bytes))
+            made = Group(self._width, row_bytes, self._sharing.limits)
+            group = self._groups.setdefault(key, made)
         return group
 
     def _alone(

@@ -1,15 +1,27 @@
-"""Models that a configuration keeps in memory, by patterns of their names."""
+"""What a configuration says of models, by patterns of their names, told to their host."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from wherever_edge.queueing.policy import Limits
+from wherever_edge.queueing.sharing import AS_USUAL, Sharing
 from wherever_gateway.config.review import first_match
 
 if TYPE_CHECKING:
     from wherever_edge.host import LocalHost
     from wherever_gateway.config.schema import GatewayConfig
+
+
+def sharing_of(config: GatewayConfig, model: str) -> Sharing:
+    """How the calls of a model share runs."""
+    pattern = first_match(config.models, model)
+    if pattern is None:
+        return AS_USUAL
+    rules = config.models[pattern]
+    limits = AS_USUAL.limits if rules.max_batch is None else Limits(rows=rules.max_batch)
+    return Sharing((rules.max_queue_delay_ms or 0.0) / 1000, limits)
 
 
 class Pins:
