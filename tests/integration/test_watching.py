@@ -73,16 +73,10 @@ class Peer:
     """A gateway in this process, whatever it tells, and clients of it."""
 
     def __init__(self, store: Store, keys: KeyChecker | None = None) -> None:
-        self.exporter = InMemorySpanExporter()
-        self.lines = io.StringIO()
         self.inner = Refusing()
         self.remotes: list[RemoteHost] = []
-        self.watch = Watch(WatchOptions(metrics_port=0, log="calls"))
-        self.admission = self.watch.admission(self.inner)
-        self.admission.log = CallLog("calls", self.lines.write)
-        processor = BatchSpanProcessor(self.exporter, schedule_delay_millis=50)
-        self.admission.tracing = Tracing(processor, gateway_resource(), share=0.0)
         self.host = LocalHost(store, distance="cloud")
+        self.admission = Watch(WatchOptions()).admission(self.inner)
         self.server = InferenceServer(self.host, port=0, admission=self.admission, keys=keys)
         self.server.start()
         self.front = RestFront(
@@ -95,11 +89,27 @@ class Peer:
             keys_needed=keys is not None,
         )
         self.front.start()
-        self.watch.start(self.host)
         self.addresses = {
             "grpc": f"grpc://127.0.0.1:{self.server.port}",
             "rest": f"http://127.0.0.1:{self.front.port}",
         }
+
+    def watch_anew(self) -> None:
+        """Watch from now on as if nothing had been called."""
+        self.inner.__init__()
+        self.exporter = InMemorySpanExporter()
+        self.lines = io.StringIO()
+        self.watch = Watch(WatchOptions(metrics_port=0, log="off"))
+        self.watch.start(self.host)
+        processor = BatchSpanProcessor(self.exporter, schedule_delay_millis=50)
+        self.admission.metrics = self.watch.metrics
+        self.admission.log = CallLog("calls", self.lines.write)
+        self.admission.tracing = Tracing(processor, gateway_resource(), share=0.0)
+
+    def watch_no_more(self) -> None:
+        self.told()
+        self.logged()
+        self.watch.close()
 
     def remote(self, protocol: str = "grpc", api_key: str | None = None) -> RemoteHost:
         endpoint = Endpoint.parse(self.addresses[protocol])
@@ -145,17 +155,21 @@ class Peer:
             remote.close()
         self.front.drain(0)
         self.server.drain(0)
-        self.watch.close()
-        self.told()
-        self.logged()
         self.host.close()
 
 
-@pytest.fixture
-def peer(scales_package, echo_package) -> Iterator[Peer]:
+@pytest.fixture(scope="module")
+def gateway(scales_package, echo_package) -> Iterator[Peer]:
     one = Peer(Store([scales_package.root, echo_package.root]))
     yield one
     one.close()
+
+
+@pytest.fixture
+def peer(gateway) -> Iterator[Peer]:
+    gateway.watch_anew()
+    yield gateway
+    gateway.watch_no_more()
 
 
 @pytest.fixture(scope="module")
@@ -414,6 +428,7 @@ def test_nothing_that_a_call_brought_or_was_given_is_told_of_it(
     keys = KeyStore(tmp_path)
     secret = keys.add("ann")
     one = Peer(Store([scales_package.root, echo_package.root]), KeyChecker(keys))
+    one.watch_anew()
     own_spans.clear()
     try:
         header = ("traceparent", f"00-{'a' * 32}-{'b' * 16}-01")
@@ -437,6 +452,7 @@ def test_nothing_that_a_call_brought_or_was_given_is_told_of_it(
         one.logged()
         lines = one.lines.getvalue()
     finally:
+        one.watch_no_more()
         one.close()
     assert counted == 4
     assert len(spans) >= 10

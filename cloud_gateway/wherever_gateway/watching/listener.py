@@ -20,6 +20,8 @@ PATH = "/metrics"
 
 # who connects and says nothing is let go after this long
 _SILENCE_S = 5.0
+# how often it looks whether it is to end
+_LOOK_S = 0.05
 # pages that are written at a time; each takes a thread, and a copy of all numbers
 _AT_A_TIME = 4
 
@@ -37,7 +39,7 @@ class MetricsListener:
         self.port: int = server.server_address[1]
         self._server = server
         self._thread = threading.Thread(
-            target=server.serve_forever, args=(0.1,), name="wherever-metrics", daemon=True
+            target=server.serve_forever, args=(_LOOK_S,), name="wherever-metrics", daemon=True
         )
         self._thread.start()
 
