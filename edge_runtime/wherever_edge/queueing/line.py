@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from wherever_edge.queueing.limit import Pace
 from wherever_edge.queueing.policy import (
-    Limits,
     Standing,
     Start,
     company,
@@ -20,9 +19,6 @@ from wherever_edge.queueing.shares import Shares
 
 if TYPE_CHECKING:
     from wherever_edge.queueing.turn import Turn
-
-_LIMITS = Limits()
-
 
 class Line:
     """The turns of those who wait; each is charged to its tenant when it begins.
@@ -106,7 +102,7 @@ class Line:
     ) -> list[Turn]:
         if turn.group is None:
             return []
-        others = company(turn.standing, standings, turn.group.costs, now, _LIMITS, start)
+        others = company(turn.standing, standings, turn.group.costs, now, turn.group.limits, start)
         return [self._turns.pop(each.number) for each in others if waits(each, now)]
 
     def _charge(self, turn: Turn) -> None:
