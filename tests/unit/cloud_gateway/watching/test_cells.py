@@ -104,6 +104,19 @@ def test_tenants_beyond_the_limit_are_counted_together():
     assert sum(sum(cell.total.counts) for cell in cells.answered.values()) == 1000
 
 
+def test_combinations_beyond_the_limit_are_counted_together():
+    cells = Cells(lambda _: True, Limits(models=9, versions=9, tenants=9, cells=4))
+    for model in "abc":
+        for tenant in ("ann", "bob"):
+            for _ in range(2):
+                cells.cell(model, "1", tenant).total.add(0.1)
+                cells.failure(model, "1", tenant, "engine").add(0.1)
+    assert len(cells.answered) == len(cells.failed) == 5
+    rest = Key(OTHER, "", OTHER)
+    assert sum(cells.answered[rest].total.counts) == 4
+    assert [tally.count for key, tally in cells.failed.items() if key[:3] == rest] == [4]
+
+
 @given(st.lists(st.tuples(st.booleans(), NAMES, NAMES, NAMES), max_size=300))
 def test_no_names_take_more_room_than_the_limits_give(calls):
     cells = Cells(lambda _: True, LIMITS)
