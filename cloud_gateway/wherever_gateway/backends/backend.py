@@ -1,0 +1,245 @@
+"""One backend: servers that answer for the same models, and what they share."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from wherever_contracts.errors import (
+    AttemptError,
+    ModelNotFoundError,
+    RefusedError,
+    WhereverError,
+)
+from wherever_contracts.wire.traceparent import TRACEPARENT, read_traceparent
+from wherever_edge.host_health.forecast import Work
+from wherever_edge.host_health.health import USUAL
+from wherever_edge.oip.service import Forwarded
+from wherever_edge.tending.watch import Watch
+from wherever_gateway.backends import travel, verdicts
+from wherever_gateway.backends.call import Asked, Call, deadline_of, in_turn
+from wherever_gateway.backends.replica import Replica
+from wherever_gateway.backends.room import Room
+
+if TYPE_CHECKING:
+    from wherever_contracts.places import Place
+    from wherever_contracts.urgency import Urgency
+    from wherever_contracts.wire.metadata import ModelMetadata
+    from wherever_contracts.wire.tensors import InferRequest
+    from wherever_edge.oip.admission import Caller, Grant
+
+T = TypeVar("T")
+
+# what servers say about a model is asked again after this; and whether it is ready
+METADATA_FRESH_S = 10.0
+READY_FRESH_S = 1.0
+_MOST_KEPT = 1024
+# a call waits so many times as long as one usually takes for others to end, and so long at most
+_WAITS = 2.0
+_LONGEST_WAIT_S = 0.25
+
+
+class Standing(NamedTuple):
+    """What a backend consists of.
+
+    Attributes:
+        replicas: its servers.
+        place: their distance.
+        timeout_s: the most that a call without a deadline may take.
+        most: calls on their way at a time.
+    """
+
+    replicas: tuple[Replica, ...]
+    place: Place
+    timeout_s: float
+    most: int
+
+
+class _Kept(NamedTuple):
+    """What was said, and until when that is fresh."""
+
+    said: Any
+    until: float
+
+
+class Backend:
+    """Answers calls for models by its servers. Safe to use from many threads.
+
+    Args:
+        name: its name.
+
+    Attributes:
+        watch: watches over its servers.
+        standing: what it consists of now; calls that run go on with what they began with.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.watch = Watch()
+        self.standing = Standing((), "cloud", 0.0, 0)
+        self._room = Room()
+        self._free = threading.Condition()
+        self._kept: dict[tuple[str, str, str], _Kept] = {}
+
+    def infer(self, request: InferRequest, model: str, caller: Caller, grant: Grant) -> Forwarded:
+        """Have a server answer a call.
+
+        Args:
+            request: the caller's.
+            model: what the model is called there.
+            caller: whose call it is.
+            grant: what it was granted.
+
+        Raises:
+            ForbiddenError: the backend lies beyond the call's boundary; nothing was sent.
+            InputError: a server refused the inputs.
+            ModelNotFoundError: no server has the model.
+            OverloadedError: there is no room for it now.
+            UnreachableError: no server can be asked; the message lists them.
+            DeadlineError: there was no answer in time, or nobody waits for it.
+            WhereverError: whatever `wherever_edge.oip.client.RemoteHost.infer` raises.
+        """
+        standing = self.standing
+        travel.refuse_beyond(grant.boundary, standing.place, self.name)
+        deadline = deadline_of(grant.urgency, standing.timeout_s)
+        trace = _trace(caller)
+        asked = Asked(request, model, grant.urgency, grant.boundary, deadline, trace)
+        with self._inside(standing, asked):
+            call = Call(self.name, standing.replicas, self.watch.tokens, asked)
+            response = travel.inbound(call.answer(), request)
+        return Forwarded(response, travel.served(response, self.name))
+
+    def ready(self, model: str, version: str) -> bool:
+        """Whether a server says that it answers calls for the model."""
+        kept = self._recall("ready", model, version)
+        if kept is not None and monotonic() < kept.until:
+            return bool(kept.said)
+        ready = any(self._says_ready(replica, model, version) for replica in self._in_turn(model))
+        self._keep("ready", model, version, _Kept(ready, monotonic() + READY_FRESH_S))
+        return ready
+
+    def metadata(self, model: str, version: str) -> ModelMetadata:
+        """What the servers say about a model; while none can be asked, what they said last.
+
+        Raises:
+            ModelNotFoundError: no server has it.
+            UnreachableError: no server can be asked, and nothing is known yet.
+        """
+        kept = self._recall("metadata", model, version)
+        if kept is not None and monotonic() < kept.until:
+            return kept.said
+        tried: list[verdicts.Tried] = []
+        for replica in self._in_turn(model):
+            try:
+                said = replica.host.model_metadata(model, version, 1.0)
+            except AttemptError as error:
+                tried.append(verdicts.Tried(replica.name, error))
+                continue
+            self._keep("metadata", model, version, _Kept(said, monotonic() + METADATA_FRESH_S))
+            return said
+        return self._last_known(kept, model, tried)
+
+    def facts(self) -> dict[str, Any]:
+        """How it does, as plain data."""
+        standing = self.standing
+        return {
+            "place": standing.place,
+            "calls": self._room.inside,
+            "servers": [{"name": each.name, **_told(each)} for each in standing.replicas],
+        }
+
+    def _last_known(
+        self, kept: _Kept | None, model: str, tried: Sequence[verdicts.Tried]
+    ) -> ModelMetadata:
+        refused = [each.error for each in tried if isinstance(each.error, RefusedError)]
+        if refused:
+            raise _not_there(verdicts.told(self.name, model, refused[0]))
+        if kept is not None:
+            return kept.said
+        shut = [verdicts.Shut(each.name, each.health.why, each.health) for each in self._shut()]
+        raise verdicts.nobody(self.name, model, tried, shut, ())
+
+    def _says_ready(self, replica: Replica, model: str, version: str) -> bool:
+        try:
+            return replica.has(model, version, 1.0)
+        except WhereverError:
+            return False
+
+    def _in_turn(self, model: str) -> Sequence[Replica]:
+        """The servers that are not shut out, in the order to ask them."""
+        open_to = [each for each in self.standing.replicas if not each.is_shut]
+        return in_turn(open_to, Work(model))
+
+    def _shut(self) -> list[Replica]:
+        return [each for each in self.standing.replicas if each.is_shut]
+
+    @contextmanager
+    def _inside(self, standing: Standing, asked: Asked) -> Generator[None]:
+        """A place among the calls on their way; it is waited for a moment."""
+        tenant = asked.urgency.tenant
+        self._enter(standing, asked)
+        try:
+            yield
+        finally:
+            with self._free:
+                self._room.leave(tenant)
+                self._free.notify()
+
+    def _enter(self, standing: Standing, asked: Asked) -> None:
+        urgency = asked.urgency
+        with self._free:
+            most = self._most(standing)
+            if self._room.enter(urgency.tenant, urgency.weight, most):
+                return
+        usual_s = self._usual_s(standing, asked.model)
+        wait_s = min(_LONGEST_WAIT_S, _WAITS * usual_s, asked.left_s / 2)
+        with self._free:
+            if self._free.wait_for(_entering(self._room, urgency, most), wait_s):
+                return
+        raise verdicts.crowded(self.name, most, usual_s)
+
+    def _most(self, standing: Standing) -> int:
+        """As many calls as the servers that are not shut out answer well."""
+        open_to = [each for each in standing.replicas if not each.is_shut] or standing.replicas
+        return min(standing.most, sum([each.limit for each in open_to]))
+
+    def _usual_s(self, standing: Standing, model: str) -> float:
+        work = Work(model)
+        return min((each.forecast(work, USUAL).latency_s for each in standing.replicas), default=0)
+
+    def _recall(self, what: str, model: str, version: str) -> _Kept | None:
+        return self._kept.get((what, model, version))
+
+    def _keep(self, what: str, model: str, version: str, kept: _Kept) -> None:
+        if len(self._kept) >= _MOST_KEPT:
+            self._kept.clear()
+        self._kept[what, model, version] = kept
+
+
+def _entering(room: Room, urgency: Urgency, most: int) -> Callable[[], bool]:
+    return lambda: room.enter(urgency.tenant, urgency.weight, most)
+
+
+def _trace(caller: Caller) -> tuple[tuple[str, str], ...]:
+    """The header by which the backend's spans belong to the caller's trace, if it has one."""
+    header = caller.header(TRACEPARENT)
+    return ((TRACEPARENT, header),) if header and read_traceparent(header) else ()
+
+
+def _not_there(error: WhereverError) -> WhereverError:
+    """A refusal to describe a model means that it is not there."""
+    return error if isinstance(error, ModelNotFoundError) else ModelNotFoundError(str(error))
+
+
+def _told(replica: Replica) -> dict[str, Any]:
+    facts = replica.health
+    return {
+        "state": facts.state,
+        "why": facts.why,
+        "calls": facts.in_flight,
+        "limit": facts.limit,
+        "usual_s": facts.usual_s,
+    }
