@@ -228,6 +228,106 @@ def _scales_manifest(root: Path) -> dict[str, Any]:
     }
 
 
+@pytest.fixture(scope="session")
+def letters_package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """A package that turns a text into a vector: its first 8 bytes, each as a share of 256."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["letters"], ["numbers"], to=TensorProto.FLOAT),
+            helper.make_node("Div", ["numbers", "most"], ["shares"]),
+        ],
+        "letters",
+        [helper.make_tensor_value_info("letters", TensorProto.INT32, [1, 8])],
+        [helper.make_tensor_value_info("shares", TensorProto.FLOAT, [1, 8])],
+        [numpy_helper.from_array(np.float32(256), "most")],
+    )
+    root = tmp_path_factory.mktemp("packages") / "letters"
+    pipeline = {
+        "pre": [{"op": "utf8_bytes", "name": "text", "to": "letters", "length": 8}],
+        "post": [{"op": "first_row", "name": "shares", "to": "vector"}],
+    }
+    tensors = {
+        "inputs": [{"name": "letters", "dtype": "int32", "shape": [1, 8]}],
+        "outputs": [{"name": "shares", "dtype": "float32", "shape": [1, 8]}],
+    }
+    signature = {
+        "inputs": [{"name": "text", "kind": "text", "max_bytes": 1000}],
+        "outputs": [{"name": "vector", "dtype": "float32", "shape": [8]}],
+        "value": {"kind": "embedding", "vector": "vector"},
+    }
+    return _one_variant(root, graph, tensors, pipeline, signature)
+
+
+@pytest.fixture(scope="session")
+def patches_package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """A detector of what is bright: a box for each of 4 x 4 cells of the image."""
+    cells = 4
+    corners = np.array([[x, y, x + 1, y + 1] for y in range(cells) for x in range(cells)])
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMax", ["pixels"], ["brightest"], axes=[1], keepdims=0),
+            helper.make_node("Reshape", ["brightest", "column"], ["scores"]),
+            helper.make_node("Identity", ["corners"], ["boxes"]),
+        ],
+        "patches",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [1, 3, cells, cells])],
+        [
+            helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, cells**2, 1]),
+            helper.make_tensor_value_info("boxes", TensorProto.FLOAT, [1, cells**2, 4]),
+        ],
+        [
+            numpy_helper.from_array(np.array([1, cells**2, 1]), "column"),
+            numpy_helper.from_array((corners[None] / cells).astype(np.float32), "corners"),
+        ],
+    )
+    root = tmp_path_factory.mktemp("packages") / "patches"
+    size = {"size": [cells, cells]}
+    pixels = {"op": "image_tensor", "name": "image", "to": "pixels", "scale": 1 / 255, **size}
+    pipeline = {
+        "pre": [{**pixels, "resize": "area"}],
+        "post": [
+            {"op": "fraction_boxes", "boxes": "boxes", "scores": "scores", **size},
+            {"op": "class_nms"},
+            {"op": "detection_confidence"},
+            {"op": "best_detections"},
+        ],
+    }
+    tensors = {
+        "inputs": [{"name": "pixels", "dtype": "float32", "shape": [1, 3, cells, cells]}],
+        "outputs": [
+            {"name": "scores", "dtype": "float32", "shape": [1, cells**2, 1]},
+            {"name": "boxes", "dtype": "float32", "shape": [1, cells**2, 4]},
+        ],
+    }
+    names = {name: name for name in ("boxes", "scores", "classes")}
+    signature = {
+        "inputs": [{"name": "image", "kind": "image"}],
+        "outputs": [
+            {"name": "boxes", "dtype": "float32", "shape": [-1, 4]},
+            {"name": "scores", "dtype": "float32", "shape": [-1]},
+            {"name": "classes", "dtype": "int64", "shape": [-1]},
+        ],
+        "value": {"kind": "detections", "labels": ["patch"], **names},
+        "options": [{"name": "min_score", "default": 0.3, "min": 0.0, "max": 1.0}],
+    }
+    return _one_variant(root, graph, tensors, pipeline, signature)
+
+
+def _one_variant(
+    root: Path,
+    graph: onnx.GraphProto,
+    tensors: dict[str, Any],
+    pipeline: dict[str, Any],
+    signature: dict[str, Any],
+) -> Package:
+    made = {"id": "only", "format": "onnx", "precision": "float32", "tensors": tensors}
+    variant = {**made, "pipeline": pipeline, "files": [_save(root, "only.onnx", graph)]}
+    about = {"schema": "1.0", "name": graph.name, "version": "1.0.0", "boundary": "anywhere"}
+    return build_package(
+        root, {**about, "reference": "only", "signature": signature, "variants": [variant]}
+    )
+
+
 def _save(root: Path, name: str, graph: onnx.GraphProto) -> dict[str, str]:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     root.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from wherever_edge.oip.service import InferenceService
 from wherever_gateway.rest.entrance import RestEntrance
 from wherever_gateway.rest.intake import Intake
 from wherever_gateway.rest.models import Models
+from wherever_gateway.rest.openapi import Offer
 from wherever_gateway.rest.pages import PageRoutes
 from wherever_gateway.rest.protocol import REPOSITORY_EXTENSIONS, ProtocolRoutes
 from wherever_gateway.rest.reception import EverybodySees, Handle, Reception, Sight
@@ -70,14 +71,14 @@ class RestApp:
         intake = Intake(max_bytes, stall_s)
         reception = Reception(service, entrance, sight or EverybodySees(), intake)
         models = Models(service)
-        keyed, changed = entrance.needed, repository is not None
-        extensions = REPOSITORY_EXTENSIONS if changed else ()
+        offer = Offer(entrance.keyed, entrance.needed, repository is not None)
+        extensions = REPOSITORY_EXTENSIONS if repository else ()
         routes = [
             *(_admin_routes(reception, admin) if admin else []),
             *(RepositoryRoutes(reception, repository).routes() if repository else []),
             *ProtocolRoutes(reception, ready, extensions).routes(),
             *TypedRoutes(reception, models).routes(),
-            *PageRoutes(reception, models, keyed=keyed, repository=changed).routes(),
+            *PageRoutes(reception, models, offer).routes(),
         ]
         self._reception = reception
         handlers: dict[Any, Any] = {HTTPException: http_error}

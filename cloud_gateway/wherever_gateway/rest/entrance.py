@@ -28,6 +28,11 @@ class RestEntrance:
         self._needed = needed and keys is not None
 
     @property
+    def keyed(self) -> bool:
+        """Whether there can be keys at all."""
+        return self._keys is not None
+
+    @property
     def needed(self) -> bool:
         """Whether requests that use models need a key."""
         return self._needed

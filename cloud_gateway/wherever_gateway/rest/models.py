@@ -7,7 +7,11 @@ from time import monotonic
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wherever_contracts.errors import GoldenError, ModelNotFoundError, PackageError
+from wherever_contracts.errors import (
+    BadAnswerError,
+    ModelNotFoundError,
+    PackageError,
+)
 from wherever_contracts.manifest import InputEntry, Signature, TensorEntry, TensorsValue
 from wherever_contracts.tensors import DTYPE_OF_WIRE
 from wherever_edge.oip.service import RAW_MARK
@@ -140,21 +144,29 @@ def _golden_example(package: Package) -> dict[str, Any]:
         try:
             sample = read_sample(golden.file.path, package.read(golden.file))
             return example_of(signature, sample.inputs(), sample.options)
-        except (PackageError, GoldenError, ValueError):
+        except (PackageError, ValueError, KeyError):
             continue
     return invented_example(signature)
 
 
 def _signature(metadata: ModelMetadata) -> Signature:
-    """A signature of bare tensors, as far as metadata tells."""
-    return Signature(
-        inputs=tuple(map(_input, metadata.inputs)),
-        outputs=tuple(
-            TensorEntry(name=t.name, dtype=DTYPE_OF_WIRE[t.datatype], shape=t.shape)
-            for t in metadata.outputs
-        ),
-        value=TensorsValue(kind="tensors"),
-    )
+    """A signature of bare tensors, as far as metadata tells.
+
+    Raises:
+        BadAnswerError: it tells too little.
+    """
+    try:
+        return Signature(
+            inputs=tuple(map(_input, metadata.inputs)),
+            outputs=tuple(
+                TensorEntry(name=t.name, dtype=DTYPE_OF_WIRE[t.datatype], shape=t.shape)
+                for t in metadata.outputs
+            ),
+            value=TensorsValue(kind="tensors"),
+        )
+    except (KeyError, ValueError) as error:
+        words = f"the metadata of {metadata.name!r} does not say what it takes and gives"
+        raise BadAnswerError(words) from error
 
 
 def _input(tensor: TensorMetadata) -> InputEntry:

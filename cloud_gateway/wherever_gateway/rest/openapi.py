@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wherever_gateway.rest import protocol_paths
-from wherever_gateway.rest.protocol_paths import failures, json_content, ok, ref
+from wherever_gateway.rest.protocol_paths import KEY, failures, json_content, ok, ref
 from wherever_gateway.rest.schemas import (
     Schema,
     answer_schema,
@@ -26,6 +26,7 @@ _ABOUT = (
     "was given (Authorize)."
 )
 _FORM = "multipart/form-data"
+_SCHEMES = {"key": {"type": "http", "scheme": "bearer"}}
 # kind of input -> what a whole body of it is
 RAW_KINDS = {
     "image": ("image/*", "application/octet-stream"),
@@ -34,16 +35,27 @@ RAW_KINDS = {
 }
 
 
-def document(
-    version: str, models: Sequence[Described], *, keyed: bool, repository: bool
-) -> dict[str, Any]:
+class Offer(NamedTuple):
+    """What a server offers beside its models.
+
+    Attributes:
+        keyed: whether there can be API keys; those who administer need one then.
+        needed: whether those who use models need one, too.
+        repository: whether models are listed, loaded and unloaded here.
+    """
+
+    keyed: bool
+    needed: bool
+    repository: bool
+
+
+def document(version: str, models: Sequence[Described], offer: Offer) -> dict[str, Any]:
     """The whole document.
 
     Args:
         version: that of the server.
         models: those that the reader may see.
-        keyed: whether calls need an API key.
-        repository: whether models are listed, loaded and unloaded here.
+        offer: what there is beside.
     """
     paths: dict[str, Any] = {}
     schemas: dict[str, Schema] = {}
@@ -51,7 +63,10 @@ def document(
         paths[f"/v1/models/{model.name}:predict"] = _predict(model)
         schemas[f"{model.name}.Call"] = fields_schema(model.signature, model.variants)
         schemas[f"{model.name}.Answer"] = answer_schema(model.signature, model.name)
-    paths |= protocol_paths.paths([model.name for model in models], repository=repository)
+    names = [model.name for model in models]
+    paths |= protocol_paths.paths(names)
+    if offer.repository:
+        paths |= protocol_paths.repository_paths(names, keyed=offer.keyed)
     return {
         "openapi": "3.1.0",
         "info": {"title": "wherever gateway", "version": version, "description": _ABOUT},
@@ -59,9 +74,9 @@ def document(
         "components": {
             "schemas": {**protocol_paths.SCHEMAS, **schemas},
             "responses": protocol_paths.RESPONSES,
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            **({"securitySchemes": _SCHEMES} if offer.keyed else {}),
         },
-        **({"security": [{"key": []}]} if keyed else {}),
+        **({"security": KEY} if offer.needed else {}),
     }
 
 

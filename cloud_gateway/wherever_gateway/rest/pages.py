@@ -18,6 +18,7 @@ from wherever_gateway.rest.replies import bytes_reply, json_reply
 
 if TYPE_CHECKING:
     from wherever_gateway.rest.models import Models
+    from wherever_gateway.rest.openapi import Offer
     from wherever_gateway.rest.reception import Reception
 
 # what may be fetched below /docs/, and what it is; the first two are our own
@@ -47,17 +48,13 @@ class PageRoutes:
     Args:
         reception: receives the requests.
         models: describes the models.
-        keyed: whether calls need an API key.
-        repository: whether models are listed, loaded and unloaded here.
+        offer: what this server offers beside its models.
     """
 
-    def __init__(
-        self, reception: Reception, models: Models, *, keyed: bool, repository: bool
-    ) -> None:
+    def __init__(self, reception: Reception, models: Models, offer: Offer) -> None:
         self._reception = reception
         self._models = models
-        self._keyed = keyed
-        self._repository = repository
+        self._offer = offer
 
     def routes(self) -> list[Route]:
         """The routes; the page and its document are there for everybody, without models."""
@@ -77,8 +74,7 @@ class PageRoutes:
             seen = self._models.list(
                 lambda name: not stranger and self._reception.sees(request, name)
             )
-            version = server_metadata().version
-            told = document(version, seen, keyed=self._keyed, repository=self._repository)
+            told = document(server_metadata().version, seen, self._offer)
             return json_reply(told, headers={"cache-control": "no-cache"})
 
         return await self._reception.reply(request, work)

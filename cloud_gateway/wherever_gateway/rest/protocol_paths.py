@@ -9,6 +9,8 @@ from wherever_contracts.tensors import DTYPE_OF_WIRE
 
 _PROTOCOL, _SERVER, _MODELS = "Open Inference Protocol v2", "server", "models"
 
+KEY: list[dict[str, list[str]]] = [{"key": []}]
+
 _TEXT = {"type": "string"}
 _PARAMETERS = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
 _SHAPE = {"type": "array", "items": {"type": "integer", "minimum": 0}}
@@ -146,18 +148,18 @@ def failures(*statuses: int) -> dict[str, Any]:
 RESPONSES: dict[str, Any] = {name: ok(words, ref("Error")) for name, words in _FAILED.values()}
 
 
-def paths(models: Sequence[str], *, repository: bool) -> dict[str, Any]:
+def paths(models: Sequence[str]) -> dict[str, Any]:
     """The routes that are the same for every model; `models` are shown as examples."""
     model = _model_parameter(models)
     body = {"required": True, "content": json_content(ref("InferRequest"))}
     infer = _post("infer", "Ask a model by its tensors", _PROTOCOL, "InferResponse", body, model)
     infer["post"]["responses"] |= failures(400, 408, 409, 413, 415, 500, 501, 502, 504)
-    found = {
+    return {
         "/v1/models": _get("models", "The models", _MODELS, "Models", 429),
         "/v1/models/{model}": _get("model", "One model", _MODELS, "Model", 404, 429, on=model),
         "/v2": _get("server", "What this server is", _SERVER, "Server"),
-        "/v2/health/live": _get("live", "Whether it lives", _SERVER, "Live"),
-        "/v2/health/ready": _ready("ready", "Whether it takes calls", _SERVER),
+        "/v2/health/live": _secured(_get("live", "Whether it lives", _SERVER, "Live"), []),
+        "/v2/health/ready": _secured(_ready("ready", "Whether it takes calls", _SERVER), []),
         "/v2/models/{model}": _get(
             "metadata", "What a model takes and gives", _PROTOCOL, "Metadata", 404, 429, on=model
         ),
@@ -166,17 +168,17 @@ def paths(models: Sequence[str], *, repository: bool) -> dict[str, Any]:
         ),
         "/v2/models/{model}/infer": infer,
     }
-    return {**found, **(_repository(model) if repository else {})}
 
 
-def _repository(model: dict[str, Any]) -> dict[str, Any]:
+def repository_paths(models: Sequence[str], *, keyed: bool) -> dict[str, Any]:
+    """The routes that list and change models; all but the list are for administrators."""
+    model = _model_parameter(models)
     tag, one = "repository", "/v2/repository/models/{model}"
     listed = {"required": False, "content": json_content(ref("IndexRequest"), {"ready": True})}
     change = {"required": False, "content": json_content(ref("Change"), {})}
     index = _post("index", "Every version of every model", tag, "Index", listed)
     statistics = "What was asked of a model"
-    return {
-        "/v2/repository/index": index,
+    changes = {
         f"{one}/load": _post("load", "Load a model", tag, "Done", change, model),
         f"{one}/unload": _post("unload", "Unload a model", tag, "Done", change, model),
         "/v2/models/stats": _get("all_statistics", "What was asked", tag, "Statistics", 404, 429),
@@ -184,6 +186,9 @@ def _repository(model: dict[str, Any]) -> dict[str, Any]:
             "statistics", statistics, tag, "Statistics", 404, 429, on=model
         ),
     }
+    if keyed:
+        changes = {path: _secured(each, KEY) for path, each in changes.items()}
+    return {"/v2/repository/index": index, **changes}
 
 
 def _model_parameter(models: Sequence[str]) -> dict[str, Any]:
@@ -212,6 +217,11 @@ def _ready(
     answer = _get(name, words, tag, "Ready", *failed, on=on)
     answer["get"]["responses"]["503"] = ok("It does not.", ref("Ready"))
     return answer
+
+
+def _secured(path: dict[str, Any], by: list[dict[str, list[str]]]) -> dict[str, Any]:
+    """The same path, with what it needs."""
+    return {method: {**operation, "security": by} for method, operation in path.items()}
 
 
 def _post(

@@ -201,7 +201,7 @@ def _nesting(field: Field) -> tuple[int, ...]:
 def _decoded(field: Field) -> bytes:
     text = field.text()
     if text.startswith("data:"):  # as web pages write it (RFC 2397)
-        text = text.partition(";base64,")[2]
+        text = text.partition(";base64,")[2] or text
     try:
         return base64.b64decode(text, validate=True)
     except ValueError as error:
