@@ -3,8 +3,9 @@
     python benchmarks/gateway/peers_models.py MODELS PACKAGES
 
 MODELS has `tiny.onnx`, `cnn.onnx`, `mlp512.onnx`, `echo.onnx` and `embed.onnx`, each with the input
-`x` and the output `y` in float32; PACKAGES gets a package for each, and `mlp512b`, which is `mlp512`
-under the name that the comparison has for servers that batch. `docs/gateway-bench.md` has the rest.
+`x` and the output `y` in float32; PACKAGES gets a package for each, and `mlp512b`, which is
+`mlp512` under the name that the comparison has for servers that batch. `docs/gateway-bench.md` has
+the rest.
 """
 
 from __future__ import annotations

@@ -42,6 +42,9 @@ class Status(NamedTuple):
     trailing: tuple[tuple[str, str], ...] = ()
 
 
+_WELL = Status(_OK, "")
+
+
 class Method(Protocol):
     """What answers the calls. Safe to use from many threads."""
 
@@ -119,7 +122,7 @@ class DirectCalls:
         server: the server, before it starts.
         path: the method.
         method: what answers.
-        threads: how many answer at a time at most, and how many calls there may be.
+        most: how many calls there may be at a time; those above it are refused.
     """
 
     @staticmethod
@@ -133,7 +136,7 @@ class DirectCalls:
             and all(hasattr(below, name) for name in _NEEDED_OF_SERVER)
         )
 
-    def __init__(self, server: grpc.Server, path: str, method: Method, threads: int) -> None:
+    def __init__(self, server: grpc.Server, path: str, method: Method, most: int) -> None:
         core: Any = _core()
         self._server: Any = getattr(server, "_cy_server")  # noqa: B009 (private: see `possible`)
         self._queue = core.CompletionQueue()
@@ -142,7 +145,7 @@ class DirectCalls:
         self._core = core
         self._path = path
         self._method = method
-        self._most = threads
+        self._most = most
         self._polling = threading.Lock()
         self._counting = threading.Lock()
         self._ready: deque[_Arrived] = deque()
@@ -176,7 +179,7 @@ class DirectCalls:
                     return
                 with self._counting:
                     self._idle -= 1
-                    if not self._idle and len(self._threads) < self._most:
+                    if not self._idle and len(self._threads) <= self._most:
                         self._spawn()
             self._answer(taken)
             del taken  # a thread that waits holds no message
@@ -218,7 +221,7 @@ class DirectCalls:
             return False
         try:
             event.tag(event)
-        except Exception:
+        except Exception:  # noqa: BLE001 (logged; the other calls go on)
             _LOG.exception("a call was lost")
         return True
 
@@ -263,13 +266,16 @@ class DirectCalls:
             self._refuse(call, error)
 
     def _answer(self, arrived: Sequence[_Arrived]) -> None:
-        calls = [each.call for each in arrived]
-        answers = self._method.answer([each.request for each in arrived], calls)
-        for call, answer in zip(calls, answers, strict=True):
-            if isinstance(answer, Exception):
-                self._refuse(call, answer)
-            else:
-                self._end(call, Status(_OK, ""), answer)
+        left = deque(each.call for each in arrived)
+        try:
+            for answer in self._method.answer([each.request for each in arrived], list(left)):
+                if isinstance(answer, Exception):
+                    self._refuse(left.popleft(), answer)
+                else:
+                    self._end(left.popleft(), _WELL, answer)
+        except Exception as error:  # noqa: BLE001 (told to those that have no answer)
+            for call in left:
+                self._refuse(call, error)
 
     def _refuse(self, call: DirectCall, error: Exception) -> None:
         self._end(call, self._method.status(error))

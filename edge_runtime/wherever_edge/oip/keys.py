@@ -33,6 +33,7 @@ _ID_BYTES = 5
 _SECRET_BYTES = 32
 _LOOK_EVERY_S = 0.5
 _MAX_NAME = 100
+_MOST_CHECKED = 4096
 _DIGEST = re.compile("[0-9a-f]{64}")
 _NO_DIGEST = "0" * 64  # of no secret
 
@@ -148,6 +149,13 @@ class KeyStore:
         write_private(self.file, text.encode())
 
 
+class _Keys(NamedTuple):
+    """The keys as they were read: by their ids, and by the headers that brought them since."""
+
+    by_id: dict[str, StoredKey]
+    by_header: dict[str | None, KeyInfo]
+
+
 class KeyChecker:
     """Decides whether a call may be made. Safe to use from many threads.
 
@@ -164,14 +172,14 @@ class KeyChecker:
         self._clock = clock
         self._lock = threading.Lock()
         self._seen: object = None
-        self._keys: dict[str, StoredKey] = {}
+        self._keys = _Keys({}, {})
         self._look()
         self._look_at = clock() + _LOOK_EVERY_S
 
     @property
     def any(self) -> bool:
         """Whether there is a key that is not revoked."""
-        return any(not key.info.revoked for key in self._known().values())
+        return any(not key.info.revoked for key in self._known().by_id.values())
 
     def check(self, header: str | None, role: Role = "use") -> KeyInfo:
         """What is known of the key in an `authorization` header.
@@ -183,19 +191,30 @@ class KeyChecker:
         Raises:
             NotAllowedError: there is no key, it is not known or was revoked, or may not do this.
         """
+        info = self._right(header)
+        if not info.may(role):
+            raise NotAllowedError(f"this needs a key with the role {role!r}; {info.id!r} has none")
+        return info
+
+    def _right(self, header: str | None) -> KeyInfo:
+        """The key in a header, that counts; those seen a moment ago are not hashed again."""
+        known, checked = self._known()
+        seen = checked.get(header)
+        if seen is not None:
+            return seen
         id_, secret = _key_in(header)
-        key = self._known().get(id_)
+        key = known.get(id_)
         # compared in the same time whether the id is known or not
         right = hmac.compare_digest(_digest(secret), key.sha256 if key else _NO_DIGEST)
         if key is None or not right:
             raise NotAllowedError("the API key is not known here")
         if key.info.revoked:
             raise NotAllowedError(f"the API key {id_!r} was revoked on {key.info.revoked}")
-        if not key.info.may(role):
-            raise NotAllowedError(f"this needs a key with the role {role!r}; {id_!r} has none")
+        if len(checked) < _MOST_CHECKED:
+            checked[header] = key.info
         return key.info
 
-    def _known(self) -> dict[str, StoredKey]:
+    def _known(self) -> _Keys:
         now = self._clock()
         if now >= self._look_at:
             with self._lock:
@@ -209,9 +228,9 @@ class KeyChecker:
             return
         self._seen = seen
         try:
-            self._keys = {key.info.id: key for key in self._store.read()}
+            self._keys = _Keys({key.info.id: key for key in self._store.read()}, {})
         except SettingsError as error:
-            self._keys = {}
+            self._keys = _Keys({}, {})
             _LOG.error("nobody is let in: %s", error)
 
 

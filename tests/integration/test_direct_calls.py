@@ -1,0 +1,166 @@
+"""Calls that are taken straight from gRPC's completion queue."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any, TypeAlias
+
+import grpc
+import pytest
+
+from wherever_contracts.wire.messages import decode_request, encode_request
+from wherever_contracts.wire.tensors import InferRequest
+from wherever_edge.oip.direct import DirectCall, DirectCalls, Status
+
+Ask: TypeAlias = Callable[..., Any]
+
+PATH = "/test.Service/Infer"
+SOON_S = 10.0
+REFUSED, FULL, FAILED = 16, 8, 13
+
+
+class Method:
+    """Answers with the model's name and how many calls were answered with it.
+
+    Calls of `slow` wait for `go`; those of `many` gain by company, those of `brief` are brief.
+    """
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.slow_ones = threading.Semaphore(0)
+        self.callers: list[DirectCall] = []
+        self.cut: int | None = None
+
+    def enter(self, authorization: str | None) -> None:
+        if authorization == "wrong":
+            raise PermissionError("wrong key")
+
+    def read(self, data: bytes) -> InferRequest:
+        return decode_request(data[: self.cut])
+
+    def together(self, request: InferRequest) -> int:
+        return {"many": 8, "brief": 0}.get(request.model, 1)
+
+    def answer(
+        self, requests: Sequence[InferRequest], callers: Sequence[DirectCall]
+    ) -> Iterator[bytes | Exception]:
+        self.callers += callers
+        if requests[0].model in ("slow", "many"):
+            self.slow_ones.release()
+            assert self.go.wait(SOON_S)
+        for request in requests:
+            if request.id == "fails":
+                yield ValueError("no answer")
+            else:
+                yield f"{request.model} {len(requests)}".encode()
+
+    def status(self, error: Exception) -> Status:
+        codes = {PermissionError: REFUSED, OverflowError: FULL}
+        return Status(codes.get(type(error), FAILED), str(error), (("kind", type(error).__name__),))
+
+    def full(self) -> Exception:
+        return OverflowError("full")
+
+
+@pytest.fixture
+def method() -> Method:
+    return Method()
+
+
+@pytest.fixture
+def ask(method: Method) -> Iterator[Ask]:
+    """Asks a server with three places; gives a future."""
+    server = grpc.server(ThreadPoolExecutor(1))
+    assert DirectCalls.possible(server)
+    calls = DirectCalls(server, PATH, method, 3)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    calls.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(PATH)
+
+        def ask(model: str, id_: str = "", key: str = "right") -> Any:
+            request = encode_request(InferRequest(model, "", id_, {}, (), ()))
+            return stub.future(request, timeout=SOON_S, metadata=(("authorization", key),))
+
+        yield ask
+        method.go.set()
+    server.stop(1).wait()
+    calls.close()
+
+
+def test_a_call_gets_its_answer_and_one_that_fails_its_error(ask: Ask) -> None:
+    assert ask("any").result() == b"any 1"
+    with pytest.raises(grpc.RpcError) as refused:
+        ask("any", "fails").result()
+    assert refused.value.code() is grpc.StatusCode.INTERNAL
+    assert refused.value.details() == "no answer"
+    assert ("kind", "ValueError") in [(each.key, each.value) for each in refused.value.trailing_metadata()]
+
+
+def test_a_call_without_the_right_key_is_refused_before_its_message_is_read(
+    ask: Ask, method: Method
+) -> None:
+    with pytest.raises(grpc.RpcError) as refused:
+        ask("any", key="wrong").result()
+    assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert not method.callers
+
+
+def test_bytes_that_are_no_request_are_refused(ask: Ask, method: Method) -> None:
+    method.cut = 1
+    with pytest.raises(grpc.RpcError) as refused:
+        ask("any").result()
+    assert refused.value.code() is grpc.StatusCode.INTERNAL
+
+
+def test_a_slow_call_holds_no_other_up(ask: Ask, method: Method) -> None:
+    slow = ask("slow")
+    assert method.slow_ones.acquire(timeout=SOON_S)
+    assert ask("any").result() == b"any 1"
+    assert ask("brief").result() == b"brief 1"
+    method.go.set()
+    assert slow.result() == b"slow 1"
+
+
+def test_calls_that_are_there_together_are_answered_together(method: Method) -> None:
+    arrived = [_arrived("many"), _arrived("any"), _arrived("many")]
+    calls = DirectCalls(grpc.server(ThreadPoolExecutor(1)), PATH, method, 3)
+    calls._ready.extend(arrived)
+    assert calls._take() == [arrived[0], arrived[2]]
+    assert calls._take() == [arrived[1]]
+
+
+def test_what_there_is_no_room_for_is_refused_at_once(ask: Ask, method: Method) -> None:
+    slow = [ask("slow") for _ in range(3)]
+    for _ in slow:
+        assert method.slow_ones.acquire(timeout=SOON_S)
+    with pytest.raises(grpc.RpcError) as refused:
+        ask("any").result()
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    method.go.set()
+    assert [each.result() for each in slow] == [b"slow 1"] * 3
+
+
+def test_a_caller_that_hangs_up_is_seen_to_have_gone(ask: Ask, method: Method) -> None:
+    slow = ask("slow")
+    assert method.slow_ones.acquire(timeout=SOON_S)
+    (caller,) = method.callers
+    assert caller.is_active()
+    assert 0 < (caller.time_remaining() or 0) <= SOON_S
+    assert caller.header("authorization") == "right"
+    assert caller.header("other") is None
+    slow.cancel()
+    while caller.is_active():
+        assert ask("brief").result() == b"brief 1"
+
+
+def test_a_grpcio_without_what_is_needed_serves_in_its_own_way() -> None:
+    assert not DirectCalls.possible(SimpleNamespace())  # type: ignore[arg-type]
+
+
+def _arrived(model: str) -> Any:
+    return SimpleNamespace(request=InferRequest(model, "", "", {}, (), ()))
