@@ -286,7 +286,11 @@ class Model(Planned):
         wish = wish._replace(aim=aim, record=recorded_share(record))
         ends = self._ends(values, batch, (mode, boundary, places), options, wish)
         within = copy_context()  # or the span that the caller is in would stay behind
-        while batches := await self._client.in_thread(within.run, lambda: list(islice(ends, 1))):
+
+        def following() -> list[list[Prediction | Exception]]:
+            return within.run(lambda: list(islice(ends, 1)))
+
+        while batches := await self._client.in_thread(following):
             for end in batches[0]:
                 if isinstance(end, Exception):
                     raise end

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from wherever_contracts.errors import SettingsError, missing_extra
@@ -35,7 +35,7 @@ class MetricsListener:
     """
 
     def __init__(self, server: _Server) -> None:
-        self.address: str = server.server_address[0]
+        self.address: str = str(server.server_address[0])
         self.port: int = server.server_address[1]
         self._server = server
         self._thread = threading.Thread(
@@ -124,7 +124,6 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     timeout = _SILENCE_S
-    server: _Server
 
     def do_GET(self) -> None:
         from prometheus_client.exposition import choose_encoder  # noqa: PLC0415 (see _registry)
@@ -133,7 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(HTTPStatus.NOT_FOUND, explain=f"the metrics are at {PATH}")
             return
         encode, kind = choose_encoder(self.headers.get("accept", ""))
-        page = encode(self.server.registry)
+        page = encode(cast("_Server", self.server).registry)
         self.send_response(HTTPStatus.OK)
         self.send_header("content-type", kind)
         self.send_header("content-length", str(len(page)))
@@ -143,5 +142,5 @@ class _Handler(BaseHTTPRequestHandler):
     def version_string(self) -> str:
         return "wherever"
 
-    def log_message(self, *_: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class's)
         """Scrapes come every few seconds, and are no news."""

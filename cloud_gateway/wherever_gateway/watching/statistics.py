@@ -36,11 +36,12 @@ class Statistics:
 
 def statistics(counted: Counted, model: str, version: str) -> list[ModelStatistics]:
     """The statistics of a model and version out of what was counted; "" stands for all."""
-    pairs = {key[:2] for key in (*counted.answered, *counted.failed) if key.model != OTHER}
+    pairs = {(key.model, key.version) for key in counted.answered}
+    pairs |= {(key.model, key.version) for key in counted.failed}
     return [
         _of_one(pair, counted.answered, counted.failed)
         for pair in sorted(pairs)
-        if model in ("", pair[0]) and version in ("", pair[1])
+        if pair[0] != OTHER and model in ("", pair[0]) and version in ("", pair[1])
     ]
 
 

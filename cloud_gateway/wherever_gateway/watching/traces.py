@@ -8,9 +8,9 @@ where starting and ending three spans by the SDK's tracer takes 43 us
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from random import getrandbits, random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
 from opentelemetry.sdk.resources import Resource
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
 
     from wherever_gateway.watching.call import Ended
+
+Said: TypeAlias = dict[str, str | int | bool]
 
 SERVICE = "wherever-gateway"
 _SCOPE = InstrumentationScope("wherever")
@@ -106,16 +108,15 @@ class Tracing:
         at_ns = int(ended.at_s * 1e9)
         started_ns = at_ns - int(ended.total_s * 1e9)
         status = _status(ended.reason)
-        self._add(
-            "infer", begun.own, begun.parent, (started_ns, at_ns), _attributes(ended),
-            SpanKind.SERVER, status,
-        )  # fmt: skip
+        times = started_ns, at_ns
+        said = _attributes(ended)
+        self._add("infer", begun.own, begun.parent, times, said, SpanKind.SERVER, status)
         if ended.reason or ended.backend or ended.kept:
             return
         engine_ns = max(started_ns, at_ns - int(ended.engine_s * 1e9))
         queue_ns = max(started_ns, engine_ns - int(ended.queue_s * 1e9))
         self._add("queue", _within(begun.own), begun.own, (queue_ns, engine_ns), {})
-        ran = {"wherever.variant": ended.variant, "wherever.run.calls": ended.rows}
+        ran: Said = {"wherever.variant": ended.variant, "wherever.run.calls": ended.rows}
         self._add("engine", _within(begun.own), begun.own, (engine_ns, at_ns), ran)
 
     def _add(
@@ -124,7 +125,7 @@ class Tracing:
         own: Parent,
         parent: Parent | None,
         times: tuple[int, int],
-        attributes: Mapping[str, str | int | bool],
+        attributes: Said,
         kind: SpanKind = SpanKind.INTERNAL,
         status: Status | None = None,
     ) -> None:
@@ -174,8 +175,8 @@ def traces_url(endpoint: str) -> str:
     return urlunsplit(parts._replace(path=path))
 
 
-def _attributes(ended: Ended) -> dict[str, str | int | bool]:
-    said: dict[str, str | int | bool] = {
+def _attributes(ended: Ended) -> Said:
+    said: Said = {
         "wherever.model": ended.model,
         "wherever.version": ended.version,
         "wherever.variant": ended.variant,
