@@ -305,6 +305,17 @@ def test_a_call_is_one_trace_from_predict_to_the_engine(peer, connect, own_spans
     assert spans["wherever.predict"].attributes["wherever.place"] == "cloud"
 
 
+def test_a_call_over_the_stream_is_one_trace_too(peer, connect, own_spans):
+    client = connect(peer.addresses["grpc"], mode="only_in_cloud", tracing=True)
+    for _ in range(50):  # until the client has heard that there is one, and has opened it
+        own_spans.clear()
+        ask_sync(client)
+    assert peer.server._streams._open
+    asked = {span.name: span for span in own_spans.get_finished_spans()}
+    last = next(span for span in reversed(peer.told()) if span.name == "infer")
+    assert last.parent.span_id == asked["ask"].context.span_id
+
+
 def test_a_call_that_this_device_answers_has_its_engine_in_the_trace(connect, own_spans):
     own_spans.clear()
     connect(mode="only_on_device", tracing=True).predict("scales", [1.0, 9.0, 2.0])

@@ -105,7 +105,7 @@ class Backend:
         standing = self.standing
         travel.refuse_beyond(grant.boundary, standing.place, self.name)
         deadline = deadline_of(grant.urgency, standing.timeout_s)
-        trace = _trace(caller)
+        trace = _trace(caller, grant)
         asked = Asked(request, model, grant.urgency, grant.boundary, deadline, trace)
         with self._inside(standing, asked):
             call = Call(self.name, standing.replicas, self.watch.tokens, asked)
@@ -223,8 +223,14 @@ def _entering(room: Room, urgency: Urgency, most: int) -> Callable[[], bool]:
     return lambda: room.enter(urgency.tenant, urgency.weight, most)
 
 
-def _trace(caller: Caller) -> tuple[tuple[str, str], ...]:
-    """The header by which the backend's spans belong to the caller's trace, if it has one."""
+def _trace(caller: Caller, grant: Grant) -> tuple[tuple[str, str], ...]:
+    """The headers by which the backend's spans belong to the caller's trace, if it has one.
+
+    A grant that is watched knows them: the spans of this server stand in between.
+    """
+    known: tuple[tuple[str, str], ...] | None = getattr(grant, "headers", None)
+    if known is not None:
+        return known
     header = caller.header(TRACEPARENT)
     return ((TRACEPARENT, header),) if header and read_traceparent(header) else ()
 
