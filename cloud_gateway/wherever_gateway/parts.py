@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from wherever_contracts.errors import ForbiddenError, missing_extra
 from wherever_gateway.model_repository import ModelRepository
+from wherever_gateway.state.location import default_url
 from wherever_gateway.tenants.rules import Quota, Rules, TenantRules
 from wherever_gateway.watching.watch import Watch, WatchOptions
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from wherever_gateway.tenants.admission import Tenants
 
 Methods: TypeAlias = "Mapping[str, Callable[[bytes, Caller], bytes]]"
-
-STATE_FILE = Path("gateway") / "state.db"
 
 
 class Parts:
@@ -223,7 +221,7 @@ def _state(options: GatewayOptions) -> State | None:
     said = options.config.state
     url = said.url.get_secret_value() if said.url is not None else None
     if url is None and options.home is not None:
-        url = f"sqlite:///{(options.home / STATE_FILE).absolute()}"
+        url = default_url(options.home)
     try:
         import limits  # noqa: F401, PLC0415 (an extra)
 

@@ -21,21 +21,25 @@ if TYPE_CHECKING:
 
 _SQLITE = "sqlite"
 _WRITES = "wherever_writes"  # a transaction's option: it will write
-_BUSY_S = 2.0
-_CONNECT_S = 2
-# what makes a driver give up an address that does not answer, in seconds
-_CONNECT_TIMEOUT = dict.fromkeys(("postgresql", "mysql", "mariadb"), "connect_timeout")
-# any number that other programs on the same server do not take for the same
-_POSTGRESQL_LOCK = 0x7768_6572_6576_6572 & 0x7FFF_FFFF_FFFF_FFFF
+_GIVE_UP_S = 2
+_LIBPQ = {
+    "connect_timeout": _GIVE_UP_S,
+    "tcp_user_timeout": _GIVE_UP_S * 1000,
+    "options": f"-c statement_timeout={_GIVE_UP_S}s",
+}
+# what makes a driver give up a database that is locked or does not answer
+_TIMEOUTS: dict[str, dict[str, Any]] = {
+    "pysqlite": {"timeout": _GIVE_UP_S},
+    "psycopg": _LIBPQ,
+    "psycopg2": _LIBPQ,
+    "pymysql": dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), _GIVE_UP_S),
+}
+# a number that other programs on the same server hardly lock
+_POSTGRESQL_LOCK = 0x7768_6572_6576_6572
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 # alembic keeps the connection of the migration that runs in its modules
 _migrating = threading.Lock()
-
-
-def sqlite_url(file: Path) -> str:
-    """The URL of a SQLite file."""
-    return f"sqlite:///{file.absolute()}"
 
 
 class Database:
@@ -65,11 +69,6 @@ class Database:
         self._file = _file_of(parsed)
         self._opened: tuple[int, int] | None = None
 
-    @property
-    def file(self) -> Path | None:
-        """The file of a SQLite database."""
-        return self._file
-
     def open(self) -> None:
         """Make the database what this version needs: the file, and the newest tables.
 
@@ -87,6 +86,10 @@ class Database:
             if _revision(connection) != HEAD:
                 _migrate(connection)
         self._opened = _identity(self._file)
+
+    def is_there(self) -> bool:
+        """False when it is a file that does not exist; whether another answers, use shows."""
+        return self._file is None or self._file.exists()
 
     def same(self) -> bool:
         """False when the file that was opened was deleted or replaced."""
@@ -119,21 +122,16 @@ class Database:
 
 
 def _engine(url: URL) -> Engine:
-    backend = url.get_backend_name()
-    arguments: dict[str, Any] = {}
-    if backend == _SQLITE:
-        arguments = {"timeout": _BUSY_S}
-    elif backend in _CONNECT_TIMEOUT:
-        arguments = {_CONNECT_TIMEOUT[backend]: _CONNECT_S}
+    sqlite = url.get_backend_name() == _SQLITE
     # parameters of statements are answers and names, which do not belong into a log
     engine = create_engine(
         url,
-        connect_args=arguments,
+        connect_args=dict(_TIMEOUTS.get(url.get_driver_name(), {})),
         hide_parameters=True,
-        pool_pre_ping=backend != _SQLITE,
-        pool_timeout=_CONNECT_S,
+        pool_pre_ping=not sqlite,
+        pool_timeout=_GIVE_UP_S,
     )
-    if backend == _SQLITE:
+    if sqlite:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return engine

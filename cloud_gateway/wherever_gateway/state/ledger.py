@@ -51,6 +51,10 @@ class Usage(NamedTuple):
     engine_s: float = 0.0
     queue_s: float = 0.0
 
+    def plus(self, other: Usage) -> Usage:
+        """What was used in both."""
+        return Usage(*(own + its for own, its in zip(self, other, strict=True)))
+
 
 Cells: TypeAlias = dict[Cell, Usage]
 
@@ -117,8 +121,7 @@ class Ledger:
         """
         with self._lock:
             for key, usage in cells.items():
-                known = self._cells.get(key, _NOTHING)
-                self._cells[key] = [own + its for own, its in zip(known, usage, strict=True)]
+                self._cells[key] = list(usage.plus(Usage(*self._cells.get(key, _NOTHING))))
             over = max(0, len(self._cells) - MAX_CELLS)
             for key in sorted(self._cells, key=lambda key: key[2])[:over]:
                 del self._cells[key]

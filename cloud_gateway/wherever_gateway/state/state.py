@@ -1,8 +1,8 @@
 """The state of a gateway: counted and kept in memory, and written down by a thread of its own.
 
-No call waits for the database, and none fails because it is away: what was counted stays in memory,
-bounded, until it is back. Only a call with an idempotency key that is not known here asks it, and
-only while it is there.
+No call fails because the database is away: what was counted stays in memory, bounded, until it is
+back. Only a call with an idempotency key that is not known here asks it, for a quarter of a second
+at most, and not while it is away.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from time import time
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,9 @@ LOST = "wherever_gateway_usage_lost_total"
 # answers are written this long after the first of them, so that several go together
 _GATHER_S = 0.02
 _CLOSE_S = 10.0
+# a call asks the database for an answer that was kept for this long at most
+_LOOK_UP_S = 0.25
+_READERS = 2
 _GIVE_UP_EVERY_S = 600.0
 
 _LOG = logging.getLogger(__name__)
@@ -76,6 +80,7 @@ class State:
         self._database = None if url is None else _database(url)
         self._open = False
         self._given_up_at = 0.0
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="wherever-state-read")
         self._writing = threading.Lock()
         self._something = threading.Event()
         self._ended = threading.Event()
@@ -98,17 +103,22 @@ class State:
                 self._note_away(self._database, error)
                 return False
             self._note_back(self._database)
-            return True
+        return True
 
     def close(self) -> bool:
-        """Write down what is left, and stop; True when all of it was written."""
+        """Write down what is left, and stop; True when all of it was written.
+
+        One that was not started writes nothing.
+        """
+        if self._thread.ident is None:
+            return True
         self._ended.set()
         self._something.set()
-        if self._thread.is_alive():
-            self._thread.join(_CLOSE_S)
-        done = self.write()
+        self._thread.join(_CLOSE_S)
+        done = not self._thread.is_alive() and self.write()
+        self._open = False
+        self._readers.shutdown(wait=False)
         if self._database is not None:
-            self._open = False
             self._database.close()
         return done
 
@@ -167,9 +177,14 @@ class State:
             return None
         from wherever_gateway.state.tables import find_answer  # noqa: PLC0415 (with SQLAlchemy)
 
-        try:
-            with self._database.reading() as connection:
+        database = self._database
+
+        def look() -> Kept | None:
+            with database.reading() as connection:
                 return find_answer(connection, id_)
+
+        try:
+            return self._readers.submit(look).result(_LOOK_UP_S)
         except Exception as error:  # noqa: BLE001 (the boundary: drivers raise what they like)
             self._note_away(self._database, error)
             return None

@@ -14,9 +14,9 @@ from wherever_contracts.errors import (
 )
 from wherever_contracts.places import Boundary, Place
 from wherever_contracts.wire.asked import IDEMPOTENCY_KEY
-from wherever_gateway.tenants.digests import sameness
+from wherever_gateway.tenants.digests import Sameness, sameness
 from wherever_gateway.tenants.quotas import Quotas
-from wherever_gateway.tenants.repeats import Flight, Repeats
+from wherever_gateway.tenants.repeats import Repeats
 from wherever_gateway.tenants.standing import Standing, Standings
 
 if TYPE_CHECKING:
@@ -69,10 +69,9 @@ class Tenants:
         Raises:
             ForbiddenError: its key may not use the model, or not where it is answered.
             QuotaError: its key has used up a quota; `retry_after_s` says until when.
-            OverloadedError: the same call is being answered already, and too many wait for it.
+            OverloadedError: the same call is being answered; it may come again for its answer.
             RefusedError: its idempotency key came before with other inputs.
             InputError: its idempotency key is none.
-            DeadlineError: the answer to the same call came too late for it.
         """
         standing = self._standings.of(_tenant(caller.key), request.model)
         n_bytes = caller.n_bytes
@@ -85,7 +84,7 @@ class Tenants:
             raise
         granted = Granted(self, standing, standing.urgency(urgency), n_bytes)
         if IDEMPOTENCY_KEY in request.parameters:
-            granted.look_back(request, caller)
+            granted.look_back(request)
         return granted
 
     def may_see(self, key: KeyInfo | None, model: str) -> bool:
@@ -121,7 +120,7 @@ class Tenants:
 class Granted:
     """What one call was granted; see `wherever_edge.oip.admission.Grant`."""
 
-    __slots__ = ("_flight", "_n_bytes", "_open", "_standing", "_tenants", "kept", "urgency")
+    __slots__ = ("_n_bytes", "_open", "_same", "_standing", "_tenants", "kept", "urgency")
 
     def __init__(
         self, tenants: Tenants, standing: Standing, urgency: Urgency, n_bytes: int
@@ -131,7 +130,7 @@ class Granted:
         self._tenants = tenants
         self._standing = standing
         self._n_bytes = n_bytes
-        self._flight: tuple[str, Flight] | None = None
+        self._same: Sameness | None = None
         self._open = True
 
     @property
@@ -152,25 +151,23 @@ class Granted:
             count = usage.refused if isinstance(error, OverloadedError) else usage.failed
             count(standing.tenant, model)
 
-    def look_back(self, request: InferRequest, caller: Caller) -> None:
+    def look_back(self, request: InferRequest) -> None:
         """Find the answer that a call with an idempotency key was given before.
 
         Raises:
             WhereverError: the call is not answered now, as `Tenants.admit` says; it has ended.
         """
-        standing, repeats = self._standing, self._tenants.repeats
+        standing = self._standing
         try:
             same = sameness(standing.tenant, request)
-            found = repeats.enter(same, caller)
+            self.kept = self._tenants.repeats.begin(same)
         except BaseException as error:
             self.failed(error)
             raise
-        if isinstance(found, Flight):
-            self._flight = same.id, found
-            return
-        self.kept = found
-        if self._end(None):
-            self._tenants.usage.repeated(standing.tenant, found, self._n_bytes)
+        if self.kept is None:
+            self._same = same
+        elif self._end(None):
+            self._tenants.usage.repeated(standing.tenant, self.kept, self._n_bytes)
 
     def _end(self, response: InferResponse | None) -> bool:
         """Give back what the call held; False when that was done before."""
@@ -180,8 +177,8 @@ class Granted:
         limits = self._standing.limits
         if limits is not None and limits.at_a_time:
             self._tenants.quotas.end(limits)
-        if self._flight is not None:
-            self._tenants.repeats.end(*self._flight, response)
+        if self._same is not None:
+            self._tenants.repeats.end(self._same, response)
         return True
 
 
