@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 Outcome: TypeAlias = "InferResponse | Exception"
 
-# taken together: no more calls, and no more bytes when one more comes
-_MOST_CALLS, _MOST_BYTES = 256, 8 * 1024 * 1024
+# Taken together: half of those that wait, so that a client who waits for all of them has answers
+# to go on with while the others are worked on. So many always, if they are there; and no more
+# calls, and no more bytes when one more comes.
+_AT_LEAST, _MOST_CALLS, _MOST_BYTES = 16, 256, 8 * 1024 * 1024
 # models whose pace is known at least; names come from clients
 _REMEMBERED = 256
 
@@ -145,7 +147,8 @@ class _Lane:
             return [self.waiting.popleft()]
         calls: list[Asked] = []
         n_bytes = 0
-        while self.waiting and len(calls) < _MOST_CALLS and n_bytes < _MOST_BYTES:
+        most = min(_MOST_CALLS, max(_AT_LEAST, (len(self.waiting) + 1) // 2))
+        while self.waiting and len(calls) < most and n_bytes < _MOST_BYTES:
             calls.append(self.waiting.popleft())
             n_bytes += calls[-1].caller.n_bytes
         return calls
