@@ -21,8 +21,9 @@ _LONG = 431, f"the head of the request has more than {MAX_HEAD_BYTES} bytes"
 class PatientConnection(HttpToolsProtocol):
     """A connection as uvicorn has it, which gives up heads that are too slow or too large.
 
-    A request to change the protocol (`Upgrade`) is answered without that, as RFC 9110, section 7.8,
-    has it, and the connection goes on.
+    A wish for another protocol (`Upgrade`) is not granted, as RFC 9110, section 7.8, has it: the
+    request is answered, and the connection goes on. Java's client wishes for HTTP/2 with its first
+    request; httptools would take its body for that.
 
     Attributes:
         head_s: how long a head may take, from the first byte or the connection's begin on.
@@ -34,6 +35,7 @@ class PatientConnection(HttpToolsProtocol):
         super().__init__(*arguments, **named)
         self._in_head = False
         self._head_bytes = 0
+        self._read_before = False
         self._giving_up: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -63,17 +65,36 @@ class PatientConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A head begins."""
-        super().on_message_begin()
-        self._in_head, self._head_bytes = True, 0
+        if not self._read_before:
+            super().on_message_begin()
+            self._in_head, self._head_bytes = True, 0
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the request line."""
+        if not self._read_before:
+            super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header."""
+        if not self._read_before:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """A head has come."""
+        if self._read_before:
+            self._read_before = False
+            return
         self._head_came()
         self._in_head = False
         self._head_bytes = len(self.url) + sum(len(name) + len(said) for name, said in self.headers)
         if self._head_bytes > MAX_HEAD_BYTES:
             raise ValueError("a head that is too large")
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """A body has come; where another protocol was wished for, it is still to come."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """The next head may have begun already."""
@@ -85,12 +106,20 @@ class PatientConnection(HttpToolsProtocol):
         while data:
             try:
                 self.parser.feed_data(data)
-            except httptools.HttpParserUpgrade as asked:
-                # what follows is no other protocol: nothing was agreed on
-                data = data[asked.args[0] :]
-                self.parser = httptools.HttpRequestParser(self)
+            except httptools.HttpParserUpgrade as wished:
+                self._read_on()
+                data = data[wished.args[0] :]
             else:
                 return
+
+    def _read_on(self) -> None:
+        """Begin to read the body of the request whose head has come."""
+        framing = (b"content-length", b"transfer-encoding")
+        lines = [b"%s: %s" % header for header in self.headers if header[0] in framing]
+        head = [b"%s / HTTP/1.1" % self.parser.get_method(), *lines, b"", b""]
+        self.parser = httptools.HttpRequestParser(self)
+        self._read_before = True
+        self.parser.feed_data(b"\r\n".join(head))
 
     def _idle(self) -> bool:
         cycle: Any = self.cycle  # None before the first request, whatever its annotation says
