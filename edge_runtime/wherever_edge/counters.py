@@ -6,6 +6,9 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 
+# calls that need an API key, and bring none that counts
+KEYS_REFUSED = "wherever_keys_refused_total"
+
 
 class Counters:
     """Named counts that only grow. Safe to use from many threads.

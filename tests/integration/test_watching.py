@@ -32,6 +32,7 @@ from wherever_contracts.errors import (
     SettingsError,
 )
 from wherever_contracts.wire.tensors import InferRequest, WireTensor, from_array
+from wherever_edge.counters import COUNTERS, KEYS_REFUSED
 from wherever_edge.host import LocalHost
 from wherever_edge.oip.admission import Open
 from wherever_edge.oip.client import RemoteHost
@@ -433,42 +434,51 @@ def test_a_call_is_a_line_of_json(peer):
     assert failed["status"] == "model_not_found"
 
 
-def test_nothing_that_a_call_brought_or_was_given_is_told_of_it(
-    tmp_path, scales_package, echo_package, own_spans
-):
-    keys = KeyStore(tmp_path)
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory, scales_package, echo_package) -> Iterator[tuple[Peer, str]]:
+    """A gateway that asks for keys, and one of them: of the tenant "ann"."""
+    keys = KeyStore(tmp_path_factory.mktemp("keys"))
     secret = keys.add("ann")
     one = Peer(Store([scales_package.root, echo_package.root]), KeyChecker(keys))
     one.watch_anew()
+    yield one, secret
+    one.watch_no_more()
+    one.close()
+
+
+def test_calls_without_a_key_that_counts_are_counted(keyed):
+    one, secret = keyed
+    refused = COUNTERS.snapshot().get(KEYS_REFUSED, 0)
+    for protocol in ("grpc", "rest"):
+        for key in (None, secret[:-4] + "AAAA"):
+            fails(one.remote(protocol, key), request())
+    assert one.value(KEYS_REFUSED) >= refused + 4
+
+
+def test_nothing_that_a_call_brought_or_was_given_is_told_of_it(keyed, own_spans):
+    one, secret = keyed
     own_spans.clear()
-    try:
-        header = ("traceparent", f"00-{'a' * 32}-{'b' * 16}-01")
-        state = ("tracestate", f"vendor={MARK}")
-        text = WireTensor("numbers", "BYTES", (1,), b"\6\0\0\0" + MARK.encode())
-        for protocol in ("grpc", "rest"):
-            remote = one.remote(protocol, secret)
-            for asked in (
-                request("echo", from_array("given", np.full(3, MARKED, np.float32))),
-                request("scales", numbers(MARKED, 1, 2)),
-                request("scales", text),
-                request("scales", file_name=f"{MARK}.jpg"),
-                request("scales", variant=MARK),
-            ):
-                whole = asked._replace(id=MARK, headers=(header, state))
-                with suppress(wherever.WhereverError):
-                    remote.infer(whole, 5.0)
-        said = one.page()
-        counted = one.value("wherever_call_total_seconds_count", **{**SCALES, "tenant": "ann"})
-        spans = [span.to_json() for span in (*one.told(), *own_spans.get_finished_spans())]
-        one.logged()
-        lines = one.lines.getvalue()
-    finally:
-        one.watch_no_more()
-        one.close()
-    assert counted == 4
+    header = ("traceparent", f"00-{'a' * 32}-{'b' * 16}-01")
+    state = ("tracestate", f"vendor={MARK}")
+    text = WireTensor("numbers", "BYTES", (1,), b"\6\0\0\0" + MARK.encode())
+    for protocol in ("grpc", "rest"):
+        remote = one.remote(protocol, secret)
+        for asked in (
+            request("echo", from_array("given", np.full(3, MARKED, np.float32))),
+            request("scales", numbers(MARKED, 1, 2)),
+            request("scales", text),
+            request("scales", file_name=f"{MARK}.jpg"),
+            request("scales", variant=MARK),
+        ):
+            whole = asked._replace(id=MARK, headers=(header, state))
+            with suppress(wherever.WhereverError):
+                remote.infer(whole, 5.0)
+    said = one.page()
+    assert one.value("wherever_call_total_seconds_count", **{**SCALES, "tenant": "ann"}) == 4
+    spans = [span.to_json() for span in (*one.told(), *own_spans.get_finished_spans())]
     assert len(spans) >= 10
-    assert lines.count("\n") == 10
-    for told in (said, lines, *spans):
+    assert len(one.logged()) == 10
+    for told in (said, one.lines.getvalue(), *spans):
         for secret_thing in (MARK, f"{MARKED:.0f}", secret, "left", "middle", "right", ".onnx"):
             assert secret_thing not in told
 

@@ -20,6 +20,7 @@ from wherever_contracts.errors import (
 from wherever_contracts.wire import metadata
 from wherever_contracts.wire.messages import WireError, decode_request, encode_response
 from wherever_contracts.wire.schema import HEALTH_SERVICE, INFERENCE_SERVICE
+from wherever_edge.counters import COUNTERS, KEYS_REFUSED
 from wherever_edge.oip import forks
 from wherever_edge.oip.calling import GrpcCaller
 from wherever_edge.oip.client import MAX_BYTES
@@ -326,6 +327,7 @@ class InferenceServer:
             return self._keys.check(authorization)
         except NotAllowedError:
             if self._keys_needed:
+                COUNTERS.add(KEYS_REFUSED)
                 raise
             return None
 
