@@ -14,6 +14,7 @@ import pytest
 from wherever_contracts.wire.messages import decode_request, encode_request
 from wherever_contracts.wire.tensors import InferRequest
 from wherever_edge.oip.direct import DirectCall, DirectCalls, Status
+from wherever_edge.oip.keys import KeyInfo
 
 Ask: TypeAlias = Callable[..., Any]
 
@@ -34,9 +35,10 @@ class Method:
         self.callers: list[DirectCall] = []
         self.cut: int | None = None
 
-    def enter(self, authorization: str | None) -> None:
+    def enter(self, authorization: str | None) -> KeyInfo:
         if authorization == "wrong":
             raise PermissionError("wrong key")
+        return KeyInfo("id", authorization or "", "use", "")
 
     def read(self, data: bytes) -> InferRequest:
         return decode_request(data[: self.cut])
@@ -127,11 +129,13 @@ def test_a_slow_call_holds_no_other_up(ask: Ask, method: Method) -> None:
 
 
 def test_calls_that_are_there_together_are_answered_together(method: Method) -> None:
-    arrived = [_arrived("many"), _arrived("any"), _arrived("many")]
-    calls = DirectCalls(grpc.server(ThreadPoolExecutor(1)), PATH, method, 3)
+    other = KeyInfo("id", "other", "use", "")
+    arrived = [_arrived("many"), _arrived("any"), _arrived("many", other), _arrived("many")]
+    calls = DirectCalls(grpc.server(ThreadPoolExecutor(1)), PATH, method, 4)
     calls._ready.extend(arrived)
-    assert calls._take() == [arrived[0], arrived[2]]
+    assert calls._take() == [arrived[0], arrived[3]]  # of one tenant
     assert calls._take() == [arrived[1]]
+    assert calls._take() == [arrived[2]]
 
 
 def test_what_there_is_no_room_for_is_refused_at_once(ask: Ask, method: Method) -> None:
@@ -141,6 +145,17 @@ def test_what_there_is_no_room_for_is_refused_at_once(ask: Ask, method: Method) 
     with pytest.raises(grpc.RpcError) as refused:
         ask("any").result()
     assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    method.go.set()
+    assert [each.result() for each in slow] == [b"slow 1"] * 3
+
+
+def test_a_tenant_that_fills_the_house_keeps_no_other_out(ask: Ask, method: Method) -> None:
+    slow = [ask("slow") for _ in range(3)]
+    for _ in slow:
+        assert method.slow_ones.acquire(timeout=SOON_S)
+    assert ask("brief", key="other").result() == b"brief 1"
+    with pytest.raises(grpc.RpcError, match="full"):
+        ask("brief").result()
     method.go.set()
     assert [each.result() for each in slow] == [b"slow 1"] * 3
 
@@ -162,5 +177,6 @@ def test_a_grpcio_without_what_is_needed_serves_in_its_own_way() -> None:
     assert not DirectCalls.possible(SimpleNamespace())  # type: ignore[arg-type]
 
 
-def _arrived(model: str) -> Any:
-    return SimpleNamespace(request=InferRequest(model, "", "", {}, (), ()))
+def _arrived(model: str, key: KeyInfo | None = None) -> Any:
+    request = InferRequest(model, "", "", {}, (), ())
+    return SimpleNamespace(request=request, call=SimpleNamespace(key=key))

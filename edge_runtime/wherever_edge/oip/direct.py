@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from wherever_edge.queueing.shares import Places
+
 if TYPE_CHECKING:
     import grpc
 
@@ -81,7 +83,7 @@ class Method(Protocol):
 class DirectCall:
     """One call, and its client; see `wherever_edge.oip.admission.Caller`."""
 
-    __slots__ = ("_active", "_call", "_deadline", "_metadata", "key", "n_bytes")
+    __slots__ = ("_active", "_call", "_deadline", "_metadata", "key", "n_bytes", "place")
 
     def __init__(self, event: Any) -> None:
         self._call = event.call
@@ -90,6 +92,7 @@ class DirectCall:
         self._active = True
         self.key: KeyInfo | None = None
         self.n_bytes: int = 0
+        self.place: str | None = None
 
     def time_remaining(self) -> float | None:
         """Seconds until the call's deadline, None when it has none."""
@@ -122,7 +125,8 @@ class DirectCalls:
         server: the server, before it starts.
         path: the method.
         method: what answers.
-        most: how many calls there may be at a time; those above it are refused.
+        most: how many calls there may be at a time; those above it are refused, unless their
+            tenant (the name of their key) holds less than its share of the places.
     """
 
     @staticmethod
@@ -149,6 +153,7 @@ class DirectCalls:
         self._polling = threading.Lock()
         self._counting = threading.Lock()
         self._ready: deque[_Arrived] = deque()
+        self._places = Places()
         self._open = 0
         self._idle = 0
         self._threads: list[threading.Thread] = []
@@ -204,8 +209,12 @@ class DirectCalls:
         """A call, and those of its model that are there too."""
         while len(self._ready) < most - 1 and self._poll(_AT_ONCE):
             pass
-        model = first.request.model
-        alike = [each for each in self._ready if each.request.model == model][: most - 1]
+        model, key = first.request.model, first.call.key
+        alike = [
+            each
+            for each in self._ready
+            if each.request.model == model and each.call.key == key  # one tenant's alone
+        ][: most - 1]
         for each in alike:
             self._ready.remove(each)
         return [first, *alike]
@@ -237,18 +246,27 @@ class DirectCalls:
         self._open += 1
         self._batch(call, (self._core.ReceiveCloseOnServerOperation(_NO_FLAGS),), self._ended(call))
         try:
-            if self._open > self._most:
-                raise self._method.full()  # noqa: TRY301 (refused as by a key)
             call.key = self._method.enter(call.header("authorization"))
+            self._take_place(call)
         except Exception as error:  # noqa: BLE001 (told to its client)
             self._refuse(call, error)
             return
         receive = (self._core.ReceiveMessageOperation(_NO_FLAGS),)
         self._batch(call, receive, lambda event: self._received(call, event))
 
+    def _take_place(self, call: DirectCall) -> None:
+        """Refuse a call of a tenant that holds its share of the places, when all are taken."""
+        tenant = "" if call.key is None else call.key.name
+        if self._open > self._most and not self._places.spare_one(tenant, self._most):
+            raise self._method.full()
+        self._places.take(tenant)
+        call.place = tenant
+
     def _ended(self, call: DirectCall) -> Callable[[Any], None]:
         def ended(event: Any) -> None:
             self._open -= 1
+            if call.place is not None:
+                self._places.give_back(call.place)
             if event.batch_operations[0].cancelled():
                 call._active = False  # noqa: SLF001 (its own module)
 

@@ -20,6 +20,7 @@ from wherever_edge.queueing.shares import Shares
 if TYPE_CHECKING:
     from wherever_edge.queueing.turn import Turn
 
+
 class Line:
     """The turns of those who wait; each is charged to its tenant when it begins.
 

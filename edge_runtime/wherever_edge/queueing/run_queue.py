@@ -14,7 +14,7 @@ from wherever_contracts.places import PRIORITIES
 from wherever_edge.queueing.limit import Limit
 from wherever_edge.queueing.line import Line
 from wherever_edge.queueing.policy import Standing, ahead_of, displaced_by
-from wherever_edge.queueing.shares import LEAST_WEIGHT
+from wherever_edge.queueing.shares import LEAST_WEIGHT, Places
 from wherever_edge.queueing.turn import NEVER, Turn
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class RunQueue:
         self._limit = Limit()
         self._numbers = itertools.count(1)
         self._line = Line(lambda: self._usual_s)
+        self._places = Places()
         self._lock = threading.Lock()
 
     @property
@@ -145,21 +146,24 @@ class RunQueue:
             if self.runs is not None and self.max_waiting is not None:
                 room = self._limit.room(now, self.runs, self.max_waiting)
                 if self.inside >= room:
-                    self._make_room(urgency, now)
+                    self._make_room(urgency, now, room)
             if not self.inside:
                 self._limit.busy(now)
             self.inside += 1
+            self._places.take(urgency.tenant, urgency.weight)
         return now
 
-    def leave(self, entered: float, *, answered: bool) -> None:
+    def leave(self, urgency: Urgency, entered: float, *, answered: bool) -> None:
         """A call that was let in has ended.
 
         Args:
+            urgency: what it was let in with.
             entered: what `enter` returned.
             answered: whether it was worked on to its end.
         """
         with self._lock:
             self.inside -= 1
+            self._places.give_back(urgency.tenant)
             if answered:
                 now = perf_counter()
                 self._limit.answered(now, now - entered)
@@ -255,14 +259,20 @@ class RunQueue:
         if self.runs is None or self.max_waiting is None:
             return
         if self._running + len(self._line) >= self.runs + self.max_waiting:
-            self._make_room(urgency, perf_counter())
+            self._make_room(urgency, perf_counter(), 0)
 
-    def _make_room(self, urgency: Urgency, now: float) -> None:
-        """Refuse a call that there is no room for, or let another give way to it."""
+    def _make_room(self, urgency: Urgency, now: float, room: int) -> None:
+        """Refuse a call that there is no room for, or let another give way to it.
+
+        A tenant may come in beyond `room` where others hold its part of it, and none of them waits.
+        """
         if self._send_away_the_late(now):
             return
         rank, weight = _RANKS[urgency.priority], max(LEAST_WEIGHT, urgency.weight)
         given_way = displaced_by(rank, self._line.standings(), urgency.tenant, weight)
+        owed = self._places.spare_one(urgency.tenant, room, urgency.weight)
+        if given_way is None and owed and self.inside < self.places:
+            return
         self.refused += 1
         self._limit.refused(now)
         words = (
@@ -373,7 +383,7 @@ class _Inside:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._queue.leave(self._entered, answered=kind is None)
+        self._queue.leave(self._urgency, self._entered, answered=kind is None)
 
 
 def _is_late(urgency: Urgency, now: float) -> bool:

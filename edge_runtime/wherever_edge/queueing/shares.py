@@ -1,8 +1,9 @@
-"""What each tenant has had of the engines for its weight, and whose turn that makes it. Pure.
+"""What each tenant has of the engines and of the places for its weight. Pure.
 
-Start-time fair queueing (Goyal, Vin, Cheng: "Start-time Fair Queueing", SIGCOMM 1996), charged
-when a call begins rather than when it comes: what leaves the line has cost its tenant nothing.
-Each class of priority has a clock of its own: nobody pays in one for what it had in another.
+Turns are shared as by start-time fair queueing (Goyal, Vin, Cheng: "Start-time Fair Queueing",
+SIGCOMM 1996), charged when a call begins rather than when it comes: what leaves the line has cost
+its tenant nothing. Each class of priority has a clock of its own: nobody pays in one for what it
+had in another.
 """
 
 from __future__ import annotations
@@ -59,3 +60,35 @@ class Shares:
         ahead = [each for each in self._had if self._had[each] > self._now.get(each[0], 0.0)]
         ahead.sort(key=lambda each: self._had[each] - self._now.get(each[0], 0.0), reverse=True)
         self._had = {each: self._had[each] for each in ahead[: _MOST // 2]}
+
+
+class Places:
+    """How many places each tenant holds. Not safe for threads."""
+
+    __slots__ = ("_held", "_weights")
+
+    def __init__(self) -> None:
+        self._held: dict[str, int] = {}
+        self._weights: dict[str, float] = {}
+
+    def take(self, tenant: str, weight: float = 1.0) -> None:
+        """A tenant takes a place."""
+        self._held[tenant] = self._held.get(tenant, 0) + 1
+        self._weights[tenant] = weight
+
+    def give_back(self, tenant: str) -> None:
+        """A tenant gives a place back."""
+        left = self._held[tenant] - 1
+        if left:
+            self._held[tenant] = left
+        else:
+            del self._held[tenant], self._weights[tenant]
+
+    def spare_one(self, tenant: str, places: int, weight: float = 1.0) -> bool:
+        """Whether one more would be within a tenant's share of so many places.
+
+        Those who hold none have no share.
+        """
+        own = max(weight, LEAST_WEIGHT)
+        others = sum(self._weights.values()) - self._weights.get(tenant, 0.0)
+        return self._held.get(tenant, 0) + 1 <= places * own / (own + others)

@@ -24,7 +24,7 @@ from wherever_edge.queueing.policy import (
     next_of,
     several_tenants,
 )
-from wherever_edge.queueing.shares import Shares
+from wherever_edge.queueing.shares import Places, Shares
 
 LIMITS = Limits(rows=8)
 
@@ -345,3 +345,53 @@ def test_a_light_tenant_is_not_behind_all_that_the_heavy_one_holds():
     assert ahead_of(0, line, "light", 1.0) == 1.0
     assert ahead_of(0, line, "heavy", 1.0) == 50.0
     assert ahead_of(0, line, "light", 0.1) == pytest.approx(10.0)
+
+
+# --- places ---
+
+
+def test_alone_a_tenant_may_hold_every_place_and_no_more():
+    places = Places()
+    for _ in range(4):
+        assert places.spare_one("a", 4)
+        places.take("a")
+    assert not places.spare_one("a", 4)
+
+
+def test_beside_others_it_has_its_part_by_weight():
+    places = Places()
+    for _ in range(8):
+        places.take("heavy")
+    assert places.spare_one("light", 8)
+    assert not places.spare_one("light", 8, 0.1)
+    for _ in range(4):
+        places.take("light")
+    assert not places.spare_one("light", 8)
+    assert places.spare_one("light", 8, 3.0)
+    assert places.spare_one("third", 8)
+
+
+def test_who_gave_all_its_places_back_has_no_share_of_them():
+    places = Places()
+    places.take("a")
+    places.take("a")
+    places.take("b")
+    places.give_back("b")
+    assert places.spare_one("a", 3)
+    places.give_back("a")
+    places.give_back("a")
+    assert (places._held, places._weights) == ({}, {})
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcde"), st.booleans()), max_size=200))
+def test_never_are_twice_as_many_inside_as_there_are_places(moves):
+    """Anybody up to the places there are, and beyond them those within their share alone."""
+    places, held, most = Places(), Counter(), 10
+    for tenant, comes in moves:
+        if not comes and held[tenant]:
+            held[tenant] -= 1
+            places.give_back(tenant)
+        elif comes and (held.total() < most or places.spare_one(tenant, most)):
+            held[tenant] += 1
+            places.take(tenant)
+        assert held.total() < 2 * most

@@ -225,3 +225,20 @@ def test_a_call_that_fails_gives_its_place_back_and_teaches_nothing():
         raise ZeroDivisionError
     assert queue.inside == 0
     assert queue._limit._calls == 0
+
+
+def test_a_light_tenant_comes_in_where_a_heavy_one_holds_every_place_and_none_of_it_waits():
+    """Its calls are all at work: in pipelines, or in one run together."""
+    queue = RunQueue(2, 60)
+    queue._limit.level = 4
+    queue._limit._refused_at = perf_counter()
+    with ExitStack() as inside:
+        for _ in range(4):
+            inside.enter_context(queue.admit(Urgency(tenant="heavy")))
+        with pytest.raises(OverloadedError), queue.admit(Urgency(tenant="heavy")):
+            pytest.fail("it was let in")
+        for _ in range(2):
+            inside.enter_context(queue.admit(Urgency(tenant="light")))
+        with pytest.raises(OverloadedError), queue.admit(Urgency(tenant="light")):
+            pytest.fail("it was let in")
+        assert queue.inside == 6
