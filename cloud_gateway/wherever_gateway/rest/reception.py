@@ -149,8 +149,9 @@ class Reception:
         return model, request.path_params.get("version", "")
 
     def _not_found(self, request: Request, error: ModelNotFoundError) -> ModelNotFoundError:
-        """The same error, without the names of models that others use."""
-        if isinstance(self._sight, EverybodySees):
+        """The same error, or one without the names of models that others use."""
+        names = {package.name for package in self.service.host.store.list()}
+        if all(self.sees(request, name) for name in names):
             return error
         model = request.path_params.get("model", "")
         return ModelNotFoundError(f"no model {model[:80]!r} of that version is known here")

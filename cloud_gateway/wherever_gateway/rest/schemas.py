@@ -18,7 +18,7 @@ from wherever_contracts.manifest import (
 )
 from wherever_contracts.places import PRIORITIES
 from wherever_contracts.receipts import Ran
-from wherever_contracts.wire.rest_typed import MAX_TIMEOUT_S, SAID
+from wherever_contracts.wire.rest_typed import MAX_TIMEOUT_S, MIN_TIMEOUT_S, SAID
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -37,7 +37,7 @@ def said_schemas(variants: Sequence[str]) -> dict[str, Schema]:
         {**_STRING, "enum": [*PRIORITIES], "description": "Who goes first where calls wait."},
         {
             "type": "number",
-            "exclusiveMinimum": 0,
+            "minimum": MIN_TIMEOUT_S,
             "maximum": MAX_TIMEOUT_S,
             "description": "Seconds after which the answer is of no use, and not worked on.",
         },

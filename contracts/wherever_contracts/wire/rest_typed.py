@@ -48,7 +48,7 @@ TIMEOUT_S = "timeout_s"
 _WORDS = ("id", "variant", "priority")
 SAID = (*_WORDS, TIMEOUT_S)
 
-MAX_TIMEOUT_S = 86_400.0
+MIN_TIMEOUT_S, MAX_TIMEOUT_S = 0.001, 86_400.0
 _MAX_DEPTH = 32
 _NAMED = 12  # names that an error lists
 
@@ -243,6 +243,8 @@ def _said(said: Mapping[str, Field]) -> Parameters:
     parameters: Parameters = {}
     if "variant" in said:
         parameters["variant"] = said["variant"].text()
+        if not parameters["variant"]:
+            raise said["variant"].wrong("the id of a variant")
     if "priority" in said:
         priority = parameters["priority"] = said["priority"].text()
         if priority not in PRIORITIES:
@@ -252,8 +254,8 @@ def _said(said: Mapping[str, Field]) -> Parameters:
 
 def _timeout_s(field: Field) -> float:
     value = float(_number(field))
-    if not 0 < value <= MAX_TIMEOUT_S:
-        raise field.wrong(f"seconds, more than 0 and at most {MAX_TIMEOUT_S:g}")
+    if not MIN_TIMEOUT_S <= value <= MAX_TIMEOUT_S:
+        raise field.wrong(f"seconds from {MIN_TIMEOUT_S:g} to {MAX_TIMEOUT_S:g}")
     return value
 
 
