@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -53,7 +53,7 @@ class Usage(NamedTuple):
 
     def plus(self, other: Usage) -> Usage:
         """What was used in both."""
-        return Usage(*(own + its for own, its in zip(self, other, strict=True)))
+        return Usage(*_sums(self, other))
 
 
 Cells: TypeAlias = dict[Cell, Usage]
@@ -121,10 +121,10 @@ class Ledger:
         """
         with self._lock:
             for key, usage in cells.items():
-                self._cells[key] = list(usage.plus(Usage(*self._cells.get(key, _NOTHING))))
+                self._cells[key] = _sums(usage, self._cells.get(key, _NOTHING))
             over = max(0, len(self._cells) - MAX_CELLS)
-            for key in sorted(self._cells, key=lambda key: key[2])[:over]:
-                del self._cells[key]
+            for oldest in sorted(self._cells, key=lambda key: key[2])[:over]:
+                del self._cells[oldest]
         return over
 
     def _cell(self, tenant: str, model: str) -> list[Any]:
@@ -133,3 +133,7 @@ class Ledger:
         if cell is None:
             cell = self._cells[key] = list(_NOTHING)
         return cell
+
+
+def _sums(one: Iterable[Any], other: Iterable[Any]) -> list[Any]:
+    return [own + its for own, its in zip(one, other, strict=True)]

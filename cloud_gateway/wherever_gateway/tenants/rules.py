@@ -80,7 +80,7 @@ class TenantRules:
 
     def at_most(self, wish: Priority) -> Priority:
         """The priority of a call that asks for `wish`."""
-        return max(wish, self.priority, key=PRIORITIES.index)
+        return PRIORITIES[max(PRIORITIES.index(wish), PRIORITIES.index(self.priority))]
 
 
 class Rules:

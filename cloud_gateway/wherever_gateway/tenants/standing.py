@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from wherever_contracts.errors import ForbiddenError
-from wherever_contracts.places import PRIORITIES, WITHIN, Place
+from wherever_contracts.places import PRIORITIES, WITHIN, Boundary, Place
 from wherever_contracts.urgency import Urgency
 from wherever_gateway.tenants.quotas import limits_of
 from wherever_gateway.tenants.rules import Rules, TenantRules, model_name
@@ -35,7 +35,7 @@ class Standing:
         self.tenant = tenant
         self.model = model
         self.limits = limits_of(tenant, model, rules.quotas)
-        self.boundary = rules.boundary
+        self.boundary: Boundary = rules.boundary
         self._rules = rules
         self._allowed = rules.allows(asked)
         self._places: tuple[Place, ...] | None = (

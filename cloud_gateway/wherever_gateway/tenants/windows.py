@@ -27,8 +27,6 @@ class Windows(MemoryStorage):
         lock: held by who must see that nothing changes between two calls.
     """
 
-    STORAGE_SCHEME = None  # made here alone, and named by no URL
-
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         super().__init__()
         self.lock = threading.RLock()
