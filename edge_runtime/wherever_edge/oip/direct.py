@@ -33,6 +33,8 @@ _NO_FLAGS = 0
 _AT_ONCE = 0.0
 _NO_DEADLINE_S = 1e9
 _OK, _UNIMPLEMENTED = 0, 12
+# how long the threads have to end; those that work for a call that was cancelled may take longer
+_END_S = 1.0
 _NO_MESSAGE = "the call brought no message; it has exactly one"
 
 
@@ -157,6 +159,7 @@ class DirectCalls:
         self._open = 0
         self._idle = 0
         self._threads: list[threading.Thread] = []
+        self._closing = False
         self._closed = False
 
     def start(self) -> None:
@@ -166,9 +169,12 @@ class DirectCalls:
 
     def close(self) -> None:
         """End the threads; the server has stopped."""
+        with self._counting:
+            self._closing = True
         self._queue.shutdown()
+        ends = time.monotonic() + _END_S
         for thread in self._threads:
-            thread.join(timeout=1)
+            thread.join(max(0.0, ends - time.monotonic()))
 
     def _spawn(self) -> None:
         self._idle += 1
@@ -184,7 +190,7 @@ class DirectCalls:
                     return
                 with self._counting:
                     self._idle -= 1
-                    if not self._idle and len(self._threads) <= self._most:
+                    if not self._idle:  # at most one more than there are calls
                         self._spawn()
             self._answer(taken)
             del taken  # a thread that waits holds no message
@@ -243,7 +249,6 @@ class DirectCalls:
             return  # the server stops
         self._ask_for_call()
         call = DirectCall(event)
-        self._open += 1
         self._batch(call, (self._core.ReceiveCloseOnServerOperation(_NO_FLAGS),), self._ended(call))
         try:
             call.key = self._method.enter(call.header("authorization"))
@@ -257,15 +262,16 @@ class DirectCalls:
     def _take_place(self, call: DirectCall) -> None:
         """Refuse a call of a tenant that holds its share of the places, when all are taken."""
         tenant = "" if call.key is None else call.key.name
-        if self._open > self._most and not self._places.spare_one(tenant, self._most):
+        if self._open >= self._most and not self._places.spare_one(tenant, self._most):
             raise self._method.full()
         self._places.take(tenant)
+        self._open += 1
         call.place = tenant
 
     def _ended(self, call: DirectCall) -> Callable[[Any], None]:
         def ended(event: Any) -> None:
-            self._open -= 1
             if call.place is not None:
+                self._open -= 1
                 self._places.give_back(call.place)
             if event.batch_operations[0].cancelled():
                 call._active = False  # noqa: SLF001 (its own module)
@@ -291,7 +297,8 @@ class DirectCalls:
                     self._refuse(left.popleft(), answer)
                 else:
                     self._end(left.popleft(), _WELL, answer)
-        except Exception as error:  # noqa: BLE001 (told to those that have no answer)
+        except Exception as error:  # noqa: BLE001 (told to those without an answer)
+            _LOG.exception("calls got an error for an answer")
             for call in left:
                 self._refuse(call, error)
 
@@ -310,7 +317,9 @@ class DirectCalls:
         operations.append(
             core.SendStatusFromServerOperation(trailing, status.code, words, _NO_FLAGS)
         )
-        self._batch(call, tuple(operations), _sent)
+        with self._counting:
+            if not self._closing:  # a queue that is shut down takes no operation
+                self._batch(call, tuple(operations), _sent)
 
     def _batch(self, call: DirectCall, operations: tuple[Any, ...], tag: Any) -> None:
         call._call.start_server_batch(operations, tag)  # noqa: SLF001 (its own module)

@@ -10,6 +10,7 @@ from wherever_contracts.errors import InputError, OverloadedError, RefusedError,
 from wherever_contracts.manifest import signature_digest
 from wherever_contracts.places import PRIORITIES, Priority
 from wherever_contracts.urgency import CALM, Urgency, most_urgent
+from wherever_contracts.wire.asked import IDEMPOTENCY_KEY
 from wherever_contracts.wire.metadata import ModelMetadata
 from wherever_contracts.wire.said import (
     ENGINE_KEY,
@@ -159,7 +160,10 @@ class InferenceService:
 
         0: it takes so little that no other call should be started for it; 1: it does not gain.
         """
-        variant = request.parameters.get("variant", "")
+        parameters = request.parameters
+        variant = parameters.get("variant", "")
+        if IDEMPOTENCY_KEY in parameters:  # its answer may have to be looked for
+            return 1
         if RAW_MARK in request.model or self._elsewhere(request.model) is not None:
             return 1
         loaded = self.host.resolved(request.model, request.version, str(variant))
