@@ -46,7 +46,7 @@ def held(python, script: str, gateway, picture) -> list[str]:
 
 
 def test_tritons_clients_over_http_and_grpc_sync_and_asyncio(gateway, picture, peer_python):
-    python = peer_python("tritonclient", "tritonclient[all]==2.73.0")
+    python = peer_python("tritonclient", "tritonclient[grpc,http]==2.73.0")
     questions = ["health", "metadata", "repository", "statistics"]
     http = ["binary", "json", "gzip", "deflate", "image", "async", "refusal", *questions]
     grpc = ["gzip", "image", "stream", *questions]

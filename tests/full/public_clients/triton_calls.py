@@ -42,55 +42,56 @@ def best(result) -> int:
 
 
 def questions(client, headers):
-    assert client.is_server_live(headers=headers)
-    assert client.is_server_ready(headers=headers)
-    assert client.is_model_ready("scales", headers=headers)
-    assert not client.is_model_ready("nope", headers=headers)
+    assert client.is_server_live(headers=dict(headers))
+    assert client.is_server_ready(headers=dict(headers))
+    assert client.is_model_ready("scales", headers=dict(headers))
+    assert not client.is_model_ready("nope", headers=dict(headers))
     yield "health"
-    server = client.get_server_metadata(headers=headers)
-    model = client.get_model_metadata("scales", headers=headers)
+    server = client.get_server_metadata(headers=dict(headers))
+    model = client.get_model_metadata("scales", headers=dict(headers))
     named = (
         (server["name"], model["name"]) if isinstance(server, dict) else (server.name, model.name)
     )
     assert named == ("wherever", "scales")
     yield "metadata"
-    client.unload_model("scales", headers=headers)
-    assert not client.is_model_ready("scales", headers=headers)
-    client.load_model("scales", headers=headers)
-    assert client.is_model_ready("scales", headers=headers)
-    assert "scales" in str(client.get_model_repository_index(headers=headers))
+    client.unload_model("scales", headers=dict(headers))
+    assert not client.is_model_ready("scales", headers=dict(headers))
+    client.load_model("scales", headers=dict(headers))
+    assert client.is_model_ready("scales", headers=dict(headers))
+    assert "scales" in str(client.get_model_repository_index(headers=dict(headers)))
     yield "repository"
-    assert "success" in str(client.get_inference_statistics("scales", headers=headers))
+    assert "success" in str(client.get_inference_statistics("scales", headers=dict(headers)))
     yield "statistics"
 
 
 def over_http_calls(address, headers, path):
     with over_http.InferenceServerClient(address, concurrency=4) as client:
-        assert best(client.infer("scales", numbers(over_http), headers=headers)) == BEST
+        assert best(client.infer("scales", numbers(over_http), headers=dict(headers))) == BEST
         yield "binary"
         in_json = numbers(over_http, binary_data=False)
         wanted = [over_http.InferRequestedOutput("scores", binary_data=False)]
-        assert best(client.infer("scales", in_json, outputs=wanted, headers=headers)) == BEST
+        assert best(client.infer("scales", in_json, outputs=wanted, headers=dict(headers))) == BEST
         yield "json"
         for algorithm in ("gzip", "deflate"):
             result = client.infer(
                 "scales",
                 numbers(over_http),
-                headers=headers,
+                headers=dict(headers),
                 request_compression_algorithm=algorithm,
                 response_compression_algorithm=algorithm,
             )
             assert best(result) == BEST
             yield algorithm
-        assert client.infer("digits", image(over_http, path), headers=headers)
+        assert client.infer("digits", image(over_http, path), headers=dict(headers))
         yield "image"
         waiting = [
-            client.async_infer("scales", numbers(over_http), headers=headers) for _ in range(8)
+            client.async_infer("scales", numbers(over_http), headers=dict(headers))
+            for _ in range(8)
         ]
         assert {best(each.get_result()) for each in waiting} == {BEST}
         yield "async"
         try:
-            client.infer("nope", numbers(over_http), headers=headers)
+            client.infer("nope", numbers(over_http), headers=dict(headers))
         except InferenceServerException as error:
             assert "404" in str(error.status()), error.status()
         yield "refusal"
@@ -100,14 +101,14 @@ def over_http_calls(address, headers, path):
 def over_grpc_calls(address, headers, path):
     with over_grpc.InferenceServerClient(address) as client:
         result = client.infer(
-            "scales", numbers(over_grpc), headers=headers, compression_algorithm="gzip"
+            "scales", numbers(over_grpc), headers=dict(headers), compression_algorithm="gzip"
         )
         assert best(result) == BEST
         yield "gzip"
-        assert client.infer("digits", image(over_grpc, path), headers=headers)
+        assert client.infer("digits", image(over_grpc, path), headers=dict(headers))
         yield "image"
         told: queue.SimpleQueue = queue.SimpleQueue()
-        client.start_stream(lambda result, error: told.put((result, error)), headers=headers)
+        client.start_stream(lambda result, error: told.put((result, error)), headers=dict(headers))
         for _ in range(8):
             client.async_stream_infer("scales", numbers(over_grpc))
         answers = [told.get(timeout=10) for _ in range(8)]
@@ -119,10 +120,14 @@ def over_grpc_calls(address, headers, path):
 
 async def over_asyncio(http, grpc, headers):
     async with over_http_aio.InferenceServerClient(http) as client:
-        calls = [client.infer("scales", numbers(over_http), headers=headers) for _ in range(8)]
+        calls = [
+            client.infer("scales", numbers(over_http), headers=dict(headers)) for _ in range(8)
+        ]
         assert {best(result) for result in await asyncio.gather(*calls)} == {BEST}
     async with over_grpc_aio.InferenceServerClient(grpc) as client:
-        calls = [client.infer("scales", numbers(over_grpc), headers=headers) for _ in range(8)]
+        calls = [
+            client.infer("scales", numbers(over_grpc), headers=dict(headers)) for _ in range(8)
+        ]
         assert {best(result) for result in await asyncio.gather(*calls)} == {BEST}
 
 
