@@ -45,7 +45,11 @@ def refuse_fatal(source: str, faults: list[Fault]) -> None:
 def with_lines(faults: list[Fault], text: str) -> list[Fault]:
     """Faults with the lines on which their keys stand, the first line first."""
     lines = {dotted(path): line for path, line in lines_of(text).items()}
-    placed = [fault._replace(line=fault.line or lines.get(fault.key)) for fault in faults]
+
+    def line(key: str) -> int | None:
+        return lines.get(key, lines.get(key.rpartition("[")[0]))  # an item stands in its list
+
+    placed = [fault._replace(line=fault.line or line(fault.key)) for fault in faults]
     return sorted(placed, key=lambda fault: fault.line or 0)
 
 
