@@ -17,6 +17,7 @@ from wherever_contracts.errors import (
 from wherever_contracts.wire.traceparent import TRACEPARENT, read_traceparent
 from wherever_edge.host_health.forecast import Work
 from wherever_edge.host_health.health import USUAL
+from wherever_edge.host_health.tokens import RetryTokens
 from wherever_edge.oip.service import Forwarded
 from wherever_edge.tending.watch import Watch
 from wherever_gateway.backends import travel, verdicts
@@ -37,6 +38,11 @@ T = TypeVar("T")
 METADATA_FRESH_S = 10.0
 READY_FRESH_S = 1.0
 _MOST_KEPT = 1024
+# So many calls at least may be asked a second time when a server ends with them on their way: each
+# takes two tokens, and they are given while more than half is left. In lasting trouble it is one
+# in ten of those that are answered.
+_TOKENS = 1024.0
+_TOKEN_RATIO = 0.2
 # a call waits so many times as long as one usually takes for others to end, and so long at most
 _WAITS = 2.0
 _LONGEST_WAIT_S = 0.25
@@ -78,7 +84,7 @@ class Backend:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.watch = Watch()
+        self.watch = Watch(RetryTokens(_TOKENS, _TOKEN_RATIO))
         self.standing = Standing((), "cloud", 0.0, 0)
         self._room = Room()
         self._free = threading.Condition()

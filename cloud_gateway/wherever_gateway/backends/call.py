@@ -193,13 +193,19 @@ class Call:
 
 
 def in_turn(replicas: Sequence[Replica], work: Work) -> Sequence[Replica]:
-    """Servers in the order to ask them: the lighter of two drawn, the other, then the rest."""
+    """Servers in the order to ask them: the lighter of two drawn, the other, then the rest.
+
+    One that is coming back goes first: that takes one call at a time, and others would wait.
+    """
     if len(replicas) < 2:
         return replicas
+    back = [each for each in replicas if each.is_coming_back]
+    if back:
+        return [back[0], *(each for each in replicas if each is not back[0])]
     one, other, *rest = arrange(replicas, lambda _: 0.0, random)
     if lighter(other.bearing(work), one.bearing(work)):
         one, other = other, one
-    return one, other, *rest
+    return [one, other, *rest]
 
 
 def deadline_of(urgency: Urgency, timeout_s: float) -> float:

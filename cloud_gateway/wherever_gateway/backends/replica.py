@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from wherever_gateway.backends.attempts import Attempt
 
 PROBE_S = 1.0
-# a question beside a call takes no longer
-ASK_S = 0.5
+# a question beside a call takes no longer; nor does the first one of all
+ASK_S = 2.0
+MEET_S = 5.0
 # a call that can be given up is looked after so often
 _LOOK_S = 0.05
 _MOST_IN_DOUBT = 16
@@ -61,6 +62,12 @@ class Replica(TendedHost):
         return self._health.breaker.state == "open"
 
     @property
+    def is_coming_back(self) -> bool:
+        """Whether it was shut out, and waits for a call to try it."""
+        breaker = self._health.breaker
+        return breaker.state == "trial" and not breaker.on_trial
+
+    @property
     def limit(self) -> int:
         """How many calls it answers well at a time."""
         return int(self._health.concurrency.limit)
@@ -70,7 +77,8 @@ class Replica(TendedHost):
         now = monotonic()
         with self._lock:
             burden_s = self._health.burden(work, now)
-            return Bearing(burden_s, self._health.forecast(work, USUAL, now))
+            usual = self._health.forecast(work, USUAL, now)
+            return Bearing(burden_s, usual, self._health.conduct.standing(0.0, now))
 
     def infer(
         self, request: InferRequest, work: Work, attempt: Attempt, gone: Callable[[], bool]
@@ -113,7 +121,7 @@ class Replica(TendedHost):
         """
         if self._is_kin is None:
             with suppress(WhereverError):
-                extensions = self.host.server_metadata(min(timeout_s, ASK_S)).extensions
+                extensions = self.host.server_metadata(min(timeout_s, MEET_S)).extensions
                 self._is_kin = EXTENSION in extensions
         return bool(self._is_kin)
 
@@ -155,8 +163,13 @@ class Replica(TendedHost):
 
     def meet(self) -> None:
         """Connect before the first call, and learn who is there."""
-        self.check()
-        self.is_kin(ASK_S)
+        self.host.prepare()
+        try:
+            self.host.probe(MEET_S)
+        except WhereverError:
+            self.check()
+        else:
+            self.is_kin(MEET_S)
 
     def retire(self, grace_s: float, stop: threading.Event) -> None:
         """Close once the calls on their way have ended.
