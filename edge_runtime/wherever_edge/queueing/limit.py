@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-# a call may be inside for so many times as long as the work on it takes, or for so long
+# a call may be inside for so many times as long as a run of the engine takes, or for so long
 _TIMES = 2.5
 _LEAST_INSIDE_S = 0.01
 # what came out is looked at after so long and so many
@@ -20,14 +20,12 @@ _CALLS = 8
 _HOLDS_S = 1.0
 # while calls are refused, as many wait as run at least
 _LEAST_TIMES_RUNS = 2
-# how much the newest window counts in what work takes
-_WEIGHT = 0.3
 # how much of what was measured of the line's pace is forgotten with each turn
 _FORGETTING = 0.95
 
 
 class Limit:
-    """Learns from calls that come out; bounds those inside while others are refused.
+    """Learns from calls that come out, and bounds those inside while others are refused.
 
     Times are on one clock, in seconds. Not safe for threads.
 
@@ -37,22 +35,12 @@ class Limit:
             how many will come again.
     """
 
-    __slots__ = (
-        "_began",
-        "_calls",
-        "_inside_s",
-        "_refused_at",
-        "_waited_s",
-        "_work_s",
-        "level",
-        "turned_away",
-    )
+    __slots__ = ("_began", "_calls", "_refused_at", "level", "turned_away")
 
     def __init__(self) -> None:
         self.level: int | None = None
         self.turned_away: int = 0
         self._refused_at = -math.inf
-        self._work_s: float | None = None
         self.busy(-math.inf)
 
     def room(self, now: float, runs: int, max_waiting: int) -> int:
@@ -75,38 +63,34 @@ class Limit:
         """Somebody came in where nobody was: what comes out is counted from now on."""
         self._began = now
         self._calls = 0
-        self._inside_s = self._waited_s = 0.0
 
-    def waited(self, waited_s: float) -> None:
-        """Somebody inside waited for so long before the work began."""
-        self._waited_s += waited_s
+    def answered(self, now: float, run_s: float) -> None:
+        """A call came out with an answer.
 
-    def answered(self, now: float, inside_s: float) -> None:
-        """A call came out with an answer after so long."""
+        Args:
+            now: the time.
+            run_s: what a run of the engine usually takes.
+        """
         self._calls += 1
-        self._inside_s += inside_s
         if self.turned_away:
             self.turned_away -= 1
         if self._calls >= _CALLS and now - self._began >= _WINDOW_S:
-            self._look(now)
+            self._look(now, run_s)
 
-    def refused(self, now: float) -> None:
-        """A call found no room."""
+    def refused(self, now: float, run_s: float) -> None:
+        """A call found no room; the arguments are those of `answered`."""
         if now - self._refused_at > _HOLDS_S:
             self.turned_away = 0
         self.turned_away += 1
         self._refused_at = now
         if self.level is None and self._calls >= _CALLS:
-            self._look(now)
+            self._look(now, run_s)
 
-    def _look(self, now: float) -> None:
+    def _look(self, now: float, run_s: float) -> None:
         """Set the level by the calls since the window began."""
         took_s = now - self._began
-        work_s = max(0.0, self._inside_s - self._waited_s) / self._calls
-        known_s = work_s if self._work_s is None else self._work_s
-        self._work_s = known_s + _WEIGHT * (work_s - known_s)
         if self._refused_at >= self._began and took_s > 0:
-            may_take_s = max(_LEAST_INSIDE_S, _TIMES * self._work_s)
+            may_take_s = max(_LEAST_INSIDE_S, _TIMES * run_s)
             self.level = math.ceil(self._calls / took_s * may_take_s)
         self.busy(now)
 

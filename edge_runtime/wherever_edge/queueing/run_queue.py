@@ -131,8 +131,8 @@ class RunQueue:
                     refused.append(error)
             yield refused
 
-    def enter(self, urgency: Urgency) -> float:
-        """Let a call in, and return when that was; each that was let in has to `leave`.
+    def enter(self, urgency: Urgency) -> None:
+        """Let a call in; each that was let in has to `leave`.
 
         Raises:
             OverloadedError, DeadlineError: as `admit` does.
@@ -151,22 +151,19 @@ class RunQueue:
                 self._limit.busy(now)
             self.inside += 1
             self._places.take(urgency.tenant, urgency.weight)
-        return now
 
-    def leave(self, urgency: Urgency, entered: float, *, answered: bool) -> None:
+    def leave(self, urgency: Urgency, *, answered: bool) -> None:
         """A call that was let in has ended.
 
         Args:
             urgency: what it was let in with.
-            entered: what `enter` returned.
             answered: whether it was worked on to its end.
         """
         with self._lock:
             self.inside -= 1
             self._places.give_back(urgency.tenant)
             if answered:
-                now = perf_counter()
-                self._limit.answered(now, now - entered)
+                self._limit.answered(perf_counter(), self._usual_s)
 
     def begin(self, group: Group | None) -> bool:
         """Begin a run now if there is room for it; each that began has to `end`."""
@@ -274,7 +271,7 @@ class RunQueue:
         if given_way is None and owed and self.inside < self.places:
             return
         self.refused += 1
-        self._limit.refused(now)
+        self._limit.refused(now, self._usual_s)
         words = (
             f"{self.runs} calls are at work and {self.waiting} are waiting; "
             f"try again in about {self.retry_after_s() * 1000:.0f} ms"
@@ -316,8 +313,6 @@ class RunQueue:
             if turn is None:
                 break
             turn.leads = True
-            for each in (turn, *turn.company):
-                self._limit.waited(now - each.arrived)
             self._count_in(turn.group)
             woken.append(turn)
         return woken
@@ -367,15 +362,14 @@ class RunQueue:
 class _Inside:
     """A call that is inside while its block runs."""
 
-    __slots__ = ("_entered", "_queue", "_urgency")
+    __slots__ = ("_queue", "_urgency")
 
     def __init__(self, queue: RunQueue, urgency: Urgency) -> None:
         self._queue = queue
         self._urgency = urgency
-        self._entered = 0.0
 
     def __enter__(self) -> None:
-        self._entered = self._queue.enter(self._urgency)
+        self._queue.enter(self._urgency)
 
     def __exit__(
         self,
@@ -383,7 +377,7 @@ class _Inside:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._queue.leave(self._urgency, self._entered, answered=kind is None)
+        self._queue.leave(self._urgency, answered=kind is None)
 
 
 def _is_late(urgency: Urgency, now: float) -> bool:

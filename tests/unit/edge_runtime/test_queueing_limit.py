@@ -31,7 +31,7 @@ class Mill:
         self.most = 0
         self._runs, self._run_s, self._max_waiting = runs, run_s, max_waiting
         self._free = [0.0] * runs
-        self._inside: list[tuple[float, float, float]] = []  # ends, came, began
+        self._inside: list[tuple[float, float]] = []  # ends, came
 
     def send(self, rate: float, from_s: float, to_s: float) -> None:
         """So many calls a second come."""
@@ -39,22 +39,21 @@ class Mill:
             now = from_s + number / rate
             self.rest(now)
             if len(self._inside) >= self.limit.room(now, self._runs, self._max_waiting):
-                self.limit.refused(now)
+                self.limit.refused(now, self._run_s)
                 self.refused += 1
                 continue
             if not self._inside:
                 self.limit.busy(now)
             begins = max(now, heapq.heappop(self._free))
             heapq.heappush(self._free, begins + self._run_s)
-            heapq.heappush(self._inside, (begins + self._run_s, now, begins))
+            heapq.heappush(self._inside, (begins + self._run_s, now))
             self.most = max(self.most, len(self._inside))
 
     def rest(self, until: float) -> None:
         """Those whose runs have ended by then come out."""
         while self._inside and self._inside[0][0] <= until:
-            ends, came, began = heapq.heappop(self._inside)
-            self.limit.waited(began - came)
-            self.limit.answered(ends, ends - came)
+            ends, came = heapq.heappop(self._inside)
+            self.limit.answered(ends, self._run_s)
             self.took.append(ends - came)
 
 
@@ -93,12 +92,12 @@ def test_those_who_will_come_again_are_counted_while_they_are_still_about():
     limit = Limit()
     limit.busy(0.0)
     for _ in range(5):
-        limit.refused(0.1)
+        limit.refused(0.1, 0.01)
     limit.answered(0.2, 0.01)
     assert limit.turned_away == 4
-    limit.refused(0.9)
+    limit.refused(0.9, 0.01)
     assert limit.turned_away == 5
-    limit.refused(2.0)
+    limit.refused(2.0, 0.01)
     assert limit.turned_away == 1
 
 
@@ -107,13 +106,13 @@ def test_runs_that_end_in_the_moment_they_began_set_no_level():
     limit.busy(1.0)
     for _ in range(20):
         limit.answered(1.0, 0.0)
-    limit.refused(1.0)
+    limit.refused(1.0, 0.01)
     assert limit.level is None
 
 
 events = st.lists(
     st.tuples(
-        st.sampled_from(["in", "out", "fail", "wait"]),
+        st.sampled_from(["in", "out", "fail"]),
         st.floats(0, 0.3),
         st.floats(0, 10.0),
     ),
@@ -132,13 +131,11 @@ def test_whatever_happens_room_is_for_the_runs_at_least_and_for_the_places_at_mo
         room = limit.room(now, runs, max_waiting)
         assert min(runs + max_waiting, 2 * runs) <= room <= runs + max_waiting
         if what == "in" and inside >= room:
-            limit.refused(now)
+            limit.refused(now, took_s)
         elif what == "in":
             if not inside:
                 limit.busy(now)
             inside += 1
-        elif what == "wait":
-            limit.waited(took_s)
         elif inside:
             inside -= 1
             if what == "out":
