@@ -83,12 +83,17 @@ class Method(Protocol):
 
 
 class DirectCall:
-    """One call, and its client; see `wherever_edge.oip.admission.Caller`."""
+    """One call, and its client; see `wherever_edge.oip.admission.Caller`.
 
-    __slots__ = ("_active", "_call", "_deadline", "_metadata", "key", "n_bytes", "place")
+    Attributes:
+        rpc: the call as gRPC's core has it.
+        place: the tenant whose place it holds; None when it was not let in.
+    """
+
+    __slots__ = ("_active", "_deadline", "_metadata", "key", "n_bytes", "place", "rpc")
 
     def __init__(self, event: Any) -> None:
-        self._call = event.call
+        self.rpc: Any = event.call
         self._metadata = event.invocation_metadata
         self._deadline: float = event.call_details.deadline
         self._active = True
@@ -104,6 +109,10 @@ class DirectCall:
     def is_active(self) -> bool:
         """False once the client has given the call up."""
         return self._active
+
+    def gone(self) -> None:
+        """Its client has given it up."""
+        self._active = False
 
     def header(self, name: str) -> str | None:
         """What the call's metadata has under this name."""
@@ -257,7 +266,7 @@ class DirectCalls:
             self._refuse(call, error)
             return
         receive = (self._core.ReceiveMessageOperation(_NO_FLAGS),)
-        self._batch(call, receive, lambda event: self._received(call, event))
+        self._batch(call, receive, self._received(call))
 
     def _take_place(self, call: DirectCall) -> None:
         """Refuse a call of a tenant that holds its share of the places, when all are taken."""
@@ -274,20 +283,23 @@ class DirectCalls:
                 self._open -= 1
                 self._places.give_back(call.place)
             if event.batch_operations[0].cancelled():
-                call._active = False  # noqa: SLF001 (its own module)
+                call.gone()
 
         return ended
 
-    def _received(self, call: DirectCall, event: Any) -> None:
-        data = event.batch_operations[0].message()
-        if data is None:
-            self._end(call, Status(_UNIMPLEMENTED, _NO_MESSAGE))
-            return
-        call.n_bytes = len(data)
-        try:
-            self._ready.append(_Arrived(call, self._method.read(data)))
-        except Exception as error:  # noqa: BLE001 (told to its client)
-            self._refuse(call, error)
+    def _received(self, call: DirectCall) -> Callable[[Any], None]:
+        def received(event: Any) -> None:
+            data: bytes | None = event.batch_operations[0].message()
+            if data is None:
+                self._end(call, Status(_UNIMPLEMENTED, _NO_MESSAGE))
+                return
+            call.n_bytes = len(data)
+            try:
+                self._ready.append(_Arrived(call, self._method.read(data)))
+            except Exception as error:  # noqa: BLE001 (told to its client)
+                self._refuse(call, error)
+
+        return received
 
     def _answer(self, arrived: Sequence[_Arrived]) -> None:
         left = deque(each.call for each in arrived)
@@ -322,7 +334,7 @@ class DirectCalls:
                 self._batch(call, tuple(operations), _sent)
 
     def _batch(self, call: DirectCall, operations: tuple[Any, ...], tag: Any) -> None:
-        call._call.start_server_batch(operations, tag)  # noqa: SLF001 (its own module)
+        call.rpc.start_server_batch(operations, tag)
 
 
 def _sent(_event: Any) -> None:
