@@ -93,6 +93,8 @@ class RemoteCall(StartedCall):
             self._stream = stream = connection.streaming.of(self._link, len(self._data))
             if stream is not None:
                 self._number = stream.send(self, self._data, left_s, self._headers, watched=True)
+                if not self._number:
+                    connection.streaming.broke(stream)
         except ValueError as error:
             self._link.leave()
             raise connection.links.closed_error() from error

@@ -146,7 +146,6 @@ class InferenceServer:
             self.service,
             Rules(self._identify, self._ending, self._abort, max_bytes),
             threads=self._threads,
-            cores=host.machine.usable_cores,
         )
         self._server: grpc.Server | None = None
         self._direct: DirectCalls | None = None

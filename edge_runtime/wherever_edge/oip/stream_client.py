@@ -51,8 +51,8 @@ class Streaming:
         return link.stream()
 
     def broke(self, stream: CallStream) -> None:
-        """Note that a stream ended under a call."""
-        if not stream.heard:
+        """Note that a stream did not carry a call, and perhaps ended before it carried any."""
+        if not stream.heard and not stream.takes_calls:
             self._not_before = monotonic() + _REFUSED_FOR_S
 
 
@@ -78,6 +78,7 @@ def infer_streamed(
         awaited = Awaited()
         number = stream.send(awaited, data, left_s, headers)
         if not number:
+            connection.streaming.broke(stream)
             return None
         _wait(awaited, stream, number, left_s)
     except ValueError as error:  # the channel was closed in between

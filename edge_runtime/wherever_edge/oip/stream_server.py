@@ -71,8 +71,7 @@ class Streams:
     Args:
         service: answers the calls.
         rules: what holds for them.
-        threads: calls of one model that are worked on at a time.
-        cores: how many of them can really go on at the same time.
+        threads: calls of one model and key that are worked on at a time.
         most: streams at a time; one more is refused.
     """
 
@@ -82,13 +81,12 @@ class Streams:
         rules: Rules,
         *,
         threads: int,
-        cores: int,
         most: int = MOST_STREAMS,
     ) -> None:
         self._rules = rules
         self._most = most
         self._room = Room(_ALL_CALLS, _ALL_MESSAGES * rules.max_bytes)
-        self._workers = Workers(service.infer_many, self._answered, most=threads, at_once=cores)
+        self._workers = Workers(service.infer_many, service.together, self._answered, most=threads)
         self._lock = threading.Lock()
         self._open: set[OpenStream] = set()
         self._draining = False

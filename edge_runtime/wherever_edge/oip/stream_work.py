@@ -7,14 +7,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from time import perf_counter
 from typing import TYPE_CHECKING, Protocol, TypeAlias
-
-from wherever_edge.oip.stream_pace import Pace
 
 if TYPE_CHECKING:
     from wherever_contracts.wire.tensors import InferRequest, InferResponse
     from wherever_edge.oip.admission import Caller
+    from wherever_edge.oip.keys import KeyInfo
 
 Outcome: TypeAlias = "InferResponse | Exception"
 
@@ -22,8 +20,8 @@ Outcome: TypeAlias = "InferResponse | Exception"
 # to go on with while the others are worked on. So many always, if they are there; and no more
 # calls, and no more bytes when one more comes.
 _AT_LEAST, _MOST_CALLS, _MOST_BYTES = 16, 256, 8 * 1024 * 1024
-# models whose pace is known at least; names come from clients
-_REMEMBERED = 256
+# lanes that are kept though nothing is in them; names of models come from clients
+_KEPT = 256
 
 
 class Asked(Protocol):
@@ -41,30 +39,33 @@ class Asked(Protocol):
 
 
 class Workers:
-    """Answers calls, those of each model apart from all others. Safe to use from many threads.
+    """Answers calls, those of each model and key apart from all others.
+
+    Calls that gain by it are answered together, by one thread; others by as many as there are.
+    Safe to use from many threads.
 
     Args:
         infer_many: answers calls of one model; see `wherever_edge.oip.service.InferenceService`.
+        together: with how many of its model a call gains by that; likewise.
         done: told of calls with their outcomes.
-        most: calls of one model that are worked on at a time.
-        at_once: how many can really go on at the same time, one to a core.
+        most: calls of one model and key that are worked on at a time.
     """
 
     def __init__(
         self,
         infer_many: Callable[[Sequence[InferRequest], Sequence[Caller]], Sequence[Outcome]],
+        together: Callable[[InferRequest], int],
         done: Callable[[Sequence[Asked], Sequence[Outcome]], None],
         *,
         most: int,
-        at_once: int,
     ) -> None:
         self._infer_many = infer_many
+        self._together = together
         self._done = done
         self._most = most
-        self._at_once = at_once
         # models whose calls hang somewhere leave threads to the others
         self._pool = ThreadPoolExecutor(4 * most, thread_name_prefix="wherever-stream-work")
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[tuple[str, KeyInfo | None], _Lane] = {}
         self._lock = threading.Lock()
 
     def put(self, calls: Iterable[Asked]) -> None:
@@ -72,9 +73,9 @@ class Workers:
         starting: list[_Lane] = []
         with self._lock:
             for call in calls:
-                lane = self._lane(call.request.model)
+                lane = self._lane(call)
                 lane.waiting.append(call)
-                if lane.takes_another(self._most):
+                if lane.workers < (1 if lane.alone else self._most):
                     lane.workers += 1
                     starting.append(lane)
         self._start(starting)
@@ -83,12 +84,13 @@ class Workers:
         """Begin no more calls."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _lane(self, model: str) -> _Lane:
-        lane = self._lanes.get(model)
+    def _lane(self, call: Asked) -> _Lane:
+        whose = call.request.model, call.caller.key
+        lane = self._lanes.get(whose)
         if lane is None:
-            if len(self._lanes) >= _REMEMBERED:
-                self._lanes = {name: lane for name, lane in self._lanes.items() if lane.workers}
-            lane = self._lanes[model] = _Lane(Pace(self._at_once))
+            if len(self._lanes) >= _KEPT:
+                self._lanes = {each: lane for each, lane in self._lanes.items() if lane.workers}
+            lane = self._lanes[whose] = _Lane()
         return lane
 
     def _start(self, lanes: Iterable[_Lane]) -> None:
@@ -98,22 +100,23 @@ class Workers:
 
     def _work(self, lane: _Lane) -> None:
         while calls := self._next(lane):
-            started = perf_counter()
-            outcomes = self._answer(calls)
-            elapsed_s = perf_counter() - started
-            self._done(calls, outcomes)
-            with self._lock:
-                lane.pace.learn(len(calls), elapsed_s)
+            self._done(calls, self._answer(calls))
 
     def _next(self, lane: _Lane) -> list[Asked]:
+        """What a worker does now; nothing when it is not needed any more."""
+        starting = 0
         with self._lock:
-            calls = lane.take()
+            calls: list[Asked] = []
+            if lane.waiting:
+                together = self._together(lane.waiting[0].request)
+                lane.alone = together != 1
+                calls = lane.take(together)
             if not calls:
                 lane.workers -= 1
-            more = len(lane.waiting) if calls and lane.takes_another(self._most) else 0
-            more = min(more, self._most - lane.workers)
-            lane.workers += more
-        self._start([lane] * more)
+            elif not lane.alone:
+                starting = min(len(lane.waiting), self._most - lane.workers)
+                lane.workers += starting
+        self._start([lane] * starting)
         return calls
 
     def _answer(self, calls: Sequence[Asked]) -> Sequence[Outcome]:
@@ -125,29 +128,31 @@ class Workers:
 
 
 class _Lane:
-    """The calls of one model."""
+    """The calls of one model that come with one key.
 
-    __slots__ = ("pace", "waiting", "workers")
+    Attributes:
+        waiting: those that nobody works on yet.
+        workers: how many work on others of them.
+        alone: whether one worker does best for all.
+    """
 
-    def __init__(self, pace: Pace) -> None:
-        self.pace: Pace = pace
+    __slots__ = ("alone", "waiting", "workers")
+
+    def __init__(self) -> None:
         self.waiting: deque[Asked] = deque()
         self.workers: int = 0
+        self.alone: bool = False
 
-    def takes_another(self, most: int) -> bool:
-        """Whether one more worker has something to do."""
-        alone = self.pace.together or not self.pace.known
-        return self.workers < (1 if alone else most)
-
-    def take(self) -> list[Asked]:
-        """What the next free worker does; nothing when it is not needed."""
-        if not self.waiting or (self.workers > 1 and self.pace.together):
-            return []
-        if not self.pace.together:
+    def take(self, together: int) -> list[Asked]:
+        """What is answered next, where so many gain by being answered together."""
+        if together == 1:
             return [self.waiting.popleft()]
+        if self.workers > 1:
+            return []
+        most = max(_AT_LEAST, (len(self.waiting) + 1) // 2)
+        most = min(most, together or _MOST_CALLS)
         calls: list[Asked] = []
         n_bytes = 0
-        most = min(_MOST_CALLS, max(_AT_LEAST, (len(self.waiting) + 1) // 2))
         while self.waiting and len(calls) < most and n_bytes < _MOST_BYTES:
             calls.append(self.waiting.popleft())
             n_bytes += calls[-1].caller.n_bytes

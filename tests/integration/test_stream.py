@@ -1,0 +1,697 @@
+"""Streams of calls over real sockets: order, bounds, ends, and the same answers as single calls."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import wherever
+from wherever_contracts.errors import (
+    ClosedError,
+    DeadlineError,
+    NotAllowedError,
+    UnreachableError,
+    WhereverError,
+)
+from wherever_contracts.wire.messages import decode_request, decode_response, encode_request
+from wherever_contracts.wire.messages import encode_response as encoded
+from wherever_contracts.wire.streaming import (
+    CALLS_SERVICE,
+    STREAM_METHOD,
+    call_parts,
+    cancel_part,
+    decode_answers,
+)
+from wherever_contracts.wire.tensors import InferRequest, InferResponse, from_array, to_array
+from wherever_edge.engines.engine import Session
+from wherever_edge.host import LocalHost
+from wherever_edge.oip import stream_server
+from wherever_edge.oip.client import RemoteHost
+from wherever_edge.oip.endpoints import Endpoint
+from wherever_edge.oip.keys import KeyChecker, KeyStore
+from wherever_edge.oip.security import ClientSecurity
+from wherever_edge.oip.server import InferenceServer
+from wherever_edge.packages.store import Store
+
+INFERENCE = "inference.GRPCInferenceService"
+NUMBERS = from_array("numbers", np.array([1, 3, 2], np.float32))
+SCALES = InferRequest("scales", "", "", {}, (NUMBERS,), boundary="anywhere")
+
+
+class HeldHost(LocalHost):
+    """A host whose runs of `echo` begin, and wait until the test lets them end."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store, distance="cloud", runs=2, max_waiting=64, batching=False)
+        self.begun = threading.Semaphore(0)
+        self.release = threading.Event()
+        self.runs = 0
+
+    def _open(self, package: Any, *what: Any) -> Session:
+        session = super()._open(package, *what)
+        return _Held(session, self) if package.name == "echo" else session
+
+
+class _Held(Session):
+    def __init__(self, session: Session, host: HeldHost) -> None:
+        super().__init__(session.inputs, session.outputs, session.facts)
+        self._session = session
+        self._host = host
+
+    def _run(self, feed: dict[str, Any]) -> dict[str, Any]:
+        self._host.runs += 1
+        self._host.begun.release()
+        self._host.release.wait(20)
+        return self._session.run(feed)
+
+
+class Stream:
+    """A client of the stream alone: what a program of others would write."""
+
+    def __init__(self, port: int, metadata: Any = ()) -> None:
+        self._channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+        self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        messages = iter(self._outgoing.get, None)
+        self.call = self._channel.stream_stream(STREAM_METHOD)(messages, 20, metadata)
+
+    def send(self, *calls: Any) -> None:
+        """Calls as (number, request, ...), and bytes as they are, in one message."""
+        parts = [
+            (c,) if isinstance(c, bytes) else call_parts(c[0], encode_request(c[1]), *c[2:])
+            for c in calls
+        ]
+        self._outgoing.put(b"".join(part for each in parts for part in each))
+
+    def read(self) -> dict[int, InferResponse | tuple[str, str, str]]:
+        """The next message: answers by number, errors as (status, details, code); 0: goaway."""
+        data = next(self.call)
+        found = decode_answers(data)
+        answers: dict[int, Any] = {
+            each.number: (each.status, each.details, each.code)
+            if each.status
+            else decode_response(data, each.start, each.end)
+            for each in found.answers
+        }
+        return answers | ({0: "goaway"} if found.goaway else {})
+
+    def read_until(self, *numbers: int) -> dict[int, Any]:
+        answers: dict[int, Any] = {}
+        while not answers.keys() >= set(numbers):
+            answers |= self.read()
+        return answers
+
+    def end(self) -> None:
+        self._outgoing.put(None)
+
+    def close(self) -> None:
+        self._channel.close()
+        self.end()
+
+
+@pytest.fixture(scope="module")
+def store(echo_package, scales_package) -> Store:
+    return Store([echo_package.root, scales_package.root])
+
+
+@pytest.fixture(scope="module")
+def host(store) -> LocalHost:
+    return LocalHost(store, distance="cloud", runs=2, max_waiting=64)
+
+
+@pytest.fixture
+def held(store) -> Iterator[HeldHost]:
+    held = HeldHost(store)
+    yield held
+    held.release.set()
+
+
+@pytest.fixture
+def serve(host) -> Iterator[Callable[..., InferenceServer]]:
+    """Starts servers; they are ended with the test."""
+    with ExitStack() as stack:
+
+        def start(of: Any = None, **arguments: Any) -> InferenceServer:
+            server = InferenceServer(of or host, port=0, **arguments)
+            server.start()
+            stack.callback(server.drain, 0)
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def open_stream() -> Iterator[Callable[..., Stream]]:
+    with ExitStack() as stack:
+
+        def start(server: InferenceServer, metadata: Any = ()) -> Stream:
+            return stack.enter_context(closing(Stream(server.port, metadata)))
+
+        yield start
+
+
+@pytest.fixture
+def remote() -> Iterator[Callable[..., RemoteHost]]:
+    """Makes hosts that use the stream of their server from the second call on."""
+    with ExitStack() as stack:
+
+        def make(port: int, **arguments: Any) -> RemoteHost:
+            endpoint = Endpoint.parse(f"grpc://127.0.0.1:{port}?rest=off")
+            return stack.enter_context(closing(RemoteHost(endpoint, **arguments)))
+
+        yield make
+
+
+@pytest.fixture(scope="module")
+def echo(echo_package) -> InferRequest:
+    entry = echo_package.manifest.signature.inputs[0]
+    array = np.arange(3, dtype=np.float32)
+    return InferRequest("echo", "", "", {}, (from_array(entry.name, array),), boundary="anywhere")
+
+
+def scores(response: InferResponse) -> list[float]:
+    return to_array(response.outputs[0]).tolist()
+
+
+def eventually(true: Callable[[], bool], within_s: float = 5.0) -> bool:
+    ends = time.monotonic() + within_s
+    while not true() and time.monotonic() < ends:
+        time.sleep(0.005)
+    return true()
+
+
+def open_streams(server: InferenceServer) -> int:
+    return len(server._streams._open)
+
+
+# --- the server ---
+
+
+def test_a_slow_model_holds_up_no_call_of_another(serve, held, open_stream, echo):
+    stream = open_stream(serve(held))
+    stream.send((1, echo), (2, SCALES), (3, SCALES._replace(id="third")))
+    answers = stream.read_until(2, 3)
+    assert 1 not in answers
+    assert answers[3].id == "third"
+    assert scores(answers[2]) == scores(answers[3])
+    held.release.set()
+    assert stream.read_until(1)[1].model == "echo"
+
+
+def test_a_call_that_is_cancelled_is_not_run(serve, held, open_stream, echo):
+    held.queue.runs = 1
+    stream = open_stream(serve(held))
+    stream.send((1, echo))
+    assert held.begun.acquire(timeout=5)
+    stream.send((2, echo), (3, SCALES))
+    assert eventually(lambda: held.queue.inside == 3)
+    stream.send(cancel_part(2), cancel_part(99))
+    stream.send((4, InferRequest("nothing", "", "", {}, ())))
+    stream.read_until(4)
+    held.release.set()
+    assert sorted(stream.read_until(1, 3)) == [1, 3]
+    assert held.runs == 1
+    assert eventually(lambda: held.queue.inside == 0)
+
+
+def test_a_call_whose_time_runs_out_while_it_waits_is_told_so(serve, held, open_stream, echo):
+    held.queue.runs = 1
+    stream = open_stream(serve(held))
+    stream.send((1, echo))
+    assert held.begun.acquire(timeout=5)
+    stream.send((2, SCALES, 0.05))
+    status, words, code = stream.read_until(2)[2]
+    assert (status, code) == ("DEADLINE_EXCEEDED", "deadline")
+    assert "it was not done" in words
+
+
+def test_a_client_that_goes_takes_its_calls_along(serve, held, open_stream, echo):
+    held.queue.runs = 1
+    server = serve(held)
+    stream = open_stream(server)
+    stream.send((1, echo), (2, echo))
+    assert held.begun.acquire(timeout=5)
+    stream.call.cancel()
+    assert eventually(lambda: not any(each.alive for each in server._streams._open))
+    held.release.set()
+    assert eventually(lambda: not server._streams._open and held.queue.inside == 0)
+    assert held.runs == 1
+
+
+def test_a_request_that_cannot_be_read_fails_alone(serve, open_stream):
+    stream = open_stream(serve())
+    bad = b"".join(call_parts(1, b"\xff\xff"))
+    stream.send(bad, (2, SCALES))
+    answers = stream.read_until(1, 2)
+    status, words, code = answers[1]
+    assert (status, code) == ("INVALID_ARGUMENT", "input")
+    assert "2 bytes that are not a ModelInferRequest" in words
+    assert answers[2].model == "scales"
+
+
+def test_two_calls_with_one_number_are_not_mixed_up(serve, held, open_stream, echo):
+    stream = open_stream(serve(held))
+    stream.send((1, echo), (1, SCALES))
+    status, words, _ = stream.read_until(1)[1]
+    assert status == "INVALID_ARGUMENT"
+    assert "two calls with the number 1" in words
+
+
+def test_a_message_that_is_none_ends_the_stream_in_words_when_all_is_answered(serve, open_stream):
+    stream = open_stream(serve())
+    stream.send((1, SCALES))
+    stream.send(b"\x0a\xff")
+    assert stream.read().keys() == {1}
+    with pytest.raises(grpc.RpcError) as caught:
+        stream.read()
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "a number that is cut" in caught.value.details()
+
+
+def test_no_more_is_read_while_as_many_calls_wait_as_a_stream_may_have(
+    serve, held, open_stream, echo, monkeypatch
+):
+    monkeypatch.setattr(stream_server, "_ONE_CALLS", 4)
+    held.queue.runs = 8
+    server = serve(held)
+    full, other = open_stream(server), open_stream(server)
+    full.send(*((number, echo) for number in range(1, 5)))
+    full.send((5, SCALES))
+    assert held.begun.acquire(timeout=5)
+    other.send((1, SCALES))
+    assert other.read_until(1)[1].model == "scales"
+    (running,) = (each for each in server._streams._open if each._running)
+    assert sorted(running._running) == [1, 2, 3, 4]
+    held.release.set()
+    assert sorted(full.read_until(1, 2, 3, 4, 5)) == [1, 2, 3, 4, 5]
+
+
+def test_more_streams_than_are_served_are_refused(serve, open_stream):
+    server = serve()
+    server._streams._most = 1
+    first = open_stream(server)
+    first.send((1, SCALES))
+    first.read_until(1)
+    with pytest.raises(grpc.RpcError) as caught:
+        open_stream(server).read()
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "send single calls" in caught.value.details()
+    first.end()
+    assert list(first.call) == []
+    assert eventually(lambda: open_streams(server) == 0)
+
+
+def test_streams_hold_no_thread_of_those_for_single_calls(serve, open_stream, remote):
+    server = serve()
+    streams = [open_stream(server) for _ in range(server._threads + 1)]
+    for stream in streams:
+        stream.send((1, SCALES))
+        stream.read_until(1)
+    host = remote(server.port)
+    assert host.infer(SCALES, 5).model == "scales"
+
+
+@pytest.fixture
+def keys(tmp_path) -> KeyStore:
+    return KeyStore(tmp_path / "keys")
+
+
+def test_a_stream_needs_a_key_where_calls_do(serve, open_stream, keys):
+    server = serve(keys=KeyChecker(keys))
+    with pytest.raises(grpc.RpcError) as caught:
+        open_stream(server).read()
+    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_calls_are_refused_once_the_key_of_their_stream_is_revoked(
+    serve, open_stream, keys, remote
+):
+    key = keys.add("shop")
+    server = serve(keys=KeyChecker(keys))
+    stream = open_stream(server, (("authorization", f"Bearer {key}"),))
+    host = remote(server.port, security=ClientSecurity(api_key=key))
+    stream.send((1, SCALES))
+    assert stream.read_until(1)[1].model == "scales"
+    for _ in range(3):
+        host.infer(SCALES, 5)
+    keys.revoke("shop")
+    time.sleep(0.6)  # the file is looked at twice a second
+    stream.send((2, SCALES))
+    status, words, code = stream.read_until(2)[2]
+    assert (status, code) == ("UNAUTHENTICATED", "not_allowed")
+    assert "was revoked" in words
+    with pytest.raises(NotAllowedError, match="was revoked"):
+        host.infer(SCALES, 5)
+
+
+def test_a_drain_says_goaway_and_answers_what_runs(serve, held, open_stream, echo):
+    server = serve(held)
+    stream = open_stream(server)
+    stream.send((1, echo))
+    assert held.begun.acquire(timeout=5)
+    with ThreadPoolExecutor(1) as pool:
+        drained = pool.submit(server.drain, 10)
+        assert stream.read() == {0: "goaway"}
+        stream.send((2, SCALES))  # sent before its client had read that
+        assert stream.read_until(2)[2].model == "scales"
+        held.release.set()
+        assert stream.read_until(1)[1].model == "echo"
+        stream.end()
+        assert list(stream.call) == []
+        assert drained.result(timeout=5)
+
+
+# --- our client ---
+
+
+def test_calls_go_over_one_stream_once_the_server_offers_it(serve, remote):
+    server = serve()
+    host = remote(server.port)
+    host.infer(SCALES, 5)
+    assert open_streams(server) == 0
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda _: scores(host.infer(SCALES, 5)), range(64)))
+    started = [host.start(SCALES._replace(id=str(n)), 5) for n in range(64)]
+    assert [call.result().id for call in started] == [str(n) for n in range(64)]
+    assert answers == [answers[0]] * 64
+    assert open_streams(server) >= 1
+
+
+def test_a_server_without_streams_is_asked_by_single_calls(serve_infer, remote):
+    asked = []
+
+    def infer(data: bytes, _context: grpc.ServicerContext) -> bytes:
+        request = decode_request(data)
+        asked.append(request.id)
+        return encoded(InferResponse(request.model, "1", request.id, {}, request.inputs))
+
+    host = remote(int(serve_infer(infer).rpartition(":")[2]))
+    for n in range(3):
+        assert host.infer(SCALES._replace(id=str(n)), 5).id == str(n)
+    assert asked == ["0", "1", "2"]
+
+
+class Proxy:
+    """A server that offers streams, and has `stream` for what becomes of them."""
+
+    def __init__(self, stream: Callable[..., Any] | None) -> None:
+        self.single: list[str] = []
+        self.streams = 0
+        self._server = grpc.server(ThreadPoolExecutor(8))
+        infer = grpc.unary_unary_rpc_method_handler(self._infer)
+        handlers = [grpc.method_handlers_generic_handler(INFERENCE, {"ModelInfer": infer})]
+        if stream is not None:
+
+            def counted(messages: Any, context: Any) -> Any:
+                self.streams += 1
+                return stream(messages, context)
+
+            method = grpc.stream_stream_rpc_method_handler(counted)
+            handlers.append(grpc.method_handlers_generic_handler(CALLS_SERVICE, {"Stream": method}))
+        self._server.add_generic_rpc_handlers(tuple(handlers))
+        self.port = self._server.add_insecure_port("127.0.0.1:0")
+        self._server.start()
+
+    def _infer(self, data: bytes, _context: Any) -> bytes:
+        request = decode_request(data)
+        self.single.append(request.id)
+        said = {"wherever_stream": 1}
+        return encoded(InferResponse(request.model, "1", request.id, said, request.inputs))
+
+    def close(self) -> None:
+        self._server.stop(0).wait()
+
+
+@pytest.fixture
+def proxy() -> Iterator[Callable[..., Proxy]]:
+    with ExitStack() as stack:
+        yield lambda stream=None: stack.enter_context(closing(Proxy(stream)))
+
+
+def refuse(_messages: Any, context: grpc.ServicerContext) -> Any:
+    context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "no more streams")
+
+
+def end_at_once(messages: Any, _context: Any) -> Any:
+    next(messages)
+    return iter(())
+
+
+def answer_nonsense(messages: Any, _context: Any) -> Any:
+    next(messages)
+    yield b"\x0a\xff"
+
+
+@pytest.mark.parametrize("stream", [None, refuse, end_at_once, answer_nonsense])
+@pytest.mark.parametrize("started", [False, True])
+def test_calls_whose_stream_breaks_go_again_once_by_themselves(proxy, remote, stream, started):
+    server = proxy(stream)
+    host = remote(server.port)
+
+    def ask(name: str) -> str:
+        request = SCALES._replace(id=name)
+        return host.start(request, 5).result().id if started else host.infer(request, 5).id
+
+    assert [ask(name) for name in "abcd"] == list("abcd")
+    # none twice, and a stream that was refused is not tried at every call
+    assert server.single == list("abcd")
+    assert server.streams <= 1
+
+
+@pytest.fixture
+def silent(proxy, remote) -> RemoteHost:
+    """A host whose stream takes calls and never answers."""
+
+    def stream(messages: Any, _context: Any) -> Any:
+        list(messages)
+        yield from ()
+
+    host = remote(proxy(stream).port)
+    host.infer(SCALES, 5)
+    return host
+
+
+def test_a_call_that_is_not_answered_in_its_time_ends_then(silent):
+    with pytest.raises(DeadlineError, match="DEADLINE_EXCEEDED"):
+        silent.infer(SCALES, 0.05)
+    later = silent.start(SCALES, 5)
+    soon = silent.start(SCALES, 0.1)
+    with pytest.raises(DeadlineError, match=r"did not answer after 0\.1"):
+        soon.result()
+    assert not later.done()
+    later.cancel()
+    with pytest.raises(CancelledError):
+        later.result()
+    later.cancel()
+
+
+def test_calls_that_wait_when_their_host_is_closed_end_so(silent):
+    started = [silent.start(SCALES) for _ in range(5)]
+    with ThreadPoolExecutor(5) as pool:
+        waiting = [pool.submit(silent.infer, SCALES) for _ in range(5)]
+        stream = silent._approach.chosen.links._link.stream()
+        assert eventually(lambda: len(stream._pending) == 10)
+        silent.close()
+        for call in (*started, *waiting):
+            with pytest.raises(ClosedError):
+                call.result()
+
+
+def test_calls_beyond_what_a_stream_carries_go_by_themselves(silent, monkeypatch):
+    monkeypatch.setattr("wherever_edge.oip.call_stream._MOST_CALLS", 2)
+    waiting = [silent.start(SCALES) for _ in range(2)]
+    assert silent.infer(SCALES._replace(id="third"), 5).id == "third"
+    assert silent.start(SCALES._replace(id="fourth"), 5).result().id == "fourth"
+    assert not any(call.done() for call in waiting)
+
+
+def test_large_calls_go_by_themselves(serve, remote, echo):
+    server = serve()
+    host = remote(server.port)
+    host.infer(SCALES, 5)
+    array = np.arange(400_000, dtype=np.float32)
+    large = echo._replace(inputs=(from_array(echo.inputs[0].name, array),))
+    assert to_array(host.infer(large, 5).outputs[0]).tobytes() == array.tobytes()
+    assert open_streams(server) == 0
+
+
+def test_a_stream_that_nobody_uses_is_ended(serve, remote, monkeypatch):
+    monkeypatch.setattr("wherever_edge.oip.call_stream._IDLE_S", 0.05)
+    server = serve()
+    host = remote(server.port)
+    for _ in range(3):
+        host.infer(SCALES, 5)
+        assert eventually(lambda: open_streams(server) == 0)
+
+
+def ends(function: Callable[[], InferResponse]) -> Any:
+    """What becomes of a call, apart from how long it took."""
+    try:
+        response = function()
+    except WhereverError as error:
+        words = re.sub(r"after [0-9.e-]+ s", "after a while", str(error))
+        return type(error), words, getattr(error, "retry_after_s", None)
+    timed = ("engine_s", "queue_s", "load", "rows")
+    said = {k: v for k, v in response.parameters.items() if not k.endswith(timed)}
+    return response._replace(parameters=said)
+
+
+TENSORS = st.sampled_from(
+    [
+        NUMBERS,
+        from_array("numbers", np.array([[1, 2, 3]], np.float32)),
+        from_array("numbers", np.array([1, 2, 3], np.int64)),
+        from_array("numbers", np.array([1, np.nan, 3], np.float32)),
+        from_array("other", np.array([1, 2, 3], np.float32)),
+        NUMBERS._replace(data=b"short"),
+        NUMBERS._replace(datatype="WHAT"),
+    ]
+)
+REQUESTS = st.builds(
+    InferRequest,
+    st.sampled_from(["scales", "scales", "scales@1.0.0", "echo", "nothing", "scales--large", ""]),
+    st.sampled_from(["", "", "1.0.0", "9"]),
+    st.text(max_size=5),
+    st.dictionaries(
+        st.sampled_from(["variant", "signature", "priority", "x"]),
+        st.sampled_from(["large", "small", "no", 3, 0.5, True]),
+        max_size=2,
+    ),
+    st.lists(TENSORS, max_size=2).map(tuple),
+    st.sampled_from([(), (), ("scores",), ("no",)]),
+    st.just("anywhere"),
+    st.just(()),
+)
+
+
+@pytest.fixture(scope="module")
+def both_ways(host) -> Iterator[tuple[RemoteHost, RemoteHost]]:
+    """Hosts of one server: one that uses its stream, and one that does not."""
+    server = InferenceServer(host, port=0)
+    server.start()
+    endpoint = Endpoint.parse(f"grpc://127.0.0.1:{server.port}?rest=off")
+    with closing(RemoteHost(endpoint)) as streamed, closing(RemoteHost(endpoint)) as single:
+        streamed.infer(SCALES, 5)
+        single.infer(SCALES, 5)
+        single._approach.chosen.streaming.of = lambda *_: None
+        yield streamed, single
+    server.drain(0)
+
+
+@given(st.lists(REQUESTS, min_size=1, max_size=4))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_answers_and_errors_are_those_of_single_calls(both_ways, requests):
+    streamed, single = both_ways
+    started = [streamed.start(request, 10) for request in requests]
+    expected = [ends(lambda sent=request: single.infer(sent, 10)) for request in requests]
+    assert [ends(call.result) for call in started] == expected
+    assert [ends(lambda sent=request: streamed.infer(sent, 10)) for request in requests] == expected
+
+
+# --- ends ---
+
+
+def test_no_call_fails_when_one_of_two_servers_drains_under_load(store, scales_package):
+    servers = [
+        InferenceServer(LocalHost(store, distance="cloud", runs=2, max_waiting=64), port=0)
+        for _ in range(2)
+    ]
+    for server in servers:
+        server.start()
+    failed: list[Exception] = []
+    done = threading.Event()
+    gateways = [f"127.0.0.1:{server.port}" for server in servers]
+    with wherever.Client(gateways=gateways, packages=[scales_package.root]) as client:
+        scales = client.model("scales")
+        count = [0]
+
+        def call() -> None:
+            while not done.is_set():
+                try:
+                    scales([1, 3, 2], mode="only_in_cloud")
+                except Exception as error:
+                    failed.append(error)
+                count[0] += 1
+
+        threads = [threading.Thread(target=call) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for server in servers[:1]:
+            assert eventually(lambda: count[0] > 200)
+            assert server.drain(5)
+            count[0] = 0
+        assert eventually(lambda: count[0] > 200)
+        done.set()
+        for thread in threads:
+            thread.join()
+    servers[1].drain(0)
+    assert failed == []
+
+
+def test_each_call_in_flight_fails_once_when_its_server_is_killed(start_gateway, remote):
+    gateway = start_gateway()
+    host = remote(int(gateway.address.rpartition(":")[2]))
+    pixels = from_array("image", np.zeros((8, 8), np.float32))
+    digits = InferRequest("digits", "", "", {}, (pixels,), boundary="anywhere")
+    host.infer(digits, 10)
+    ended: queue.SimpleQueue[int] = queue.SimpleQueue()
+    gateway.send(signal.SIGSTOP)
+    started = [host.start(digits, 20) for _ in range(24)]
+    for number, call in enumerate(started):
+        call.add_done_callback(lambda _, number=number: ended.put(number))
+    with ThreadPoolExecutor(8) as pool:
+        waiting = [pool.submit(host.infer, digits, 20) for _ in range(8)]
+        stream = host._approach.chosen.links._link.stream()
+        assert eventually(lambda: len(stream._pending) == 32)
+        gateway.kill()
+        for call in (*started, *waiting):
+            with pytest.raises(UnreachableError):
+                call.result()
+    assert sorted(ended.get(timeout=1) for _ in range(24)) == list(range(24))
+    assert ended.empty()
+
+
+@pytest.mark.parametrize("how", ["infer", "start"])
+def test_a_process_that_used_a_stream_ends_at_once(serve, how):
+    server = serve()
+    program = f"""
+import json, numpy as np
+from wherever_contracts.wire.tensors import InferRequest, from_array
+from wherever_edge.oip.client import RemoteHost
+from wherever_edge.oip.endpoints import Endpoint
+host = RemoteHost(Endpoint.parse("grpc://127.0.0.1:{server.port}?rest=off"))
+numbers = from_array("numbers", np.array([1, 3, 2], np.float32))
+request = InferRequest("scales", "", "", {{}}, (numbers,), boundary="anywhere")
+host.infer(request, 5)
+for _ in range(20):
+    host.infer(request, 5) if {how!r} == "infer" else host.start(request, 5).result()
+host.start(request, 5)
+print(json.dumps("done"), flush=True)
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=False,
+        env=os.environ | {"PYTHONFAULTHANDLER": "1"},
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert json.loads(ran.stdout) == "done"
+    assert eventually(lambda: open_streams(server) == 0)
