@@ -110,7 +110,7 @@ def _listening(config: GatewayConfig, decided: Protection) -> Iterator[str]:
     else:
         where = _at(listen.metrics_address, listen.metrics_port)
         near = is_loopback(listen.metrics_address)
-        yield f"metrics on http://{where}: {'this machine alone' if near else 'open to whoever'}"
+        yield f"metrics on http://{where}: {'this machine alone' if near else 'open to all who reach it'}"
     if listen.trusted_proxies:
         yield f"behind proxies at {', '.join(listen.trusted_proxies)}"
 
