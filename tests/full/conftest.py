@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import fcntl
+import io
+import json
 import os
+import select
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image as pillow
 
 IN_CI = os.environ.get("CI") == "true"
 
@@ -79,3 +85,110 @@ def peer_python() -> Callable[..., Path]:
         return python
 
     return make
+
+
+@pytest.fixture(scope="session")
+def chromium(debian: Callable[[str, str], str]) -> str:
+    """The path of Chromium."""
+    return debian("chromium", "chromium")
+
+
+# What a browser reads and writes; the first move keeps one from being lost under the other.
+_AT_THREE_AND_FOUR = 'exec 20<&{} 21>&{}; exec "$@" 3<&20 4>&21 20<&- 21>&-'
+
+
+class Browser:
+    """Chromium, asked by its DevTools protocol over a pipe, so that no port is open.
+
+    Every name resolves to nothing, but for this machine's own address.
+    """
+
+    def __init__(self, program: str, profile: Path) -> None:
+        theirs, self._asking = os.pipe()
+        self._answers, own = os.pipe()
+        options = (
+            "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+            "--disable-background-networking --disable-component-update --disable-sync "
+            "--remote-debugging-pipe --hide-scrollbars about:blank"
+        )
+        command = [program, *options.split(), f"--user-data-dir={profile}"]
+        command.append("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
+        self._process = subprocess.Popen(
+            ["bash", "-c", _AT_THREE_AND_FOUR.format(theirs, own), "bash", *command],
+            pass_fds=(theirs, own),
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(theirs)
+        os.close(own)
+        self._rest = b""
+        self._number = 0
+        self.events: list[dict[str, Any]] = []
+        self._session: str | None = None
+
+    def start(self) -> None:
+        """Open the window in which pages are shown."""
+        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
+        answer = self.ask("Target.attachToTarget", targetId=target, flatten=True)
+        self._session = answer["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.ask(f"{domain}.enable")
+
+    def ask(self, method: str, /, **parameters: Any) -> dict[str, Any]:
+        """Carry a command out, and keep the events that come meanwhile."""
+        self._number += 1
+        message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._asking, json.dumps(message).encode() + b"\0")
+        while True:
+            answer = self._next()
+            if answer.get("id") == self._number:
+                assert "error" not in answer, answer
+                return answer["result"]
+            self.events.append(answer)
+
+    def open(self, page: Path | str, width: int, scheme: str) -> None:
+        """Show a page that is a file or has an address, and wait until it is there."""
+        self.events.clear()
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        self.ask("Emulation.setDeviceMetricsOverride", **size)
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        self.ask("Emulation.setEmulatedMedia", media="", features=[feature])
+        self.ask("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
+        while not any(each.get("method") == "Page.loadEventFired" for each in self.events):
+            self.events.append(self._next())
+
+    def value(self, expression: str) -> Any:
+        """What an expression is in the page."""
+        said = self.ask("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in said, said
+        return said["result"].get("value")
+
+    def picture(self, *, whole: bool) -> pillow.Image:
+        said = self.ask("Page.captureScreenshot", captureBeyondViewport=whole)
+        return pillow.open(io.BytesIO(base64.b64decode(said["data"])))
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.wait(20)
+        os.close(self._asking)
+        os.close(self._answers)
+
+    def _next(self) -> dict[str, Any]:
+        while b"\0" not in self._rest:
+            ready, _, _ = select.select([self._answers], [], [], 60)
+            data = os.read(self._answers, 1 << 16) if ready else b""
+            assert data, "chromium has ended, or does not answer"
+            self._rest += data
+        first, _, self._rest = self._rest.partition(b"\0")
+        return json.loads(first)
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    opened = Browser(chromium, tmp_path_factory.mktemp("profile"))
+    try:
+        opened.start()
+        yield opened
+    finally:
+        opened.close()

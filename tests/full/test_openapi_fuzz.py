@@ -1,7 +1,7 @@
 """The OpenAPI document of a gateway is true: requests made from it, good ones and bad ones.
 
-Schemathesis makes them. Every answer has a status, a type and a shape that the document states; what
-the document forbids is refused; nothing ends in a 500.
+Schemathesis makes them. Every answer has a status, a type and a shape that the document states;
+what the document forbids is refused; nothing ends in a 500.
 """
 
 from __future__ import annotations

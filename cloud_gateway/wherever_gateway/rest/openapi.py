@@ -100,8 +100,13 @@ def _predict(model: Described) -> dict[str, Any]:
 
 
 def _query(signature: Signature, variants: Sequence[str]) -> list[dict[str, Any]]:
-    """What a call may say beside its body, for bodies that are the input alone."""
+    """What a call may say beside its body, for bodies that are the input alone.
+
+    Without defaults: a page would fill them in, and send them beside a body that has its own.
+    """
     options = {option.name: option_schema(option) for option in signature.options}
+    for schema in options.values():
+        schema.pop("default")
     return [
         {"name": name, "in": "query", "required": False, "schema": schema}
         for name, schema in {**said_schemas(variants), **options}.items()
