@@ -262,7 +262,7 @@ class LoadedVariant:
 
     def _gain(self, states: Sequence[State], urgency: Urgency) -> bool:
         lane = self.resident.lane
-        return lane is not None and lane.gain(states, urgency)
+        return not states or (lane is not None and lane.gain(states, urgency))
 
     def _finished(self, state: State, ran: EngineRan) -> Answer | WhereverError:
         state.update(ran.outputs)
