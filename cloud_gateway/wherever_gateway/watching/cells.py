@@ -182,13 +182,6 @@ class Cells:
         self._tenants.add(tenant)
         return tenant
 
-    def copy(self) -> tuple[dict[Key, Cell], dict[Failure, Tally]]:
-        """What was counted, as it is now."""
-        return (
-            {key: cell.copy() for key, cell in self.answered.items()},
-            {key: tally.copy() for key, tally in self.failed.items()},
-        )
-
     def _enter(self, asked: Key) -> Cell:
         key = self._named(asked)
         cell = self.answered.setdefault(key, Cell())

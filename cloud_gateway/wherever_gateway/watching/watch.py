@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from wherever_contracts.errors import SettingsError, WhereverError, missing_extra
+from wherever_gateway.watching.exposition import exposition
 from wherever_gateway.watching.listener import MetricsListener, start_metrics
 from wherever_gateway.watching.log import CallLog, Detail
 from wherever_gateway.watching.metrics import Metrics
@@ -85,13 +86,17 @@ class Watch:
         try:
             # an extra, 22 ms
             from wherever_gateway.watching.collector import (  # noqa: PLC0415
-                CallCollector,
+                HostCollector,
                 host_levels,
             )
         except ImportError as error:
             raise missing_extra("the metrics", "gateway") from error
-        collector = CallCollector(self.metrics, host_levels(host))
-        self._listener = start_metrics(self._options.metrics_address, port, collectors=[collector])
+        self._listener = start_metrics(
+            self._options.metrics_address,
+            port,
+            lambda: exposition(self.metrics.counted()),
+            collectors=[HostCollector(host_levels(host))],
+        )
 
     @property
     def port(self) -> int | None:
