@@ -255,7 +255,7 @@ def _with_own(tensor: _Tensor, kind: str) -> WireTensor:
 
 def _with_raw(tensor: _Tensor, raw: Buffer) -> WireTensor:
     name, datatype, shape, content_type, contents = tensor
-    if contents is not None:
+    if contents:  # empty ones are no contradiction: MLServer's answers have them
         raise WireError(f"tensor {name!r} has typed contents beside raw ones")
     return WireTensor(name, datatype, shape, raw, content_type)
 
