@@ -18,6 +18,7 @@ from wherever_contracts.errors import (
     ModelNotFoundError,
     OverloadedError,
 )
+from wherever_edge.queueing.shares import Places
 from wherever_gateway.rest.caller import HttpCaller
 from wherever_gateway.rest.entrance import Need, RestEntrance
 from wherever_gateway.rest.intake import Intake
@@ -68,7 +69,7 @@ class Reception:
         self._intake = intake
         self._threads = service.queue.places + _SPARE_THREADS
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="wherever-rest")
-        self._working: set[Future[Any]] = set()
+        self._working: dict[Future[Any], str] = {}
 
     def close(self) -> bool:
         """Begin no more work; True when none was left."""
@@ -99,14 +100,23 @@ class Reception:
         """What `work` answers in a thread.
 
         Raises:
-            OverloadedError: every thread is taken.
+            OverloadedError: every thread is taken, and the tenant holds its share of them.
         """
-        if len(self._working) >= self._threads:
+        key = self.key(request)
+        tenant = "" if key is None else key.name
+        if len(self._working) >= self._threads and not self._is_owed_a_thread(tenant):
             raise OverloadedError(f"{self._threads} requests are at work or waiting already")
         future = self._pool.submit(lambda: compressed(request, work()))
-        self._working.add(future)
-        future.add_done_callback(self._working.discard)
+        self._working[future] = tenant
+        future.add_done_callback(lambda done: self._working.pop(done, None))
         return await asyncio.wrap_future(future)
+
+    def _is_owed_a_thread(self, tenant: str) -> bool:
+        """Whether a tenant holds less than its share, so that it waits for the next free one."""
+        places = Places()
+        for each in list(self._working.values()):
+            places.take(each)
+        return places.spare_one(tenant, self._threads)
 
     async def reply_to_body(
         self, request: Request, work: Callable[[bytes, HttpCaller], Response]

@@ -80,6 +80,9 @@ _UNEXPECTED = "an unexpected error; the server's log says more"
 
 # threads for health and metadata, when every other one waits for its turn or for a slow sender
 _SPARE_THREADS = 8
+# calls that wait for a thread hold no message; what has to be refused, the queue refuses, which
+# knows tenants and says when to come again, and gRPC does not
+_CALLS_PER_THREAD = 4
 
 
 class InferenceServer:
@@ -173,7 +176,7 @@ class InferenceServer:
             handlers=self._handlers(),
             interceptors=self._interceptors(),
             options=_options(self._max_bytes),
-            maximum_concurrent_rpcs=self._threads,
+            maximum_concurrent_rpcs=_CALLS_PER_THREAD * self._threads,
         )
         self._direct = self._direct_calls(server)
         self.port = _listen(server, self.address, self.port, self._identity)
