@@ -12,6 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+import wherever
+from wherever._outbox.age import Stamp
+from wherever._outbox.delivery import keyed
+from wherever._outbox.entry import Entry, Letter, pack_letter, unpack_letter
 from wherever_contracts.errors import (
     DeadlineError,
     ForbiddenError,
@@ -115,6 +119,12 @@ def site(host, tmp_path) -> Iterator[Callable[..., Site]]:
             return stack.enter_context(closing(Site(host, home, state or State(None), **tenants)))
 
         yield make
+
+
+def refused_now(made: Site, request: InferRequest) -> None:
+    """Have a call of Ann's refused before it waits for anything."""
+    ann = GrpcCaller(NOBODY, made_keys(made)[0], 0)
+    made.tenants.admit(request, ann, CALM)
 
 
 # --- who may do what ---
@@ -226,7 +236,7 @@ def test_calls_at_a_time_are_given_back_however_they_end(site, host):
         waiting = pool.submit(made.ask, "ann", scales())
         until(lambda: made.tenants.quotas.running == 1)
         with pytest.raises(OverloadedError, match="1 calls at a time"):
-            made.ask("ann", scales())
+            refused_now(made, scales())
     waiting.result(10)
     assert made.tenants.quotas.running == 0
     made.ask("ann", scales())
@@ -287,12 +297,6 @@ def test_two_at_once_run_once(site, host):
     counted = used(made.state)["ann", "scales"]
     assert (counted.calls, counted.failed, counted.refused, counted.repeated) == (1, 1, 1, 1)
     assert made.tenants.repeats.at_work == 0
-
-
-def refused_now(made: Site, request: InferRequest) -> None:
-    """Have a call of Ann's refused before it waits for anything."""
-    ann = GrpcCaller(NOBODY, made_keys(made)[0], 0)
-    made.tenants.admit(request, ann, CALM)
 
 
 def test_a_call_that_failed_is_answered_when_it_comes_again(site, host):
@@ -372,3 +376,29 @@ def test_a_restart_keeps_answers_and_usage(site, tmp_path):
     with pytest.raises(RefusedError, match="with other inputs"):
         again.ask("ann", echo(6.0, key="k"))
     assert used(after)["ann", "echo"].repeated == 1
+
+
+def test_our_outbox_gets_the_kept_answer_when_it_sends_a_call_again(site):
+    made = site()
+    waits = Entry(
+        "call-1", "echo", "1.0.0", "", "", "anywhere", ("cloud",), "", (), "interactive",
+        Stamp(1.0, 1.0, "boot"), 60.0,
+    )  # fmt: skip
+    request = echo(3.0)._replace(parameters={"variant": "identity"})
+    stored = pack_letter(Letter(waits, request, b"{}"))
+    first = made.ask("ann", keyed(unpack_letter(stored)))
+    # its answer was lost with the process, and the next one reads the same file
+    assert made.ask("ann", keyed(unpack_letter(stored))) == first
+    counted = used(made.state)["ann", "echo"]
+    assert (counted.calls, counted.repeated) == (1, 1)
+
+
+def test_a_later_answer_comes_through_a_gateway_that_keeps_answers(site, scales_package):
+    made = site()
+    unsure = np.array([0.1, 0.2, 0.15], np.float32)
+    options = {"packages": [scales_package.root], "api_key": made.secrets["ann"]}
+    with wherever.Client([f"grpc://127.0.0.1:{made.server.port}"], **options) as client:
+        better = client.model("scales")(unsure, later=True).upgrade(timeout_s=20)
+    assert (better.place, better.value) == ("cloud", "middle")
+    assert used(made.state)["ann", "scales"].calls == 1
+    assert len(made.state.kept._held) == 1
