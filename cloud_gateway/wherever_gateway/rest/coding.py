@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Literal, TypeAlias, cast, get_args
+from typing import Literal, TypeAlias, get_args
 
 from wherever_contracts.wire.framing import WireError
 
@@ -36,9 +36,10 @@ def coding_of(header: str) -> Coding | None:
     name = header.strip().lower().removeprefix("x-")
     if name in ("", "identity"):
         return None
-    if name not in CODINGS:
-        raise ValueError(f"{header[:60]!r}; those that are: {', '.join(CODINGS)}")
-    return cast("Coding", name)
+    for coding in CODINGS:
+        if name == coding:
+            return coding
+    raise ValueError(f"{header[:60]!r}; those that are: {', '.join(CODINGS)}")
 
 
 def decoded(body: bytes, coding: Coding, room: Callable[[int], None]) -> bytes:
@@ -77,11 +78,13 @@ def chosen_coding(accepted: str, size: int, *, is_text: bool) -> Coding | None:
     """
     wished = _wished(accepted)
     named = [name for name in wished if name != "identity"]
-    usable = [coding for coding in CODINGS if coding in wished]
+    usable: list[Coding] = [coding for coding in CODINGS if coding in wished]
     if not usable or size < _ASKED_FROM_BYTES:
         return None
     worth = is_text and size >= _TEXT_FROM_BYTES
-    return max(usable, key=wished.__getitem__) if len(named) == 1 or worth else None
+    if len(named) > 1 and not worth:
+        return None
+    return max(usable, key=lambda coding: wished[coding])
 
 
 def encoded(body: bytes, coding: Coding) -> bytes:
@@ -94,7 +97,11 @@ def _members(body: bytes, coding: Coding) -> Iterator[bytes]:
     """The pieces of every member: gzip may have several, one behind the other (RFC 1952, 2.2)."""
     while True:
         inflater = zlib.decompressobj(_bits(body, coding))
-        yield from _pieces(inflater, body)
+        while body and not inflater.eof:
+            piece = inflater.decompress(body, _PIECE_BYTES)
+            body = inflater.unconsumed_tail
+            if piece:
+                yield piece
         if not inflater.eof:
             raise zlib.error("it ends too early")
         body = inflater.unused_data
@@ -102,14 +109,6 @@ def _members(body: bytes, coding: Coding) -> Iterator[bytes]:
             return
         if coding != "gzip":
             raise zlib.error(f"{len(body)} bytes behind its end")
-
-
-def _pieces(inflater: zlib._Decompress, body: bytes) -> Iterator[bytes]:
-    while body and not inflater.eof:
-        piece = inflater.decompress(body, _PIECE_BYTES)
-        body = inflater.unconsumed_tail
-        if piece:
-            yield piece
 
 
 def _bits(body: bytes, coding: Coding) -> int:

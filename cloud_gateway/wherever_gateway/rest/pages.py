@@ -105,7 +105,8 @@ def _own(name: str) -> bytes:
 @cache
 def _bundled(name: str) -> bytes:
     try:
-        import swagger_ui_bundle  # noqa: PLC0415 (an extra)
+        import swagger_ui_bundle  # noqa: PLC0415 (an extra)  # pyright: ignore[reportMissingTypeStubs]
     except ImportError as error:
         raise missing_extra("the page /docs", "gateway") from error
-    return (swagger_ui_bundle.swagger_ui_path / name).read_bytes()
+    content: bytes = (swagger_ui_bundle.swagger_ui_path / name).read_bytes()
+    return content

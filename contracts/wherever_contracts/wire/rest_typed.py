@@ -94,10 +94,11 @@ def fields_of(document: bytes) -> dict[str, Given]:
         WireError: the bytes are none.
     """
     root = Field.parse(document)
-    if not isinstance(root.value, dict):
+    members: object = root.value
+    if not isinstance(members, dict):
         raise root.wrong("an object with the model's inputs")
-    members = cast("dict[str, Any]", root.value)
-    return {name: Field(name, value) for name, value in members.items()}
+    named = cast("dict[str, object]", members)
+    return {name: Field(name, value) for name, value in named.items()}
 
 
 def field_of_text(name: str, text: str) -> Field:
@@ -154,10 +155,11 @@ def _tensor(entry: InputEntry, given: Given | None) -> WireTensor:
         return _numbers(field, entry.name, entry.dtype or "float32", len(entry.shape or ()))
     if isinstance(given, bytes):
         return from_bytes(entry.name, [given])
-    if isinstance(given.value, list) and entry.numbers is not None:
+    value: object = given.value
+    if isinstance(value, list) and entry.numbers is not None:
         numbers = entry.numbers
         return _numbers(given, entry.name, numbers.dtype, len(numbers.shape))
-    if not isinstance(given.value, str):
+    if not isinstance(value, str):
         raise given.wrong(expected_words(entry))
     data = _utf8(given) if entry.kind == "text" else _decoded(given)
     return from_bytes(entry.name, [data])
@@ -177,7 +179,8 @@ def expected_words(entry: InputEntry) -> str:
 
 def _numbers(field: Field, name: str, dtype: str, rank: int) -> WireTensor:
     """The tensor that nested arrays are; a bare number where there is no axis."""
-    datatype, shape = WIRE_TYPES[dtype], ()
+    datatype = WIRE_TYPES[dtype]
+    shape: tuple[int, ...] = ()
     if rank == 0 and not isinstance(field.value, list):
         field = Field(field.path, [field.value])
     else:
@@ -190,7 +193,7 @@ def _nesting(field: Field) -> tuple[int, ...]:
     lengths: list[int] = []
     inner: Any = field.array()
     while isinstance(inner, list):
-        rows = cast("list[Any]", inner)
+        rows = cast("list[object]", inner)
         lengths.append(len(rows))
         if len(lengths) > _MAX_DEPTH:
             raise field.wrong(f"at most {_MAX_DEPTH} arrays in one another", "more")
@@ -290,4 +293,4 @@ def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         members = cast("dict[str, Any]", value)
         return {name: _finite(each) for name, each in members.items()}
-    return list(map(_finite, cast("list[Any]", value))) if isinstance(value, list) else value
+    return list(map(_finite, cast("list[object]", value))) if isinstance(value, list) else value
