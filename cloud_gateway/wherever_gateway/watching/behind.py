@@ -37,20 +37,32 @@ class Behind(Generic[T]):
         self._most = most
         self._waiting: deque[T] = deque()
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        self._lock = threading.Lock()
+        self._name = name
+        self._thread: threading.Thread | None = None
 
     def put(self, item: T) -> None:
         """Put something aside; it never waits."""
-        if len(self._waiting) < self._most:
-            self._waiting.append(item)
-        else:
+        if len(self._waiting) >= self._most or self._closing.is_set():
             self.lost += 1
+            return
+        self._waiting.append(item)
+        if self._thread is None:
+            self._begin()
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Hand over what waits, and end. May be called again."""
-        self._closing.set()
-        self._thread.join(timeout_s)
+        """Hand over what waits, and take no more. May be called again."""
+        with self._lock:
+            self._closing.set()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    def _begin(self) -> None:
+        """Start the thread, now that there is something to do."""
+        with self._lock:
+            if self._thread is None and not self._closing.is_set():
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
 
     def _run(self) -> None:
         while not self._closing.wait(self._every_s):

@@ -127,11 +127,10 @@ class _Call:
 
     def answered(self, response: InferResponse, served: Served) -> None:
         """The call has its answer."""
-        self._grant.answered(response, served)
-        total_s = perf_counter() - self._started
-        self._watched.metrics.answered(served, self._tenant, total_s, self._caller.n_bytes)
-        if self._followed(failed=False):
-            self._tell(self._ended(served=served))
+        try:
+            self._grant.answered(response, served)
+        finally:
+            self._count_in(served)
 
     def failed(self, error: BaseException) -> None:
         """The call has none."""
@@ -148,6 +147,12 @@ class _Call:
         self._watched.metrics.failed(model, self._version, self._tenant, reason, total_s)
         if self._followed(failed=True):
             self._tell(self._ended(reason=reason))
+
+    def _count_in(self, served: Served) -> None:
+        total_s = perf_counter() - self._started
+        self._watched.metrics.answered(served, self._tenant, total_s, self._caller.n_bytes)
+        if self._followed(failed=False):
+            self._tell(self._ended(served=served))
 
     def _followed(self, *, failed: bool) -> bool:
         """Whether anybody wants to know more than the numbers."""

@@ -122,3 +122,11 @@ def test_what_was_put_aside_is_handed_over_in_order_at_the_end():
     behind.close()
     behind.close()
     assert taken == list(range(100))
+
+
+def test_what_comes_after_the_end_is_lost():
+    taken = []
+    behind = Behind(taken.extend, "test", every_s=60.0)
+    behind.close()
+    behind.put(1)
+    assert (taken, behind.lost) == ([], 1)

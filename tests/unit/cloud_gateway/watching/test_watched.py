@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import pytest
@@ -188,3 +189,38 @@ def test_the_share_of_traces_that_begin_here_is_by_chance():
 )
 def test_spans_go_to_the_usual_path_unless_there_is_one(endpoint, url):
     assert traces_url(endpoint) == url
+
+
+def test_no_call_of_many_threads_is_lost_while_pages_are_read(metrics):
+    watched = Watched(Open(), metrics)
+    served = Served("scales", "1", "large", 0.001, 0.002)
+
+    def work(tenant):
+        for number in range(300):
+            grant = watched.admit(REQUEST, Caller(tenant), CALM)
+            if number % 3:
+                grant.answered(RESPONSE, served)
+            else:
+                grant.failed(QuotaError("used up"))
+            if number % 50 == 0:
+                metrics.counted()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, [f"t{number % 4}" for number in range(8)]))
+    counted = metrics.counted()
+    assert counted.in_flight == 0
+    assert {key.tenant: sum(cell.total.counts) for key, cell in counted.answered.items()} == {
+        f"t{number}": 400 for number in range(4)
+    }
+    assert sum(tally.count for tally in counted.failed.values()) == 800
+
+
+def test_a_call_is_counted_also_when_the_inner_admission_fails_at_its_end(metrics):
+    class Failing(Granted):
+        def answered(self, response, served):
+            raise OSError("no space left on device")
+
+    grant = Watched(Granting(Failing([])), metrics).admit(REQUEST, Caller(), CALM)
+    with pytest.raises(OSError, match="no space"):
+        grant.answered(RESPONSE, Served("scales", "1"))
+    assert metrics.in_flight == 0
