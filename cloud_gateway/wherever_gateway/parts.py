@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypeAlias
 
 from wherever_contracts.errors import ForbiddenError, missing_extra
@@ -222,13 +223,10 @@ def _state(options: GatewayOptions) -> State | None:
     url = said.url.get_secret_value() if said.url is not None else None
     if url is None and options.home is not None:
         url = default_url(options.home)
-    try:
-        import limits  # noqa: F401, PLC0415 (an extra)
-
-        from wherever_gateway.state.state import State  # noqa: PLC0415
-
-        return State(url, every_s=said.usage_every_s)
-    except ImportError as error:
+    if not all(map(find_spec, ("limits", "sqlalchemy", "alembic"))):
         if said.url is None:
             return None
-        raise missing_extra("keeping usage", "gateway") from error
+        raise missing_extra("keeping usage", "gateway")
+    from wherever_gateway.state.state import State  # noqa: PLC0415 (an extra)
+
+    return State(url, every_s=said.usage_every_s)

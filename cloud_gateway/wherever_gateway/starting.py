@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,16 +41,8 @@ def options_for(
         SettingsError: a setting is wrong.
         MissingExtraError: HTTP was asked for, and what serves it is not installed.
     """
-    if file is None:
-        config = effective(GatewayConfig(), _without_metrics(given))
-        reread = None
-    else:
-        config = load_config(file, given, home)
-        source = file
-
-        def reread() -> GatewayConfig:
-            return load_config(source, given, home)
-
+    reread = None if file is None else partial(load_config, file, given, home)
+    config = reread() if reread else effective(GatewayConfig(), _without_metrics(given))
     options = options_of(config, home_of(config, home), show_first_key=show_first_key)
     asked = given["listen"].get("http_port") is not None or file is not None
     return replace(_with_http(options, warn, asked=asked), reread=reread)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _LABEL = 10
 _WIDTH = 80
 _NOTHING = "may use no model"
+_ALL = "open to all who reach it"
 
 
 def account(config: GatewayConfig, sight: Sight) -> dict[str, list[str]]:
@@ -109,8 +110,8 @@ def _listening(config: GatewayConfig, decided: Protection) -> Iterator[str]:
         yield "no metrics"
     else:
         where = _at(listen.metrics_address, listen.metrics_port)
-        near = is_loopback(listen.metrics_address)
-        yield f"metrics on http://{where}: {'this machine alone' if near else 'open to all who reach it'}"
+        whom = "this machine alone" if is_loopback(listen.metrics_address) else _ALL
+        yield f"metrics on http://{where}: {whom}"
     if listen.trusted_proxies:
         yield f"behind proxies at {', '.join(listen.trusted_proxies)}"
 

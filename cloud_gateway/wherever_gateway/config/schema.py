@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, cast
 
 from pydantic import (
     AfterValidator,
@@ -44,10 +44,14 @@ def _port_or_off(value: object) -> object:
 
 def _named_models(value: object) -> object:
     """Names here -> names there; None where they are called the same."""
-    if isinstance(value, list) and value and all(isinstance(name, str) for name in value):
-        return dict.fromkeys(value)
-    if isinstance(value, dict) and value and all(isinstance(name, str) for name in value.values()):
-        return value
+    named: dict[object, object] = {}
+    if isinstance(value, list):
+        named |= dict.fromkeys(cast("list[object]", value))
+    elif isinstance(value, dict):
+        named = cast("dict[object, object]", value)
+    names = named if isinstance(value, list) else named.values()
+    if named and all(isinstance(name, str) for name in names):
+        return named
     raise ValueError('expected a list of patterns like ["ocr-*"], or a table: name here = "there"')
 
 
@@ -62,8 +66,8 @@ def _size(value: object) -> int:
 def _path(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, str) or not value:
         raise ValueError("expected a path, as text")
-    base: Path = (info.context or {}).get("base", Path())
-    return base / Path(value).expanduser()
+    context: dict[str, Path] = info.context or {}
+    return context.get("base", Path()) / Path(value).expanduser()
 
 
 def _pattern(value: str) -> str:
