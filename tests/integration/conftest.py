@@ -202,7 +202,9 @@ def unused_address() -> Iterator[str]:
 
 
 Http = tuple[int, dict[str, str], bytes]
-SERVER_METADATA = json.dumps({"name": "s", "version": "1", "extensions": []}).encode()
+SERVER_METADATA = json.dumps(
+    {"name": "s", "version": "1", "extensions": ["binary_tensor_data"]}
+).encode()
 
 
 class HttpServer(ThreadingHTTPServer):

@@ -155,7 +155,7 @@ class Call:
         return (
             isinstance(error, RefusedError)
             and len(self._replicas) > 1
-            and replica.turned_out_to_lack(asked.model, asked.request.version, asked.left_s)
+            and replica.turned_out_to_lack(asked.model, asked.request.version, error, asked.left_s)
         )
 
     def _admitted(self) -> Replica:

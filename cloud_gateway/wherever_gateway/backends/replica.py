@@ -9,7 +9,12 @@ from enum import Enum
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from wherever_contracts.errors import DeadlineError, UnreachableError, WhereverError
+from wherever_contracts.errors import (
+    DeadlineError,
+    RefusedError,
+    UnreachableError,
+    WhereverError,
+)
 from wherever_edge.host_health.health import USUAL
 from wherever_edge.oip.client import RemoteHost
 from wherever_edge.oip.saying import EXTENSION
@@ -17,6 +22,7 @@ from wherever_edge.tending.host import TendedHost
 from wherever_gateway.backends.absences import Absences
 from wherever_gateway.backends.order import Bearing
 from wherever_gateway.backends.travel import shown
+from wherever_gateway.backends.verdicts import NOT_FOUND
 
 if TYPE_CHECKING:
     from wherever_contracts.places import Place
@@ -130,13 +136,22 @@ class Replica(TendedHost):
         with self._lock:
             return self._absences.lacks(model, version, monotonic())
 
-    def turned_out_to_lack(self, model: str, version: str, timeout_s: float) -> bool:
-        """Whether it refused a call because it does not have the model."""
+    def turned_out_to_lack(
+        self, model: str, version: str, error: RefusedError, timeout_s: float
+    ) -> bool:
+        """Whether it refused a call with `error` because it does not have the model.
+
+        It is asked, since it may not have found something else; MLServer gives no plain answer.
+        """
         with self._lock:
             due = self._absences.is_due(model, version, monotonic())
         if due:
-            with suppress(WhereverError):
+            try:
                 self.has(model, version, timeout_s)
+            except WhereverError:
+                has = error.status not in NOT_FOUND
+                with self._lock:
+                    self._absences.note(model, version, monotonic(), has=has)
         return self.lacks(model, version)
 
     def has(self, model: str, version: str, timeout_s: float) -> bool:

@@ -21,7 +21,7 @@ from wherever_contracts.errors import (
 from wherever_edge.host_health.health import HealthFacts
 from wherever_edge.host_health.wording import brief
 
-_NOT_FOUND = ("NOT_FOUND", "404")
+NOT_FOUND = ("NOT_FOUND", "404")
 _WRONG_INPUT = ("INVALID_ARGUMENT", "OUT_OF_RANGE", "400", "422")
 # a caller that is told to come again waits so long at least
 _LEAST_RETRY_S = 0.01
@@ -109,7 +109,7 @@ def told(backend: str, model: str, error: WhereverError) -> WhereverError:
         return RemoteError(f"the backend {backend!r} was not asked: {error}")
     if not isinstance(error, RefusedError):
         return error
-    if error.status in _NOT_FOUND:
+    if error.status in NOT_FOUND:
         return ModelNotFoundError(f"the backend {backend!r} has no model {model!r} ({error})")
     if error.status in _WRONG_INPUT:
         return InputError("", f"what {model!r} takes at the backend {backend!r}", str(error))

@@ -108,7 +108,7 @@ def encode_response(response: InferResponse, asked: RestRequest) -> Body:
             outputs.append(_raw_output(tensor))
             raw.append(tensor.data)
         else:
-            outputs.append(_output(tensor))
+            outputs.append(in_json(tensor))
     content = encode_json(
         {
             "model_name": response.model,
@@ -245,7 +245,12 @@ def _timeout_s(field: Field) -> float | None:
     return field.size() / 1e6 or None if field.given else None
 
 
-def _output(tensor: WireTensor) -> dict[str, Any]:
+def in_json(tensor: WireTensor) -> dict[str, Any]:
+    """A tensor whose contents stand in the JSON.
+
+    Raises:
+        ValueError: its contents cannot be put into JSON.
+    """
     data, content_type = write_contents(tensor)
     parameters = {"parameters": {CONTENT_TYPE: content_type}} if content_type else {}
     return {**_described(tensor), **parameters, "data": data}

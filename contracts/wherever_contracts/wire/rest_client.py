@@ -1,7 +1,8 @@
 """Bodies as the client of the protocol's REST form writes and reads them.
 
 The mirror image of `wherever_contracts.wire.rest_bodies`. Contents go out and are asked for in
-raw form; a server that answers with numbers in JSON is understood all the same.
+raw form where the server knows that form (the extension "binary_tensor_data"), and else in JSON; a
+server that answers with numbers in JSON is understood all the same.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from wherever_contracts.wire.rest_bodies import (
     CONTENT_TYPE,
     TIMEOUT,
     encode_json,
+    in_json,
     read_tensor,
     split_body,
 )
 from wherever_contracts.wire.tensors import Buffer, InferRequest, InferResponse, WireTensor
+
+RAW_EXTENSION = "binary_tensor_data"
 
 _MAX_WORDS = 300
 
@@ -46,32 +50,24 @@ def model_path(model: str, version: str = "") -> str:
     return f"{path}/versions/{quote(version, safe='')}" if version else path
 
 
-def encode_request(request: InferRequest, timeout_s: float | None) -> RequestBody:
+def encode_request(
+    request: InferRequest, timeout_s: float | None, *, raw: bool = True
+) -> RequestBody:
     """The body of a request.
 
     Args:
         request: the call.
         timeout_s: after how long nobody waits for the answer any more, None for no limit.
+        raw: whether the server knows contents in raw form.
 
     Raises:
-        WireError: a parameter cannot be put into JSON.
+        WireError: a parameter, or contents that are not to be raw, cannot be put into JSON.
     """
-    parameters = {**request.parameters, BINARY_OUTPUTS: True}
-    if timeout_s is not None:
-        parameters[TIMEOUT] = max(1, int(timeout_s * 1e6))
-    said: dict[str, Any] = {
-        "parameters": parameters,
-        "inputs": [_described(tensor) for tensor in request.inputs],
-    }
-    if request.id:
-        said["id"] = request.id
-    if request.outputs:
-        said["outputs"] = [{"name": name} for name in request.outputs]
     try:
-        document = encode_json(said)
+        document = encode_json(_said(request, timeout_s, raw=raw))
     except (ValueError, TypeError) as error:
         raise WireError(f"a request that cannot be put into JSON: {error}") from error
-    contents = tuple(tensor.data for tensor in request.inputs)
+    contents = tuple(tensor.data for tensor in request.inputs) if raw else ()
     return RequestBody(document, contents, len(document) + sum(map(len, contents)))
 
 
@@ -129,9 +125,29 @@ def decode_model_metadata(body: bytes) -> ModelMetadata:
 def decode_error(body: bytes) -> str:
     """The text that came with an error; "" when the body has none."""
     try:
-        return Field.parse(body).member("error").text("")[:_MAX_WORDS]
+        said = Field.parse(body)
+        for name in ("error", "detail"):  # FastAPI's servers say the latter, of bodies
+            if said.member(name).given:
+                return said.member(name).text("")[:_MAX_WORDS]
     except WireError:
-        return ""
+        pass
+    return ""
+
+
+def _said(request: InferRequest, timeout_s: float | None, *, raw: bool) -> dict[str, Any]:
+    parameters = {**request.parameters, **({BINARY_OUTPUTS: True} if raw else {})}
+    if timeout_s is not None:
+        parameters[TIMEOUT] = max(1, int(timeout_s * 1e6))
+    describe = _described if raw else in_json
+    said: dict[str, Any] = {
+        "parameters": parameters,
+        "inputs": [describe(tensor) for tensor in request.inputs],
+    }
+    if request.id:
+        said["id"] = request.id
+    if request.outputs:
+        said["outputs"] = [{"name": name} for name in request.outputs]
+    return said
 
 
 def _described(tensor: WireTensor) -> dict[str, Any]:

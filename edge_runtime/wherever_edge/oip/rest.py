@@ -17,6 +17,7 @@ from wherever_contracts.errors import (
 from wherever_contracts.wire.framing import WireError
 from wherever_contracts.wire.rest_bodies import JSON_SIZE_HEADER
 from wherever_contracts.wire.rest_client import (
+    RAW_EXTENSION,
     decode_error,
     decode_model_metadata,
     decode_response,
@@ -28,6 +29,7 @@ from wherever_edge.egress import guard
 from wherever_edge.oip.deferred import DeferredCall
 from wherever_edge.oip.rest_link import Asked, Reply, RestLink
 from wherever_edge.oip.rest_status import status_error
+from wherever_edge.oip.saying import EXTENSION
 from wherever_edge.oip.status import CODE_KEY, PUSHBACK_KEY
 
 if TYPE_CHECKING:
@@ -71,6 +73,7 @@ class RestConnection:
         heard: Callable[[bool], None],
     ) -> None:
         self.url = endpoint.url(endpoint.rest_ports[0])
+        self._raw = True
         self._endpoint = endpoint
         self._place: Place = place
         self._max_bytes = max_bytes
@@ -98,7 +101,8 @@ class RestConnection:
         # whoever sends a code of ours is one of ours, also when it wants a key
         if CODE_KEY not in reply.headers:
             try:
-                decode_server_metadata(self._content(asked, reply, time))
+                said = decode_server_metadata(self._content(asked, reply, time))
+                self._raw = RAW_EXTENSION in said.extensions or EXTENSION in said.extensions
             except WireError as error:
                 words = f"{url} answers, but not as a server of the Open Inference Protocol"
                 raise UnreachableError(f"{words} ({error})") from error
@@ -149,7 +153,7 @@ class RestConnection:
     def _asked(self, request: InferRequest, time: Allotted) -> Asked:
         guard.check(request.boundary, self._place, self.url)
         try:
-            body = encode_request(request, time.left_s(self.url))
+            body = encode_request(request, time.left_s(self.url), raw=self._raw)
         except WireError as error:
             raise RefusedError(f"{self.url} cannot be sent this call: {error}") from error
         if body.size > self._max_bytes:

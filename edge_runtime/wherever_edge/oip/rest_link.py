@@ -155,8 +155,10 @@ class RestLink:
         if asked.with_key and self._way.authorization is not None:
             headers["authorization"] = self._way.authorization
         if asked.pieces:
-            headers["content-type"] = "application/octet-stream"
+            headers["content-type"] = "application/json"
             headers["content-length"] = str(asked.size)
+        if len(asked.pieces) > 1:
+            headers["content-type"] = "application/octet-stream"
             headers[JSON_SIZE_HEADER] = str(len(asked.pieces[0]))
         return headers
 

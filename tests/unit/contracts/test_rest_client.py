@@ -62,6 +62,20 @@ def test_what_a_client_asks_is_what_the_server_reads(given_parameters, id_, outp
     assert read.request._replace(parameters=request.parameters) == request
 
 
+def test_a_server_that_does_not_know_raw_contents_is_sent_json():
+    texts = from_bytes("text", ["grüß".encode(), b""], (2,), "str")
+    tensors = (*TENSORS, texts)
+    body = rest_client.encode_request(InferRequest("m", "", "i", {}, tensors), None, raw=False)
+    assert body.contents == ()
+    assert body.size == len(body.document)
+    assert b"binary" not in body.document
+    read = rest_bodies.decode_request("m", "", body.document, None).request
+    assert [(t.name, t.datatype, t.shape) for t in read.inputs] == [
+        (t.name, t.datatype, t.shape) for t in tensors
+    ]
+    assert [bytes(t.data) for t in read.inputs] == [bytes(t.data) for t in tensors]
+
+
 def test_the_time_that_is_left_travels_along():
     assert asked(InferRequest("m", "", "", {}, ()), 0.25).timeout_s == pytest.approx(0.25)
     assert asked(InferRequest("m", "", "", {}, ()), 1e-9).timeout_s is not None
@@ -132,6 +146,7 @@ def test_names_are_quoted_in_paths():
 
 def test_the_text_of_an_error_is_found_and_short():
     assert rest_client.decode_error(b'{"error": "no such model"}') == "no such model"
+    assert rest_client.decode_error(b'{"detail": "no such path"}') == "no such path"
     assert len(rest_client.decode_error(json.dumps({"error": "x" * 9999}).encode())) == 300
     for body in (b"", b"<html>", b"[]", b'{"error": 1}'):
         assert rest_client.decode_error(body) == ""
