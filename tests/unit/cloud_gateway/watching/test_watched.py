@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -224,3 +225,14 @@ def test_a_call_is_counted_also_when_the_inner_admission_fails_at_its_end(metric
     with pytest.raises(OSError, match="no space"):
         grant.answered(RESPONSE, Served("scales", "1"))
     assert metrics.in_flight == 0
+
+
+def test_a_collector_that_never_answers_keeps_no_gateway_from_its_end():
+    answering = threading.Event()
+
+    class Hanging(SimpleSpanProcessor):
+        def shutdown(self):
+            answering.wait()
+
+    Tracing(Hanging(InMemorySpanExporter()), gateway_resource()).close(0.01)
+    answering.set()
