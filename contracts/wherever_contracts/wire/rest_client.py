@@ -138,7 +138,7 @@ def _said(request: InferRequest, timeout_s: float | None, *, raw: bool) -> dict[
     parameters = {**request.parameters, **({BINARY_OUTPUTS: True} if raw else {})}
     if timeout_s is not None:
         parameters[TIMEOUT] = max(1, int(timeout_s * 1e6))
-    describe = _described if raw else in_json
+    describe = _described if raw else _in_json
     said: dict[str, Any] = {
         "parameters": parameters,
         "inputs": [describe(tensor) for tensor in request.inputs],
@@ -160,6 +160,13 @@ def _described(tensor: WireTensor) -> dict[str, Any]:
         "shape": tensor.shape,
         "parameters": parameters,
     }
+
+
+def _in_json(tensor: WireTensor) -> dict[str, Any]:
+    said = in_json(tensor)
+    if None in said["data"]:
+        raise ValueError(f"{tensor.name!r} has NaN or infinity, and JSON has neither")
+    return said
 
 
 def _tensors(field: Field) -> tuple[TensorMetadata, ...]:

@@ -76,6 +76,13 @@ def test_a_server_that_does_not_know_raw_contents_is_sent_json():
     assert [bytes(t.data) for t in read.inputs] == [bytes(t.data) for t in tensors]
 
 
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_what_json_cannot_say_is_not_sent_as_something_else(value):
+    tensors = (from_array("x", np.array([value], np.float32)),)
+    with pytest.raises(WireError, match="JSON has neither"):
+        rest_client.encode_request(InferRequest("m", "", "", {}, tensors), None, raw=False)
+
+
 def test_the_time_that_is_left_travels_along():
     assert asked(InferRequest("m", "", "", {}, ()), 0.25).timeout_s == pytest.approx(0.25)
     assert asked(InferRequest("m", "", "", {}, ()), 1e-9).timeout_s is not None
