@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-# a call may be inside for so many times as long as a run of the engine takes, or for so long
+# a call may be inside for so many times as long as a run of one row takes, or for so long
 _TIMES = 2.5
 _LEAST_INSIDE_S = 0.01
 # what came out is looked at after so long and so many
@@ -69,7 +69,7 @@ class Limit:
 
         Args:
             now: the time.
-            run_s: what a run of the engine usually takes.
+            run_s: what a run of the engine usually takes for one row.
         """
         self._calls += 1
         if self.turned_away:

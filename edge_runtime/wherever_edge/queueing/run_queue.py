@@ -59,6 +59,7 @@ class RunQueue:
         self.dropped: int = 0
         self._running = 0
         self._usual_s = 0.0
+        self._row_s = 0.0
         self._limit = Limit()
         self._numbers = itertools.count(1)
         self._line = Line(lambda: self._usual_s)
@@ -163,7 +164,7 @@ class RunQueue:
             self.inside -= 1
             self._places.give_back(urgency.tenant)
             if answered:
-                self._limit.answered(perf_counter(), self._usual_s)
+                self._limit.answered(perf_counter(), self._row_s)
 
     def begin(self, group: Group | None) -> bool:
         """Begin a run now if there is room for it; each that began has to `end`."""
@@ -228,6 +229,8 @@ class RunQueue:
             self._running -= 1
             if rows:
                 self._usual_s += _WEIGHT * (elapsed_s - self._usual_s)
+                # runs of many rows must not be a reason to let more in, which makes them longer
+                self._row_s += _WEIGHT * (elapsed_s / rows - self._row_s)
             if group is not None:
                 group.ended(rows, elapsed_s, joined=joined)
             woken = self._next_ones() if self._line else ()
@@ -271,7 +274,7 @@ class RunQueue:
         if given_way is None and owed and self.inside < self.places:
             return
         self.refused += 1
-        self._limit.refused(now, self._usual_s)
+        self._limit.refused(now, self._row_s)
         words = (
             f"{self.runs} calls are at work and {self.waiting} are waiting; "
             f"try again in about {self.retry_after_s() * 1000:.0f} ms"
