@@ -650,6 +650,7 @@ def test_each_call_in_flight_fails_once_when_its_server_is_killed(start_gateway,
     pixels = from_array("image", np.zeros((8, 8), np.float32))
     digits = InferRequest("digits", "", "", {}, (pixels,), boundary="anywhere")
     host.infer(digits, 10)
+    assert eventually(lambda: host.pings)  # or the channel would be replaced meanwhile
     ended: queue.SimpleQueue[int] = queue.SimpleQueue()
     gateway.send(signal.SIGSTOP)
     started = [host.start(digits, 20) for _ in range(24)]

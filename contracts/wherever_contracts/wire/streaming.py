@@ -40,6 +40,9 @@ _MAX_TAG = 2**32 - 1
 # of one message, and of one call; more is no call of ours
 MAX_CALLS, _MAX_HEADERS = 4096, 64
 
+# a number and a request, with one byte for the value of each
+_LEAST_PLAIN = 4
+
 _DOUBLE = struct.Struct("<d")
 _NOTHING = (0, 0)
 
@@ -165,6 +168,27 @@ def decode_answers(data: bytes) -> Answers:
 
 
 def _call(data: bytes, start: int, end: int) -> Call:
+    return _plain_call(data, start, end) or _any_call(data, start, end)
+
+
+def _plain_call(data: bytes, start: int, end: int) -> Call | None:
+    """A call with a number, perhaps a timeout, and a request, in this order; None for another."""
+    if end - start < _LEAST_PLAIN or data[start] != _NUMBER_TAG:
+        return None
+    number, position = _varint_at(data, start + 1, end, _MAX_UINT64)
+    timeout_s: float | None = None
+    if position + 9 < end and data[position] == _TIMEOUT_TAG:
+        (timeout_s,) = _DOUBLE.unpack_from(data, position + 1)
+        position += 9
+    if position >= end or data[position] != _REQUEST_TAG:
+        return None
+    size, position = _varint_at(data, position + 1, end, _MAX_UINT64)
+    if position + size != end or (timeout_s is not None and not math.isfinite(timeout_s)):
+        return None
+    return Call(number, position, end, timeout_s)
+
+
+def _any_call(data: bytes, start: int, end: int) -> Call:
     number, request, timeout_s, cancel = 0, _NOTHING, None, False
     headers: Headers = ()
     for tag, begins, ends, value in _fields(data, start, end):

@@ -19,6 +19,7 @@ import grpc
 from wherever_contracts.wire.framing import WireError
 from wherever_contracts.wire.streaming import call_parts, cancel_part, decode_answers
 from wherever_edge.oip import forks
+from wherever_edge.oip.yielding import let_others_run
 
 if TYPE_CHECKING:
     from wherever_contracts.wire.streaming import Answer, Headers
@@ -31,6 +32,8 @@ Opened: TypeAlias = Any
 _MOST_CALLS = 1024
 # of calls that were answered long ago, too; then they are sorted out
 _MOST_DEADLINES = 8 * _MOST_CALLS
+# answers that are handed out before those who got them may go on
+_AT_ONCE = 16
 # calls go out together up to this size
 _MESSAGE_BYTES = 256 * 1024
 # a stream that is not used is ended
@@ -215,10 +218,12 @@ class CallStream:
     def _hand_out(self, data: bytes) -> None:
         found = decode_answers(data)
         self.heard = True
-        for answer in found.answers:
+        for count, answer in enumerate(found.answers, 1):
             waiting = self._pending.pop(answer.number, None)
             if waiting is not None:
                 waiting.answered(data, answer)
+            if not count % _AT_ONCE:
+                let_others_run()  # or no call would go out before all are handed out
         if found.goaway:
             self._take_no_more()
         elif not self._open:

@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import grpc
 
@@ -15,6 +15,7 @@ from wherever_contracts.errors import NotAllowedError
 from wherever_contracts.wire.framing import WireError
 from wherever_contracts.wire.messages import decode_request
 from wherever_contracts.wire.streaming import decode_calls, goaway_part
+from wherever_edge.oip.yielding import let_others_run
 
 if TYPE_CHECKING:
     from wherever_contracts.wire.streaming import Call, Headers
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from wherever_edge.oip.stream_room import Room
 
 _LOG = logging.getLogger(__name__)
+
+# what goes out, and how many bytes that are
+_Sized: TypeAlias = "tuple[int, Sequence[Buffer]]"
 
 # answers go out together up to this size
 _MESSAGE_BYTES = 256 * 1024
@@ -124,7 +128,7 @@ class OpenStream:
         self._ended = ended
         self._headers = context.invocation_metadata()
         self._running: dict[int, StreamedCall] = {}
-        self._outgoing: deque[Sequence[Buffer]] = deque()
+        self._outgoing: deque[_Sized] = deque()
         self._reading = True
         self._change = threading.Condition()
 
@@ -154,12 +158,14 @@ class OpenStream:
                 self._running.pop(call.number, None)
         self._hold(-len(answers), -sum(call.n_bytes for call, _ in answers))
         self._put(wanted)
+        let_others_run()
 
     def _put(self, messages: Sequence[Sequence[Buffer]]) -> None:
         """Have something written, while there is somebody to read it."""
-        self._hold(len(messages), sum(map(_size, messages)))
+        sized = [(sum(map(len, parts)), parts) for parts in messages]
+        self._hold(len(sized), sum([size for size, _ in sized]))
         with self._change:
-            self._outgoing.extend(messages)
+            self._outgoing.extend(sized)
             self._change.notify()
 
     def _read(self) -> None:
@@ -184,6 +190,7 @@ class OpenStream:
     def _take(self, data: bytes) -> None:
         """Have the calls of a message worked on, and refuse those that cannot be."""
         calls: list[StreamedCall] = []
+        n_bytes = 0
         try:
             key, refusal = self._identify(self.header("authorization")), None
         except NotAllowedError as error:
@@ -196,8 +203,10 @@ class OpenStream:
                 if refusal is not None:
                     raise refusal
                 calls.append(self._begun(data, call, key))
+                n_bytes += calls[-1].n_bytes
             except (NotAllowedError, WireError) as error:
                 self._put([(self._error(call.number, error),)])
+        self._hold(len(calls), n_bytes)
         self._work(calls)
 
     def _begun(self, data: bytes, call: Call, key: KeyInfo | None) -> StreamedCall:
@@ -205,7 +214,6 @@ class OpenStream:
             raise WireError(f"two calls with the number {call.number} at a time")
         begun = StreamedCall(self, call, decode_request(data, call.start, call.end), key)
         self._running[call.number] = begun
-        self._hold(1, begun.n_bytes)
         return begun
 
     def _cancel(self, number: int) -> None:
@@ -225,26 +233,22 @@ class OpenStream:
     def _write(self) -> None:
         while batch := self._next_batch():
             if self.alive:
-                self._send(b"".join([part for parts in batch for part in parts]))
-            self._hold(-len(batch), -sum(map(_size, batch)))
+                self._send(b"".join([part for _, parts in batch for part in parts]))
+            self._hold(-len(batch), -sum([size for size, _ in batch]))
         if self.alive:
             self._send(None)
         self._ended(self)
 
-    def _next_batch(self) -> list[Sequence[Buffer]]:
+    def _next_batch(self) -> list[_Sized]:
         """What goes out in one message; waits for it. Nothing when nothing more will come."""
-        batch: list[Sequence[Buffer]] = []
+        batch: list[_Sized] = []
         n_bytes = 0
         with self._change:
             self._change.wait_for(lambda: self._outgoing or self._is_over())
             while self._outgoing and n_bytes < _MESSAGE_BYTES:
                 batch.append(self._outgoing.popleft())
-                n_bytes += _size(batch[-1])
+                n_bytes += batch[-1][0]
         return batch
 
     def _is_over(self) -> bool:
         return not self._running and not (self._reading and self.alive)
-
-
-def _size(parts: Sequence[Buffer]) -> int:
-    return sum(map(len, parts))
