@@ -6,8 +6,9 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 
-# calls that need an API key, and bring none that counts
-KEYS_REFUSED = "wherever_keys_refused_total"
+# errors that clients were told, by the front and the error's code: also those of calls that were
+# refused at the door, before anybody could count them by model and tenant
+ERRORS_TOLD = "wherever_errors_told_total"
 
 
 class Counters:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ from wherever_contracts.errors import (
     SettingsError,
 )
 from wherever_contracts.wire.tensors import InferRequest, WireTensor, from_array
-from wherever_edge.counters import COUNTERS, KEYS_REFUSED
+from wherever_edge.counters import COUNTERS, ERRORS_TOLD, series
 from wherever_edge.host import LocalHost
 from wherever_edge.oip.admission import Open
 from wherever_edge.oip.client import RemoteHost
@@ -446,16 +447,19 @@ def keyed(tmp_path_factory, scales_package, echo_package) -> Iterator[tuple[Peer
     one.close()
 
 
-def test_calls_without_a_key_that_counts_are_counted(keyed):
+@pytest.mark.parametrize("protocol", ["grpc", "rest"])
+def test_calls_that_are_refused_at_the_door_are_counted_by_their_front(keyed, protocol):
     one, secret = keyed
-    refused = COUNTERS.snapshot().get(KEYS_REFUSED, 0)
-    for protocol in ("grpc", "rest"):
-        for key in (None, secret[:-4] + "AAAA"):
-            fails(one.remote(protocol, key), request())
-    assert one.value(KEYS_REFUSED) >= refused + 4
+    told = {"front": protocol, "code": "not_allowed"}
+    before = COUNTERS.snapshot().get(series(ERRORS_TOLD, dict(sorted(told.items()))), 0)
+    for key in (None, secret[:-4] + "AAAA"):
+        fails(one.remote(protocol, key), request())
+    # over REST, the question what listens there is asked without the key, and counts, too
+    assert one.value(ERRORS_TOLD, **told) >= before + 2
 
 
-def test_nothing_that_a_call_brought_or_was_given_is_told_of_it(keyed, own_spans):
+def test_nothing_that_a_call_brought_or_was_given_is_told_of_it(keyed, own_spans, caplog):
+    caplog.set_level(logging.DEBUG)
     one, secret = keyed
     own_spans.clear()
     header = ("traceparent", f"00-{'a' * 32}-{'b' * 16}-01")
@@ -478,7 +482,7 @@ def test_nothing_that_a_call_brought_or_was_given_is_told_of_it(keyed, own_spans
     spans = [span.to_json() for span in (*one.told(), *own_spans.get_finished_spans())]
     assert len(spans) >= 10
     assert len(one.logged()) == 10
-    for told in (said, one.lines.getvalue(), *spans):
+    for told in (said, one.lines.getvalue(), caplog.text, *spans):
         for secret_thing in (MARK, f"{MARKED:.0f}", secret, "left", "middle", "right", ".onnx"):
             assert secret_thing not in told
 

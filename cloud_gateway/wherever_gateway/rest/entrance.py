@@ -8,7 +8,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from wherever_contracts.errors import NotAllowedError
-from wherever_edge.counters import COUNTERS, KEYS_REFUSED
 from wherever_edge.oip.keys import KeyChecker, KeyInfo
 from wherever_edge.oip.status import CODE_KEY
 
@@ -47,7 +46,7 @@ class RestEntrance:
         """
         keys = self._keys_for(need)
         if keys is not None:
-            info = _checked(keys, request)
+            info = keys.check(request.headers.get("authorization"))
             if need == "admin" and not info.may("admin"):
                 raise _forbidden(f"key {info.id!r} has the role {info.role!r} and not 'admin'")
         elif need == "admin" and "origin" in request.headers:
@@ -71,14 +70,6 @@ class RestEntrance:
         if self._keys is None or need == "nothing":
             return None
         return self._keys if self._needed or (need == "admin" and self._keys.any) else None
-
-
-def _checked(keys: KeyChecker, request: Request) -> KeyInfo:
-    try:
-        return keys.check(request.headers.get("authorization"))
-    except NotAllowedError:
-        COUNTERS.add(KEYS_REFUSED)
-        raise
 
 
 def _forbidden(words: str) -> HTTPException:

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from wherever_contracts.errors import NotAllowedError, OverloadedError, WhereverError
 from wherever_contracts.wire.framing import WireError
 from wherever_contracts.wire.rest_bodies import encode_json
+from wherever_edge.counters import COUNTERS, ERRORS_TOLD
 from wherever_edge.oip.status import CODE_KEY, PUSHBACK_KEY, code_of
 from wherever_gateway.rest.coding import chosen_coding, encoded
 from wherever_gateway.rest.status import status_of
@@ -72,7 +73,9 @@ def error_reply(
     words = str(error) if expected else _UNEXPECTED
     if status == 500:
         _LOG.error("a call failed", exc_info=error)
-    headers = {CODE_KEY: code_of(error)}
+    code = code_of(error)
+    COUNTERS.add(ERRORS_TOLD, front="rest", code=code)
+    headers = {CODE_KEY: code}
     if isinstance(error, OverloadedError):
         wait_s = retry_after_s(error)
         if math.isfinite(wait_s):  # else it is of no use to come again

@@ -8,7 +8,6 @@ from typing import Any, NoReturn, TypeAlias
 import grpc
 
 from wherever_contracts.errors import NotAllowedError
-from wherever_edge.counters import COUNTERS, KEYS_REFUSED
 from wherever_edge.oip.keys import KeyChecker, KeyInfo
 
 # strings, because grpcio's classes are generic in its stubs alone
@@ -57,10 +56,7 @@ class Entrance(grpc.ServerInterceptor):
         try:
             info = self._keys.check(_authorization(handler_call_details))
         except NotAllowedError as error:
-            if not self._needed:
-                return continuation(handler_call_details)
-            COUNTERS.add(KEYS_REFUSED)
-            return self._refusal(error)
+            return self._refusal(error) if self._needed else continuation(handler_call_details)
         return self._known(method, info) or continuation(handler_call_details)
 
     def _known(self, method: str, info: KeyInfo) -> Handler | None:

@@ -20,7 +20,7 @@ from wherever_contracts.errors import (
 from wherever_contracts.wire import metadata
 from wherever_contracts.wire.messages import WireError, decode_request, encode_response
 from wherever_contracts.wire.schema import HEALTH_SERVICE, INFERENCE_SERVICE
-from wherever_edge.counters import COUNTERS, KEYS_REFUSED
+from wherever_edge.counters import COUNTERS, ERRORS_TOLD
 from wherever_edge.oip import forks
 from wherever_edge.oip.calling import GrpcCaller
 from wherever_edge.oip.client import MAX_BYTES
@@ -329,7 +329,6 @@ class InferenceServer:
             return self._keys.check(authorization)
         except NotAllowedError:
             if self._keys_needed:
-                COUNTERS.add(KEYS_REFUSED)
                 raise
             return None
 
@@ -351,7 +350,9 @@ class InferenceServer:
         pushback_ms = None
         if isinstance(error, OverloadedError):
             pushback_ms = round(self.service.retry_after_s(error) * 1000)
-        return Ending(status, _words(error), code_of(error), pushback_ms)
+        code = code_of(error)
+        COUNTERS.add(ERRORS_TOLD, front="grpc", code=code)
+        return Ending(status, _words(error), code, pushback_ms)
 
 
 def _trailing(ending: Ending) -> tuple[tuple[str, str], ...]:
