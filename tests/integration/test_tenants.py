@@ -20,6 +20,7 @@ from wherever_contracts.errors import (
     DeadlineError,
     ForbiddenError,
     OverloadedError,
+    QuotaError,
     RefusedError,
 )
 from wherever_contracts.urgency import CALM
@@ -211,7 +212,7 @@ def test_a_quota_that_is_used_up_says_when_to_come_again_and_leaves_others_alone
     made = site(ann=TenantRules(quotas=(Quota(requests="2/hour"),)))
     made.ask("ann", scales())
     made.ask("ann", echo(1.0))
-    with pytest.raises(OverloadedError, match="RESOURCE_EXHAUSTED, quota: the quota of") as caught:
+    with pytest.raises(QuotaError, match="RESOURCE_EXHAUSTED, quota: the quota of") as caught:
         made.ask("ann", scales())
     assert 3500 < caught.value.retry_after_s <= 3620
     made.ask("bob", scales())

@@ -95,6 +95,8 @@ def _retry_after_s(said: str) -> float | None:
 
 
 def _kind(status: int, code: str) -> type[AttemptError]:
+    if status == 429 and code == errors.QuotaError.code:
+        return errors.QuotaError
     if status in _KINDS:
         return _KINDS[status]
     if status >= 500:

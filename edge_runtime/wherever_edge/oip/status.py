@@ -96,6 +96,7 @@ _ADVICE: dict[type[AttemptError], str] = {
     errors.UnreachableError: "is it running, and is its port open to this machine?",
     errors.DeadlineError: "give the call more time, or let the device answer",
     errors.OverloadedError: "try again a little later, or give the host more workers",
+    errors.QuotaError: "wait until then, or ask who runs the host for more",
     errors.RemoteError: "its log says more",
     errors.RefusedError: "the same call will be refused again",
     errors.NotAllowedError: "give the client an API key that the host knows (api_key)",
@@ -154,7 +155,7 @@ def attempt_error(
         timeout_s: how long it was given, None for no limit.
         pushback: `PUSHBACK_KEY` of the trailing metadata, if it is there.
     """
-    kind, advice = _meaning(status, details)
+    kind, advice = _meaning(status, details, code)
     label = f"{status}, {code}" if code else status
     error = worded(
         kind,
@@ -193,11 +194,13 @@ def worded(
     return kind(f"{host} {_VERBS[kind]} after {elapsed_s:.3g} s{limit} ({cause}); {advice}")
 
 
-def _meaning(status: str, details: str) -> tuple[type[AttemptError], str]:
+def _meaning(status: str, details: str, code: str) -> tuple[type[AttemptError], str]:
     """The kind of error, and what to do about it."""
     kind = ERRORS.get(status, errors.RemoteError)
     if status == "RESOURCE_EXHAUSTED" and "larger than max" in details:
         kind = errors.RefusedError
+    if kind is errors.OverloadedError and code == errors.QuotaError.code:
+        kind = errors.QuotaError
     if any(mark in details for mark in _NOT_GRPC):
         return errors.UnreachableError, "it does not speak gRPC there; is it another port?"
     if kind is errors.UnreachableError and "Socket closed" in details:
@@ -213,6 +216,7 @@ _VERBS: dict[type[AttemptError], str] = {
     errors.UntrustedPeerError: "did not prove to be the one that is trusted, and was sent nothing,",
     errors.DeadlineError: "did not answer",
     errors.OverloadedError: "had no room for the call",
+    errors.QuotaError: "had no quota left for the call",
     errors.RemoteError: "failed at the call",
     errors.RefusedError: "refused the call",
     errors.NotAllowedError: "did not allow the call",
