@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from time import monotonic, perf_counter, sleep
-from typing import Any, TextIO
+from typing import IO, Any, TypeAlias
 
 import grpc
 import numpy as np
@@ -50,7 +50,10 @@ _NO_LIMITS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_l
 _PATIENCE_S = 30.0
 _UNSENT_MOST = 4096
 
-Metadata = tuple[tuple[str, str], ...]
+Metadata: TypeAlias = tuple[tuple[str, str], ...]
+# strings, because grpcio's classes are generic in its stubs alone
+Call: TypeAlias = "grpc.Future[bytes]"
+Infer: TypeAlias = "grpc.UnaryUnaryMultiCallable[bytes, bytes]"
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,7 @@ class Tally:
         self._began = perf_counter()
         self.sent = 0
 
-    def end(self, started: float, call: grpc.Future) -> None:
+    def end(self, started: float, call: Call) -> None:
         """A call is over."""
         took_s = perf_counter() - started
         error = call.exception()
@@ -250,7 +253,7 @@ def _light(address: str, key: str, seconds: float) -> Seen:
     """A few calls a second, one at a time."""
     tally = Tally()
     with grpc.insecure_channel(address, options=_NO_LIMITS) as channel:
-        infer = channel.unary_unary(_INFER)
+        infer: Infer = channel.unary_unary(_INFER)
         message, metadata = _message(), _metadata(key)
         ends = monotonic() + seconds
         while monotonic() < ends:
@@ -279,10 +282,10 @@ def _heavy(address: str, key: str) -> Iterator[Callable[..., Seen]]:
 def _serve_orders(address: str, key: str) -> None:
     """Be the heavy tenant."""
     with grpc.insecure_channel(address, options=_NO_LIMITS) as channel:
-        infer = channel.unary_unary(_INFER)
+        infer: Infer = channel.unary_unary(_INFER)
         message, metadata = _message(), _metadata(key)
 
-        def start(tally: Tally) -> grpc.Future:
+        def start(tally: Tally) -> Call:
             started = perf_counter()
             tally.sent += 1
             call = infer.future(message, timeout=_PATIENCE_S, metadata=metadata)
@@ -298,9 +301,7 @@ def _serve_orders(address: str, key: str) -> None:
             print(json.dumps(asdict(tally.seen(seconds))), flush=True)
 
 
-def _closed(
-    start: Callable[[Tally], grpc.Future], callers: float, seconds: float, tally: Tally
-) -> None:
+def _closed(start: Callable[[Tally], Call], callers: float, seconds: float, tally: Tally) -> None:
     """So many callers, each with one call at a time."""
     ends = monotonic() + seconds
 
@@ -313,7 +314,7 @@ def _closed(
             each.result()
 
 
-def _open(start: Callable[[Tally], grpc.Future], rate: float, seconds: float, tally: Tally) -> None:
+def _open(start: Callable[[Tally], Call], rate: float, seconds: float, tally: Tally) -> None:
     """So many calls a second, whatever becomes of them."""
     began = monotonic()
     open_calls = threading.Semaphore(_UNSENT_MOST)
@@ -374,7 +375,7 @@ def _serve(scratch: Path, runs: int) -> None:
 
 
 @contextmanager
-def _child(*arguments: str) -> Iterator[tuple[int, TextIO, TextIO]]:
+def _child(*arguments: str) -> Iterator[tuple[int, IO[str], IO[str]]]:
     """This program again, in another role."""
     process = subprocess.Popen(
         [sys.executable, __file__, *arguments],

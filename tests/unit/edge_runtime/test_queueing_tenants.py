@@ -46,7 +46,7 @@ class Held:
 
     def ask(self, tenant: str, **urgency: object) -> Future[None]:
         before, refused = self.queue.waiting, self.queue.refused
-        wanted = Urgency(tenant=tenant, **urgency)  # type: ignore[arg-type] (given by tests)
+        wanted = Urgency(tenant=tenant, **urgency)  # type: ignore[arg-type]
         call = self._pool.submit(self._run, wanted)
         ends = perf_counter() + 5
         while self.queue.waiting == before and self.queue.refused == refused and not call.done():
