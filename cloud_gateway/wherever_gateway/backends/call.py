@@ -12,7 +12,6 @@ from wherever_contracts.errors import RefusedError, WhereverError
 from wherever_edge.counters import COUNTERS
 from wherever_edge.host_health.balance import arrange
 from wherever_edge.host_health.forecast import Work
-from wherever_edge.host_health.health import LATEST
 from wherever_gateway.backends import travel, verdicts
 from wherever_gateway.backends.attempts import Attempt, attempt, is_worth_another
 from wherever_gateway.backends.order import lighter
@@ -113,7 +112,7 @@ class Call:
 
     def _how(self, replica: Replica) -> Attempt:
         again = self._attempts == 0 and self._tokens.allows
-        return attempt(replica.forecast(self._work, LATEST), self._asked.left_s, again=again)
+        return attempt(replica.latest(self._work), self._asked.left_s, again=again)
 
     def _outbound(self, replica: Replica) -> InferRequest:
         asked = self._asked

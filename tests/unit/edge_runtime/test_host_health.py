@@ -354,6 +354,7 @@ def test_a_busy_host_and_one_that_says_it_is_crowded_are_a_greater_burden():
     assert idle == pytest.approx(health.forecast(WORK, 0.5, now).latency_s)
     begin(health, now)
     assert health.burden(WORK, now) == pytest.approx(2 * idle)
+    assert health.burden(WORK, now, 0.5) == pytest.approx(1.0)
     now = call(health, now, load=3.0)
     assert health.facts(now).load == 3
     assert health.burden(WORK, now) > 5 * idle
