@@ -234,6 +234,14 @@ def test_names_that_are_none_are_not_found(wire, model, path, body):
     assert (status, len(words) <= 1000) == (404, True)
 
 
+@pytest.mark.parametrize("name", ["[", "[::1", "a b", "x" * 5000, "", "\\", "http://"])
+def test_no_name_of_the_server_is_too_odd(wire, name):
+    for request in (LIVE, LIVE.replace(b"GET", b"PUT"), LIVE.replace(b"live", b"nowhere")):
+        last = request.replace(b"Host: x", f"Host: {name}\r\nConnection: close".encode())
+        ((status, said),) = wire.ask(last)
+        assert (status, len(json.loads(said))) in ((200, 1), (405, 1), (404, 1))
+
+
 # --- slow clients ---
 
 

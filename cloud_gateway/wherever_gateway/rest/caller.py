@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,10 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from wherever_edge.oip.keys import KeyInfo
+
+# the extension of ASGI by which a connection tells whether its client is gone: a function, which is
+# there for the asking; waiting for the news would be a task for every request
+GONE = "wherever.gone"
 
 
 class HttpCaller:
@@ -25,22 +30,16 @@ class HttpCaller:
         self.key = key
         self.n_bytes = n_bytes
         self._arrived = monotonic()
-        self._active = True
+        self._gone: Callable[[], bool] | None = request.scope.get("extensions", {}).get(GONE)
         self.timeout_s: float | None = None
-
-    async def watch(self, request: Request) -> None:
-        """Wait until the client is gone; for after its body has come."""
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-        self._active = False
 
     def time_remaining(self) -> float | None:
         """Seconds of the request's timeout that are left, None when it has none."""
         return None if self.timeout_s is None else self._arrived + self.timeout_s - monotonic()
 
     def is_active(self) -> bool:
-        """False once the client has closed the connection."""
-        return self._active
+        """False once the client has closed the connection, as far as the server tells."""
+        return self._gone is None or not self._gone()
 
     def header(self, name: str) -> str | None:
         """The request's header of this name."""

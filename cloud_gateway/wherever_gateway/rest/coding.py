@@ -24,7 +24,7 @@ _TEXT_FROM_BYTES = 16 * 1024
 # what a client asked for
 _ASKED_FROM_BYTES = 256
 
-_ACCEPTED = re.compile(r"\s*([a-z*-]+)\s*(?:;\s*q\s*=\s*([01](?:\.\d{0,3})?))?\s*")
+_ACCEPTED = re.compile(r"([a-z*-]+)(?:\s*;\s*q\s*=\s*([01](?:\.\d{0,3})?))?")
 
 
 def coding_of(header: str) -> Coding | None:
@@ -126,7 +126,7 @@ def _wished(header: str) -> dict[str, float]:
     """The codings that a client takes, with how much it likes each; those with q=0 are left out."""
     wished: dict[str, float] = {}
     for part in header.lower().split(","):
-        said = _ACCEPTED.fullmatch(part)
+        said = _ACCEPTED.fullmatch(part.strip())
         if said is not None and (liking := float(said[2] or 1)) > 0:
             wished[said[1]] = liking
     return wished

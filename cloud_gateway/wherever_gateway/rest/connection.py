@@ -9,6 +9,8 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from wherever_contracts.wire.rest_bodies import encode_json
+from wherever_gateway.rest.caller import GONE
+from wherever_gateway.rest.joined import JoinedWrites
 
 # the request line and the headers together
 MAX_HEAD_BYTES = 64 * 1024
@@ -40,7 +42,7 @@ class PatientConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the first head."""
-        super().connection_made(cast("asyncio.Transport", transport))
+        super().connection_made(JoinedWrites(cast("asyncio.Transport", transport), self.loop))
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -90,6 +92,8 @@ class PatientConnection(HttpToolsProtocol):
         if self._head_bytes > MAX_HEAD_BYTES:
             raise ValueError("a head that is too large")
         super().on_headers_complete()
+        cycle = self.cycle
+        self.scope["extensions"] = {GONE: lambda: cycle.disconnected}  # type: ignore[dict-item]
 
     def on_message_complete(self) -> None:
         """A body has come; where another protocol was wished for, it is still to come."""

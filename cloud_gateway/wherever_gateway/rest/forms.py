@@ -11,7 +11,7 @@ MAX_PARTS = 64
 _MAX_HEAD_BYTES = 8192
 
 _BOUNDARY = re.compile(r"""boundary=(?:"([^"\r\n]{1,70})"|([^\s;"]{1,70}))""", re.IGNORECASE)
-_NAME = re.compile(r'[;\s]name=(?:"([^"\r\n]*)"|([^\s;"]+))', re.IGNORECASE)
+_NAME = re.compile(r'[;\s]name=(?:"([^"\r\n]{0,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
 _FILE = re.compile(r"[;\s]filename\*?=", re.IGNORECASE)
 
 

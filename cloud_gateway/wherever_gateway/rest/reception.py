@@ -124,11 +124,7 @@ class Reception:
         """What `work` answers, in a thread, to the body of a request."""
         async with self._intake.body(request) as body:
             caller = HttpCaller(request, self.key(request), len(body.received))
-            watching = asyncio.create_task(caller.watch(request))
-            try:
-                return await self.reply(request, lambda: work(body.contents(), caller))
-            finally:
-                watching.cancel()
+            return await self.reply(request, lambda: work(body.contents(), caller))
 
     def check(self, request: Request, need: Need = "use") -> None:
         """Let a request pass or not; see `RestEntrance.check`."""

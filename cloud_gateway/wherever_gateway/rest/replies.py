@@ -88,5 +88,6 @@ def error_reply(
 
 async def http_error(request: Request, error: HTTPException) -> Response:
     """The answer to a request that HTTP itself has no good answer for."""
-    words = f"{request.method} {request.url.path}: {error.detail}"
+    # not `request.url`, which a wrong header Host would break
+    words = f"{request.method} {request.scope['path']}: {error.detail}"
     return json_reply({"error": words[:_MAX_WORDS]}, error.status_code, dict(error.headers or {}))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from wherever_contracts import errors
 from wherever_contracts.wire.framing import WireError
+from wherever_gateway.config.faults import ConfigError
 
 STATUS: dict[type[Exception], int] = {
     WireError: 400,
     errors.WhereverError: 500,
     errors.InputError: 400,
     errors.SettingsError: 500,
+    ConfigError: 409,
     errors.ModelNotFoundError: 404,
     errors.MissingExtraError: 501,
     errors.ClosedError: 503,

@@ -124,6 +124,11 @@ def test_answers_are_compressed_where_a_client_asked_or_text_is_worth_it(
     assert chosen_coding(accepted, size, is_text=is_text) == coding
 
 
+def test_a_header_of_many_spaces_takes_no_longer_than_its_length():
+    for header in ("gzip" + " " * 60_000 + "x", "gzip;" + " " * 60_000 + "q", "a" * 60_000):
+        assert chosen_coding(header, 1 << 20, is_text=True) is None
+
+
 @given(st.text(max_size=40), st.integers(0, 1 << 24), st.booleans())
 def test_no_header_is_too_odd(accepted, size, is_text):
     assert chosen_coding(accepted, size, is_text=is_text) in (None, *CODINGS)
