@@ -266,10 +266,7 @@ class HostHealth:
         return self.cost.forecast(work, quantile, now)
 
     def burden(self, work: Work, now: float, usual_s: float | None = None) -> float:
-        """How long one more call would take, with those on the way and the host's load.
-
-        `usual_s` is how long one alone takes, where that was forecast a moment ago.
-        """
+        """How long one more call would take; `usual_s`: one alone, as forecast a moment ago."""
         if usual_s is None:
             usual_s = self.cost.forecast(work, USUAL, now).latency_s
         return burden(usual_s, self.in_flight, self._fresh_load(now))

@@ -210,7 +210,9 @@ class InferenceService:
     def _answer(self, request: InferRequest, caller: Caller, grant: Grant) -> Forwarded:
         elsewhere = self._elsewhere(request.model)
         if elsewhere is not None:
-            return elsewhere.infer(request, caller, grant)
+            response, served = elsewhere.infer(request, caller, grant)
+            said = {**response.parameters, **self._parameters}
+            return Forwarded(response._replace(parameters=said), served)
         if RAW_MARK in request.model:
             return self._answer_raw(request, grant)
         asked = self._read(request, grant)
