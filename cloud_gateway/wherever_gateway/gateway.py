@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Gateway", "GatewayOptions", "has_http", "run"]
 
+RELOADS = "wherever_gateway_reloads_total"
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -127,6 +129,7 @@ class Gateway:
             "loaded": [
                 {**loaded._asdict(), "plan": str(loaded.plan)} for loaded in self.host.loaded()
             ],
+            **self._parts.status(),
             "counts": COUNTERS.snapshot(),
             "pid": os.getpid(),
         }
@@ -144,12 +147,13 @@ class Gateway:
             ConfigError: the configuration is wrong; the one before it holds.
             ModelNotFoundError: there is nothing to serve any more.
         """
-        with self._reloading:
-            changed = Changes((), ())
-            if self.options.reread is not None:
-                changed = self._follow(self.options.reread())
-            else:
-                self.refresh()
+        try:
+            with self._reloading:
+                changed = self._reload()
+        except WhereverError:
+            COUNTERS.add(RELOADS, result="refused")
+            raise
+        COUNTERS.add(RELOADS, result="followed")
         return {**self.served(), "changed": changed.now, "at_restart": changed.at_restart}
 
     def refresh(self) -> dict[str, Any]:
@@ -195,6 +199,12 @@ class Gateway:
             self.host.close()
         return done
 
+    def _reload(self) -> Changes:
+        if self.options.reread is not None:
+            return self._follow(self.options.reread())
+        self.refresh()
+        return Changes((), ())
+
     def _follow(self, config: GatewayConfig) -> Changes:
         """Go on with another configuration; with the one that holds when it cannot be used."""
         found, before = changes(self.config, config), self.config
@@ -226,7 +236,7 @@ class Gateway:
                 raise
             self.models = []  # those of backends are served
         names = {each.ran.model for each in self.models}
-        self._pins.keep(self.config, names, self.options.host.pinned)
+        self._pins.keep(self.config, names)
 
     def _start_http(self, port: int) -> RestFront:
         from wherever_gateway.rest.front import RestFront  # noqa: PLC0415 (not all have HTTP)

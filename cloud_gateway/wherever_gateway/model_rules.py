@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from wherever_contracts.errors import WhereverError
 from wherever_edge.queueing.policy import Limits
 from wherever_edge.queueing.sharing import AS_USUAL, Sharing
 from wherever_gateway.config.review import first_match
@@ -12,6 +14,8 @@ from wherever_gateway.config.review import first_match
 if TYPE_CHECKING:
     from wherever_edge.host import LocalHost
     from wherever_gateway.config.schema import GatewayConfig
+
+_LOG = logging.getLogger(__name__)
 
 
 def sharing_of(config: GatewayConfig, model: str) -> Sharing:
@@ -35,24 +39,29 @@ class Pins:
         self._host = host
         self._pinned: set[str] = set()
 
-    def keep(self, config: GatewayConfig, models: Collection[str], always: Collection[str]) -> None:
-        """Pin what the configuration says, of models that can be loaded.
+    def keep(self, config: GatewayConfig, models: Collection[str]) -> None:
+        """Pin what the configuration says; what cannot be loaded is said in the log.
 
         Args:
             config: its rules for models, and `serving.pinned`.
             models: the names of models that are served.
-            always: what is pinned already, apart from these.
         """
-        wanted = {name for name in models if _pinned(config, name)} - set(always)
+        wanted = {name for name in models if _pinned(config, name)} | set(config.serving.pinned)
         for name in self._pinned - wanted:
             self._host.unpin(name)
+        self._pinned &= wanted
         for name in wanted - self._pinned:
+            self._pin(name)
+
+    def _pin(self, name: str) -> None:
+        try:
             self._host.pin(name)
-        self._pinned = wanted
+        except WhereverError as error:
+            _LOG.warning("%s does not stay in memory: %s", name, error)
+        else:
+            self._pinned.add(name)
 
 
 def _pinned(config: GatewayConfig, name: str) -> bool:
-    if name in config.serving.pinned:
-        return True
     pattern = first_match(config.models, name)
     return pattern is not None and config.models[pattern].pinned

@@ -98,7 +98,6 @@ def _host_options(config: GatewayConfig) -> HostOptions:
         isolation=serving.isolation,
         memory_max_mib=serving.memory_max_mib,
         batching=serving.batching,
-        pinned=serving.pinned,
     )
     return replace(options, threads=serving.threads)
 

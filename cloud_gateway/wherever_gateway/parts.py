@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from wherever_contracts.errors import ForbiddenError, missing_extra
 from wherever_gateway.model_repository import ModelRepository
@@ -84,6 +84,13 @@ class Parts:
         if self.state is not None:
             self.state.start()
         self.watch.start(self._host)
+
+    def status(self) -> dict[str, Any]:
+        """How they stand, as plain data."""
+        return {
+            "backends": {} if self.backends is None else self.backends.status(),
+            "state": "" if self.state is None else self.state.away,
+        }
 
     def apply(self, config: GatewayConfig) -> None:
         """Go on with another configuration; calls that run end with what they began with.

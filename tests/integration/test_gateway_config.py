@@ -10,21 +10,31 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from queue import Queue
 
 import numpy as np
 import pytest
 
-from wherever_contracts.errors import ForbiddenError, OverloadedError
+from wherever_contracts.errors import ForbiddenError, OverloadedError, RefusedError
 from wherever_contracts.wire.tensors import InferRequest, from_array, to_array
 from wherever_convert.builder import build_package
+from wherever_edge.host import LocalHost
 from wherever_edge.oip.client import RemoteHost
 from wherever_edge.oip.endpoints import Endpoint
 from wherever_edge.oip.keys import KeyStore
 from wherever_edge.oip.security import ClientSecurity
+from wherever_edge.oip.server import InferenceServer
+from wherever_edge.packages.store import Store
+from wherever_gateway.config.loading import load_config
+from wherever_gateway.gateway import Gateway
+from wherever_gateway.options import options_of
 
 WHEREVER = (sys.executable, "-m", "wherever", "gateway")
 HEAD = """
@@ -177,6 +187,36 @@ def test_a_file_that_is_wrong_changes_nothing_and_is_said(gateway, reloaded):
     reloaded("")
 
 
+@pytest.fixture
+def behind(scales_package) -> Iterator[str]:
+    """A server with another model, and its address."""
+    host = LocalHost(Store([scales_package.root], builtin=False), distance="cloud", runs=2)
+    server = InferenceServer(host, port=0)
+    server.start()
+    yield f"grpc://127.0.0.1:{server.port}"
+    server.drain(0)
+    host.close()
+
+
+def test_backends_come_and_go_while_it_runs(gateway, reloaded, behind):
+    given = (from_array("numbers", np.array([0, 9, 0], np.float32)),)
+    asked = InferRequest("weights", "", "", {}, given, boundary="anywhere")
+    backend = f'[backends.near]\nendpoints = ["{behind}"]\nmodels = {{weights = "scales"}}\n'
+    with closing(gateway.client("lab")) as lab:
+        with pytest.raises(RefusedError):
+            lab.infer(asked, 10)
+        assert reloaded(backend) == "reloaded: backends.near\n"
+        assert to_array(lab.infer(asked, 10).outputs[0]).argmax() == 1
+        reloaded(f'{backend}[tenants.lab]\nboundary = "site"')
+        with pytest.raises(ForbiddenError, match="site"):
+            lab.infer(asked, 10)
+        reloaded(f'{backend}place = "nearby"\n[tenants.lab]\nboundary = "site"')
+        assert to_array(lab.infer(asked, 10).outputs[0]).argmax() == 1
+        reloaded("")
+        with pytest.raises(RefusedError):
+            lab.infer(asked, 10)
+
+
 def test_what_waits_for_a_restart_is_said(gateway, reloaded):
     said = reloaded("[tenants.lab]\n[tls]\nenabled = true\n[state]\nusage_every_s = 1")
     assert said == "reloaded: tenants.lab; at the next start: tls.enabled, state.usage_every_s\n"
@@ -234,6 +274,46 @@ def test_at_its_end_it_says_so_and_writes_down_what_was_used(gateway):
     )
     assert "lab" in done.stdout
     assert "shop-1" in done.stdout
+
+
+def post(address: str, path: str, key: str) -> tuple[int, dict]:
+    request = urllib.request.Request(f"http://{address}{path}", method="POST")
+    request.add_header("authorization", f"Bearer {key}")
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def test_administrators_reload_over_http_and_are_told_what_changed(tmp_path):
+    file = tmp_path / "gateway.toml"
+    keys = KeyStore(tmp_path / "home" / "keys")
+    admin, user = keys.add("root", "admin"), keys.add("lab")
+    file.write_text(HEAD.replace('"off"', "0").replace('packages = ["packages"]', ""))
+    home = tmp_path / "home"
+    config = load_config(file, {}, home)
+    options = options_of(config, home, show_first_key=False)
+    gateway = Gateway(replace(options, reread=partial(load_config, file, {}, home)))
+    gateway.start()
+    try:
+        path = "/v1/admin/reload"
+        assert post(gateway.http, path, user)[0] == 403
+        file.write_text(file.read_text() + "[tenants.lab]\nweight = 2.0\n[tls]\nenabled = true\n")
+        status, said = post(gateway.http, path, admin)
+        assert (status, said["changed"], said["at_restart"]) == (
+            200,
+            ["tenants.lab"],
+            ["tls.enabled"],
+        )
+        file.write_text("x = 1")
+        status, said = post(gateway.http, path, admin)
+        assert (status, "line 1: x: there is no such key" in said["error"]) == (409, True)
+        assert gateway.config.tenants["lab"].weight == 2
+        assert gateway.status()["backends"] == {}
+    finally:
+        assert gateway.drain()
 
 
 def test_options_win_over_the_file(tmp_path):
