@@ -22,8 +22,6 @@ from wherever_edge.images import Image
 
 Checked: TypeAlias = Image | str | bytes | Array
 Inputs: TypeAlias = dict[str, Checked]
-# From here on one pass over the numbers costs more than a call of numpy.
-_MANY = 4096
 # A longer text is not quoted as the path that it was taken for.
 _PATH_QUOTED = 100
 
@@ -266,7 +264,7 @@ def _converted(spec: TensorSpec, array: Array, *, strict: bool) -> Array:
 
 def _all_finite(array: Array) -> bool:
     # the sum of squares takes one pass and no temporary; it may overflow though all are finite
-    if array.size > _MANY and array.dtype.itemsize > 2 and math.isfinite(np.vdot(array, array)):
+    if array.dtype.itemsize > 2 and math.isfinite(np.vdot(array, array)):
         return True
     # NaN and infinity come through both
     return math.isfinite(array.max()) and math.isfinite(array.min())

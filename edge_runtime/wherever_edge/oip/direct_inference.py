@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from wherever_contracts.errors import OverloadedError
-from wherever_contracts.wire.messages import decode_request, encode_response
+from wherever_contracts.wire.messages import WireError, decode_request, encode_response
 
 if TYPE_CHECKING:
-    from wherever_contracts.wire.tensors import InferRequest
+    from wherever_contracts.wire.tensors import InferRequest, InferResponse
     from wherever_edge.oip.direct import DirectCall, Status
     from wherever_edge.oip.keys import KeyInfo
     from wherever_edge.oip.service import InferenceService
@@ -42,14 +42,22 @@ class DirectInference:
 
     def answer(
         self, requests: Sequence[InferRequest], callers: Sequence[DirectCall]
-    ) -> Iterator[bytes | Exception]:
+    ) -> Iterable[bytes | Exception]:
         """The answer to each, in order."""
-        for answer in self._service.infer_many(requests, callers):
-            try:
-                yield answer if isinstance(answer, Exception) else encode_response(answer)
-            except Exception as error:  # noqa: BLE001 (told to its client)
-                yield error
+        if len(requests) > 1:
+            return map(_encoded, self._service.infer_many(requests, callers))
+        try:
+            return (encode_response(self._service.infer(requests[0], callers[0])),)
+        except Exception as error:  # noqa: BLE001 (told to its client)
+            return (error,)
 
     def full(self) -> OverloadedError:
         """What a call is told that there is no room for."""
         return OverloadedError("as many calls are here as there is room for; try again later")
+
+
+def _encoded(answer: InferResponse | Exception) -> bytes | Exception:
+    try:
+        return answer if isinstance(answer, Exception) else encode_response(answer)
+    except WireError as error:
+        return error
