@@ -12,7 +12,7 @@ from wherever_gateway.config.reading import parse_config
 from wherever_gateway.config.review import contradictions
 from wherever_gateway.parts import rules_of
 from wherever_gateway.state.kept import MAX_ANSWER_BYTES, MAX_MEMORY_BYTES, TTL_S
-from wherever_gateway.state.state import FAILURES, MAX_KEPT_BYTES
+from wherever_gateway.state.state import FAILURES, MAX_KEPT_BYTES, USAGE_DAYS
 from wherever_gateway.tenants.digests import MAX_KEY_LENGTH
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "tenants.md").read_text()
@@ -42,3 +42,4 @@ def test_the_figures_on_the_page_are_those_of_the_program():
     assert f"{MAX_KEPT_BYTES // MIB} MiB in" in PAGE
     assert f"({MAX_MEMORY_BYTES // MIB} MiB of answers)" in PAGE
     assert f"`{FAILURES}`" in PAGE
+    assert f"Usage is kept for {USAGE_DAYS} days" in PAGE

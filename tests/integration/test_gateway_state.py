@@ -18,6 +18,8 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, event, inspect
+from sqlalchemy.dialects import mysql, postgresql
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from wherever_contracts.errors import SettingsError
 from wherever_contracts.wire.tensors import InferResponse
@@ -28,7 +30,7 @@ from wherever_gateway.state.database import Database
 from wherever_gateway.state.kept import Kept
 from wherever_gateway.state.location import sqlite_url
 from wherever_gateway.state.schema import HEAD, METADATA
-from wherever_gateway.state.state import FAILURES, State
+from wherever_gateway.state.state import FAILURES, USAGE_DAYS, State
 from wherever_gateway.state.tables import find_answer, give_up_answers, keep_answers, read_usage
 
 SERVED = Served("m", "1.0.0", engine_s=0.5, rows=2)
@@ -121,6 +123,16 @@ def test_migrations_lead_to_the_tables_that_the_program_knows(file, tmp_path):
         assert tables_of(connection) == migrated
     plain.dispose()
     assert revisions()[-1] == HEAD
+
+
+@pytest.mark.parametrize(
+    "other", [postgresql.dialect(), mysql.dialect()], ids=["postgresql", "mysql"]
+)
+def test_what_is_said_to_the_database_can_be_said_to_others(other):
+    said = [CreateTable(table) for table in METADATA.tables.values()]
+    said += [CreateIndex(index) for table in METADATA.tables.values() for index in table.indexes]
+    for statement in said:
+        assert str(statement.compile(dialect=other)).split()[0] == "CREATE"
 
 
 @pytest.mark.parametrize("revision", ["0001", "0002"])
@@ -225,6 +237,18 @@ def test_usage_adds_up_across_restarts(file):
     assert (cell.tenant, cell.model, cell.hour % 3600) == ("ann", "m", 0)
     assert (usage.calls, usage.failed, usage.bytes_in) == (5, 2, 50)
     assert usage.engine_s == pytest.approx(5 * 0.5 / 2)
+
+
+def test_usage_of_long_ago_is_given_up(file):
+    now = [1_800_000_000.0]
+    with closing(State(sqlite_url(file), every_s=NEVER_S, clock=lambda: now[0])) as state:
+        state.start()
+        call(state)
+        assert state.write()
+        now[0] += USAGE_DAYS * 86_400
+        call(state)
+        assert state.write()
+        assert calls_in(file) == 1
 
 
 def test_usage_is_written_every_so_often(file):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 EVERY_S = 5.0
 MAX_KEPT_BYTES = 256 * 1024 * 1024
+USAGE_DAYS = 400
 FAILURES = "wherever_gateway_state_failures_total"
 LOST = "wherever_gateway_usage_lost_total"
 
@@ -157,6 +158,7 @@ class State:
     def _write_answers(self, database: Database) -> None:
         from wherever_gateway.state.tables import (  # noqa: PLC0415 (with SQLAlchemy)
             give_up_answers,
+            give_up_usage,
             keep_answers,
         )
 
@@ -168,6 +170,7 @@ class State:
             keep_answers(connection, answers, now_s - self.kept.ttl_s)
             if overdue:
                 give_up_answers(connection, now_s - self.kept.ttl_s, self._max_kept_bytes)
+                give_up_usage(connection, int(now_s) - USAGE_DAYS * 86_400)
         self.kept.written(answers)
         if overdue:
             self._given_up_at = now_s

@@ -47,6 +47,18 @@ def read_usage(connection: Connection, since: int, tenant: str | None) -> list[t
     return [(Cell(*row[:3]), Usage(*row[3:])) for row in rows]
 
 
+def give_up_usage(connection: Connection, before: int) -> int:
+    """Delete what was used in hours that began before this, in seconds since 1970.
+
+    Returns:
+        How many hours of tenants and models that were.
+
+    Raises:
+        SQLAlchemyError: they cannot be deleted.
+    """
+    return connection.execute(delete(USAGE).where(USAGE.c.hour < before)).rowcount
+
+
 def find_answer(connection: Connection, id_: str) -> Kept | None:
     """The answer that is kept under an id.
 
