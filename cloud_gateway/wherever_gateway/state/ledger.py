@@ -100,10 +100,10 @@ class Ledger:
         with self._lock:
             self._cell(tenant, model)[_REFUSED] += 1
 
-    def repeated(self, tenant: str, response: InferResponse, bytes_in: int) -> None:
+    def repeated(self, tenant: str, model: str, bytes_in: int) -> None:
         """A call was given the answer of an earlier one."""
         with self._lock:
-            cell = self._cell(tenant, response.model)
+            cell = self._cell(tenant, model)
             cell[_REPEATED] += 1
             cell[_BYTES_IN] += bytes_in
 

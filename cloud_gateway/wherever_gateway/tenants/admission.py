@@ -167,7 +167,7 @@ class Granted:
         if self.kept is None:
             self._same = same
         elif self._end(None):
-            self._tenants.usage.repeated(standing.tenant, self.kept, self._n_bytes)
+            self._tenants.usage.repeated(standing.tenant, standing.model, self._n_bytes)
 
     def _end(self, response: InferResponse | None) -> bool:
         """Give back what the call held; False when that was done before."""

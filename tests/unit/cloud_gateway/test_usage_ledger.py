@@ -28,7 +28,7 @@ def test_everything_that_becomes_of_a_call_is_counted():
     ledger.answered("ann", Served("m", "1", "onnx", 0.5, 3.0, rows=4), 100, ANSWER)
     ledger.failed("ann", "m")
     ledger.refused("ann", "m")
-    ledger.repeated("ann", ANSWER, 100)
+    ledger.repeated("ann", "m", 100)
     expected = Usage(1, 1, 1, 1, 200, 5, engine_s=0.75, queue_s=0.5)
     assert ledger.take() == {Cell("ann", "m", 7200): expected}
     assert ledger.take() == {}
@@ -85,9 +85,10 @@ def test_no_call_is_lost_between_threads():
 
 
 counts = st.integers(0, 2**40)
+usages = st.builds(Usage, *[counts] * len(Usage._fields))
 
 
-@given(one=st.builds(Usage, calls=counts, bytes_in=counts), other=st.builds(Usage, calls=counts))
+@given(one=usages, other=usages)
 def test_usage_adds_up(one, other):
     assert one.plus(other).calls == one.calls + other.calls
     assert one.plus(other) == other.plus(one)
