@@ -19,6 +19,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -71,15 +72,16 @@ def measure(seconds: float, rounds: int) -> list[dict[str, Any]]:
         for model, n, how in CASES
         for stream in (True, False)
     ]
-    with tempfile.TemporaryDirectory() as directory, _gateway(Path(directory)) as (address, key):
-        with _client(address, key) as order:
-            for case in cases * (rounds + 1):  # the first round warms up
-                said = order(
-                    {name: case[name] for name in ("model", "in_flight", "how", "stream")}
-                    | {"seconds": seconds}
-                )
-                case["rates"].append(said["rate"])
-                case["p50_us"].append(said["p50_us"])
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        _gateway(Path(directory)) as gateway,
+        _client(*gateway) as order,
+    ):
+        for case in cases * (rounds + 1):  # the first round warms up
+            what = {name: case[name] for name in ("model", "in_flight", "how", "stream")}
+            said = order({**what, "seconds": seconds})
+            case["rates"].append(said["rate"])
+            case["p50_us"].append(said["p50_us"])
     return [{**case, "rates": case["rates"][1:], "p50_us": case["p50_us"][1:]} for case in cases]
 
 
@@ -165,7 +167,7 @@ def _follow_orders(address: str, key: str) -> None:
         for model in WIDTHS:
             host.infer(_request(model), TIMEOUT_S)
         if not stream:
-            chosen: Any = host._approach.chosen  # noqa: SLF001 (no caller needs to choose)
+            chosen: Any = host._approach.chosen
             chosen.streaming.of = lambda *_: None
     for line in sys.stdin:
         what = json.loads(line)
@@ -237,7 +239,7 @@ def _package(directory: Path, name: str) -> str:
     widths = WIDTHS[name]
     given = np.random.default_rng(7)
     nodes, weights, value = [], [], "x"
-    for at, (wide, high) in enumerate(zip(widths, widths[1:], strict=False)):
+    for at, (wide, high) in enumerate(pairwise(widths)):
         last = at == len(widths) - 2
         made = "y" if last else f"h{at}"
         weights += [

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from wherever_edge.oip.health import Send
     from wherever_edge.oip.keys import KeyInfo
     from wherever_edge.oip.stream_room import Room
+    from wherever_edge.oip.stream_work import Workers
 
 _LOG = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ class OpenStream:
         send: sends a message, and waits until it is under way; None ends the stream.
         rooms: bounds of what is held; while one is full, nothing is read.
         identify: the key in an `authorization` header.
-        work: has calls answered.
+        workers: have calls answered.
         error: what a call is answered with that ended with an error.
         ended: told once, when all is over.
 
@@ -113,7 +114,7 @@ class OpenStream:
         *,
         rooms: Sequence[Room],
         identify: Callable[[str | None], KeyInfo | None],
-        work: Callable[[list[StreamedCall]], None],
+        workers: Workers,
         error: Callable[[int, Exception], bytes],
         ended: Callable[[OpenStream], None],
     ) -> None:
@@ -123,13 +124,15 @@ class OpenStream:
         self._send = send
         self._rooms = rooms
         self._identify = identify
-        self._work = work
+        self._workers = workers
         self._error = error
         self._ended = ended
         self._headers = context.invocation_metadata()
         self._running: dict[int, StreamedCall] = {}
         self._outgoing: deque[_Sized] = deque()
         self._reading = True
+        self._writing = False
+        self._reader = 0
         self._change = threading.Condition()
 
     def start(self) -> None:
@@ -166,9 +169,15 @@ class OpenStream:
         self._hold(len(sized), sum([size for size, _ in sized]))
         with self._change:
             self._outgoing.extend(sized)
-            self._change.notify()
+            reader = threading.get_ident() == self._reader and not self._writing
+            self._writing = self._writing or reader
+            if not reader:
+                self._change.notify()
+        if reader:
+            self._write_out()
 
     def _read(self) -> None:
+        self._reader = threading.get_ident()
         try:
             for data in self._messages:
                 self._take(data)
@@ -207,7 +216,10 @@ class OpenStream:
             except (NotAllowedError, WireError) as error:
                 self._put([(self._error(call.number, error),)])
         self._hold(len(calls), n_bytes)
-        self._work(calls)
+        # a client who waits for one answer alone has it sooner without other threads
+        alone = len(calls) == 1 and len(self._running) == 1
+        if not (alone and self._workers.answer_here(calls[0])):
+            self._workers.put(calls)
 
     def _begun(self, data: bytes, call: Call, key: KeyInfo | None) -> StreamedCall:
         if call.number in self._running:
@@ -231,23 +243,38 @@ class OpenStream:
             room.add(calls, n_bytes)
 
     def _write(self) -> None:
-        while batch := self._next_batch():
-            if self.alive:
-                self._send(b"".join([part for _, parts in batch for part in parts]))
-            self._hold(-len(batch), -sum([size for size, _ in batch]))
+        while self._has_more():
+            self._write_out()
         if self.alive:
             self._send(None)
         self._ended(self)
 
+    def _write_out(self) -> None:
+        """Send what there is, as the only one who does; gRPC takes one message at a time."""
+        while batch := self._next_batch():
+            if self.alive:
+                self._send(b"".join([part for _, parts in batch for part in parts]))
+            self._hold(-len(batch), -sum([size for size, _ in batch]))
+
+    def _has_more(self) -> bool:
+        """Wait for something to write, and be the one who does; False when nothing will come."""
+        with self._change:
+            self._change.wait_for(lambda: not self._writing and (self._outgoing or self._is_over()))
+            self._writing = bool(self._outgoing)
+            return self._writing
+
     def _next_batch(self) -> list[_Sized]:
-        """What goes out in one message; waits for it. Nothing when nothing more will come."""
+        """What goes out in one message; nothing when somebody else may write from now on."""
         batch: list[_Sized] = []
         n_bytes = 0
         with self._change:
-            self._change.wait_for(lambda: self._outgoing or self._is_over())
             while self._outgoing and n_bytes < _MESSAGE_BYTES:
                 batch.append(self._outgoing.popleft())
                 n_bytes += batch[-1][0]
+            if not batch:
+                self._writing = False
+                if self._is_over():
+                    self._change.notify()
         return batch
 
     def _is_over(self) -> bool:

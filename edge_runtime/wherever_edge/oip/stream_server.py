@@ -117,7 +117,7 @@ class Streams:
             send,
             rooms=(Room(_ONE_CALLS, _ONE_MESSAGES * self._rules.max_bytes), self._room),
             identify=self._rules.identify,
-            work=self._workers.put,
+            workers=self._workers,
             error=self._error,
             ended=self._ended,
         )

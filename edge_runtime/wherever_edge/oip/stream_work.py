@@ -80,6 +80,25 @@ class Workers:
                     starting.append(lane)
         self._start(starting)
 
+    def answer_here(self, call: Asked) -> bool:
+        """Have a call answered by this very thread, where that takes little and nobody else waits.
+
+        Returns:
+            False when it is to be `put`.
+        """
+        with self._lock:
+            lane = self._lane(call)
+            if lane.workers or self._together(call.request) == 1:
+                return False
+            lane.workers = 1
+        self._done([call], self._answer([call]))
+        with self._lock:
+            more = bool(lane.waiting)
+            lane.workers = int(more)
+        if more:
+            self._start([lane])
+        return True
+
     def close(self) -> None:
         """Begin no more calls."""
         self._pool.shutdown(wait=False, cancel_futures=True)
