@@ -107,9 +107,13 @@ def _crowd(direct: RemoteHost, behind: RemoteHost) -> Row:
 
 def _rate(host: RemoteHost) -> float:
     request = _request(12)
+
+    def ask(_number: int) -> None:
+        host.infer(request, 30.0)
+
     with ThreadPoolExecutor(CALLERS) as pool:
         started = perf_counter()
-        for _ in pool.map(lambda _: host.infer(request, 30.0), range(CALLS)):
+        for _ in pool.map(ask, range(CALLS)):
             pass
         return CALLS / (perf_counter() - started)
 
