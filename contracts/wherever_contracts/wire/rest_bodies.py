@@ -23,6 +23,7 @@ from wherever_contracts.wire.json_contents import (
 from wherever_contracts.wire.json_fields import Field
 from wherever_contracts.wire.metadata import ModelMetadata
 from wherever_contracts.wire.tensors import (
+    BFLOAT16,
     Buffer,
     InferRequest,
     InferResponse,
@@ -205,6 +206,8 @@ def read_tensor(field: Field, raw: RawContents) -> WireTensor:
     parameters, data = _supported(field.member("parameters")), field.member("data")
     kind = parameters.member(CONTENT_TYPE).text("")
     size = parameters.member(BINARY_SIZE)
+    if not size.given and datatype == BFLOAT16:
+        raise data.wrong(f"raw contents behind the JSON, which {BFLOAT16} alone has")
     if not size.given:
         contents = read_contents(data, datatype, shape, kind)
         # it is base64 no more
@@ -216,8 +219,8 @@ def read_tensor(field: Field, raw: RawContents) -> WireTensor:
 
 def _datatype(field: Field) -> str:
     datatype = field.text()
-    if datatype not in DTYPE_OF_WIRE:
-        raise field.wrong(f"one of {', '.join(DTYPE_OF_WIRE)}")
+    if datatype not in (*DTYPE_OF_WIRE, BFLOAT16):
+        raise field.wrong(f"one of {', '.join(DTYPE_OF_WIRE)}, {BFLOAT16}")
     return datatype
 
 

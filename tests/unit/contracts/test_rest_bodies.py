@@ -35,6 +35,8 @@ from wherever_contracts.wire.tensors import (
 PLAIN = RestRequest(InferRequest("m", "", "", {}, ()), None, False, {})
 RAW = PLAIN._replace(raw=True)
 
+BF16 = {"name": "x", "datatype": "BF16", "shape": [2]}
+
 NUMERIC = sorted(set(DTYPE_OF_WIRE) - {"BYTES"})
 SHAPES = st.lists(st.integers(0, 4), max_size=3).map(tuple)
 NAMES = st.text(max_size=8)  # lone surrogates too, which JSON can write
@@ -195,7 +197,7 @@ HUGE = int("9" * 400)
         ({"name": ...}, "inputs[0].name: expected a string, found nothing"),
         ({"name": None}, "inputs[0].name: expected a string, found null"),
         ({"name": 7}, "inputs[0].name: expected a string, found 7"),
-        ({"datatype": "BF16"}, 'found "BF16"'),
+        ({"datatype": "FP8"}, 'found "FP8"'),
         ({"datatype": "fp32"}, "inputs[0].datatype: expected one of BOOL, UINT8"),
         ({"shape": ...}, "inputs[0].shape: expected an array, found nothing"),
         ({"shape": 3}, "inputs[0].shape: expected an array, found 3"),
@@ -403,3 +405,12 @@ def test_metadata_lists_tensors_as_objects():
         "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 3]}],
         "outputs": [],
     }
+
+
+def test_bfloat16_comes_as_raw_contents_and_stands_for_float32():
+    document = json.dumps({"inputs": [{**BF16, "parameters": {"binary_data_size": 4}}]}).encode()
+    raw = np.array([1.5, -2.0], np.float32).view(np.uint16)[1::2].tobytes()
+    asked = decode_request("m", "", document + raw, len(document))
+    assert to_array(asked.request.inputs[0]).tolist() == [1.5, -2.0]
+    with pytest.raises(WireError, match="raw contents behind the JSON, which BF16 alone has"):
+        decode_request("m", "", json.dumps({"inputs": [{**BF16, "data": [1, 2]}]}).encode(), None)
