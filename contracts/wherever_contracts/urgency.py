@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -38,12 +39,14 @@ def most_urgent(urgencies: Sequence[Urgency]) -> Urgency:
     """What holds for calls that run together, of which there is at least one.
 
     They are as urgent as the most urgent of them, wait as long as the last of them does, and run
-    on behalf of the first.
+    on behalf of the tenant that has most of them, so that nobody pays for another's many.
     """
     if len(urgencies) == 1:
         return urgencies[0]
+    calls = Counter(each.tenant for each in urgencies)
+    payer = max(urgencies, key=lambda each: calls[each.tenant])
     deadlines = [each.deadline for each in urgencies if each.deadline is not None]
-    return urgencies[0]._replace(
+    return payer._replace(
         priority=min((each.priority for each in urgencies), key=PRIORITIES.index),
         deadline=max(deadlines) if len(deadlines) == len(urgencies) else None,
         gone=lambda: all(each.gone() for each in urgencies),
