@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wherever_contracts.errors import (
     AttemptError,
@@ -22,6 +22,7 @@ from wherever_edge.oip.service import Forwarded
 from wherever_edge.tending.watch import Watch
 from wherever_gateway.backends import travel, verdicts
 from wherever_gateway.backends.call import Asked, Call, deadline_of, in_turn
+from wherever_gateway.backends.remembered import Remembered
 from wherever_gateway.backends.replica import Replica
 from wherever_gateway.backends.room import Room
 
@@ -32,12 +33,9 @@ if TYPE_CHECKING:
     from wherever_contracts.wire.tensors import InferRequest
     from wherever_edge.oip.admission import Caller, Grant
 
-T = TypeVar("T")
-
 # what servers say about a model is asked again after this; and whether it is ready
 METADATA_FRESH_S = 10.0
 READY_FRESH_S = 1.0
-_MOST_KEPT = 1024
 # So many calls at least may be asked a second time when a server ends with them on their way: each
 # takes two tokens, and they are given while more than half is left. In lasting trouble it is one
 # in ten of those that are answered.
@@ -64,13 +62,6 @@ class Standing(NamedTuple):
     most: int
 
 
-class _Kept(NamedTuple):
-    """What was said, and until when that is fresh."""
-
-    said: Any
-    until: float
-
-
 class Backend:
     """Answers calls for models by its servers. Safe to use from many threads.
 
@@ -88,7 +79,8 @@ class Backend:
         self.standing = Standing((), "cloud", 0.0, 0)
         self._room = Room()
         self._free = threading.Condition()
-        self._kept: dict[tuple[str, str, str], _Kept] = {}
+        self._readiness: Remembered[bool] = Remembered(READY_FRESH_S)
+        self._descriptions: Remembered[ModelMetadata] = Remembered(METADATA_FRESH_S)
 
     def infer(self, request: InferRequest, model: str, caller: Caller, grant: Grant) -> Forwarded:
         """Have a server answer a call.
@@ -120,11 +112,11 @@ class Backend:
 
     def ready(self, model: str, version: str) -> bool:
         """Whether a server says that it answers calls for the model."""
-        kept = self._recall("ready", model, version)
-        if kept is not None and monotonic() < kept.until:
-            return bool(kept.said)
+        kept = self._readiness.fresh(model, version, monotonic())
+        if kept is not None:
+            return kept
         ready = any(self._says_ready(replica, model, version) for replica in self._in_turn(model))
-        self._keep("ready", model, version, _Kept(ready, monotonic() + READY_FRESH_S))
+        self._readiness.keep(model, version, ready, monotonic())
         return ready
 
     def metadata(self, model: str, version: str) -> ModelMetadata:
@@ -134,9 +126,9 @@ class Backend:
             ModelNotFoundError: no server has it.
             UnreachableError: no server can be asked, and nothing is known yet.
         """
-        kept = self._recall("metadata", model, version)
-        if kept is not None and monotonic() < kept.until:
-            return kept.said
+        kept = self._descriptions.fresh(model, version, monotonic())
+        if kept is not None:
+            return kept
         tried: list[verdicts.Tried] = []
         for replica in self._in_turn(model):
             try:
@@ -144,9 +136,9 @@ class Backend:
             except AttemptError as error:
                 tried.append(verdicts.Tried(replica.name, error))
                 continue
-            self._keep("metadata", model, version, _Kept(said, monotonic() + METADATA_FRESH_S))
+            self._descriptions.keep(model, version, said, monotonic())
             return said
-        return self._last_known(kept, model, tried)
+        return self._last_known(model, version, tried)
 
     def facts(self) -> dict[str, Any]:
         """How it does, as plain data."""
@@ -158,13 +150,14 @@ class Backend:
         }
 
     def _last_known(
-        self, kept: _Kept | None, model: str, tried: Sequence[verdicts.Tried]
+        self, model: str, version: str, tried: Sequence[verdicts.Tried]
     ) -> ModelMetadata:
         refused = [each.error for each in tried if isinstance(each.error, RefusedError)]
         if refused:
             raise _not_there(verdicts.told(self.name, model, refused[0]))
-        if kept is not None:
-            return kept.said
+        last = self._descriptions.last(model, version)
+        if last is not None:
+            return last
         shut = [verdicts.Shut(each.name, each.health.why, each.health) for each in self._shut()]
         raise verdicts.nobody(self.name, model, tried, shut, ())
 
@@ -215,14 +208,6 @@ class Backend:
     def _usual_s(self, standing: Standing, model: str) -> float:
         work = Work(model)
         return min((each.forecast(work, USUAL).latency_s for each in standing.replicas), default=0)
-
-    def _recall(self, what: str, model: str, version: str) -> _Kept | None:
-        return self._kept.get((what, model, version))
-
-    def _keep(self, what: str, model: str, version: str, kept: _Kept) -> None:
-        if len(self._kept) >= _MOST_KEPT:
-            self._kept.clear()
-        self._kept[what, model, version] = kept
 
 
 def _entering(room: Room, urgency: Urgency, most: int) -> Callable[[], bool]:

@@ -35,6 +35,7 @@ from wherever_gateway.backends import attempts, travel, verdicts
 from wherever_gateway.backends.absences import ABSENT_S, PRESENT_S, Absences
 from wherever_gateway.backends.names import Named, Names
 from wherever_gateway.backends.order import Bearing, lighter
+from wherever_gateway.backends.remembered import Remembered
 from wherever_gateway.backends.room import Room
 
 TENSOR = WireTensor("x", "BF16", (2,), memoryview(b"1234"))
@@ -77,6 +78,7 @@ def outbound(kin: bool = False, granted: Any = "interactive", **parameters: Any)
 def test_tensors_travel_as_they_are():
     request = outbound()
     assert request.inputs[0] is TENSOR
+    assert travel.up_bytes(request) == 4
     assert (request.model, request.id, request.boundary) == ("there", "id", "site")
     response = InferResponse("there", "2", "other", {}, (TENSOR,))
     back = travel.inbound(response, REQUEST)
@@ -180,6 +182,19 @@ def test_names_that_strangers_make_up_take_no_memory():
     for number in range(5000):
         absences.note(str(number), "", 0.0, has=False)
     assert sum(absences.lacks(str(number), "", 1.0) for number in range(5000)) <= 1024
+
+
+def test_what_was_said_of_a_model_is_fresh_for_a_while_and_known_after():
+    remembered: Remembered[bool] = Remembered(1.0)
+    assert remembered.fresh("m", "", 0.0) is None
+    assert remembered.last("m", "") is None
+    remembered.keep("m", "", said=False, now=0.0)
+    assert remembered.fresh("m", "", 0.5) is False
+    assert remembered.fresh("m", "", 1.0) is None
+    assert remembered.last("m", "") is False
+    for number in range(5000):
+        remembered.keep(str(number), "", said=True, now=0.0)
+    assert sum(remembered.last(str(number), "") is True for number in range(5000)) <= 1024
 
 
 # --- attempts ---
