@@ -114,6 +114,7 @@ async def drive_async(flow: Flow, perform: Callable[[Attempt], Awaitable[Outcome
     finally:
         if races is not None:
             races.give_up()
+        flow.close()  # a task that was cancelled may keep it, and whoever follows it waits
 
 
 class _AsyncRaces:

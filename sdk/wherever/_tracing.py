@@ -124,23 +124,30 @@ class CallTrace:
 
     def __del__(self) -> None:
         """A call that was dropped on its way leaves no span open."""
-        if self._span.is_recording():
-            self._give_up()
-            self._span.end()
+        self._end_unanswered()
 
     def _around(self, flow: Flow) -> Generator[Any, Any, Verdict]:
         try:
-            return (yield from flow)
+            verdict = yield from flow
+        except GeneratorExit:  # whoever waited for it does no more
+            self._end_unanswered()
+            raise
         except BaseException as error:
             self.failed(error)
             raise
+        self._give_up()
+        return verdict
+
+    def _end_unanswered(self) -> None:
+        if self._span.is_recording():
+            self._give_up()
+            _given_up(self._span)
 
     def _give_up(self) -> None:
         for candidate in list(self._asked):
             span = self._asked.pop(candidate, None)
             if span is not None:
-                span.set_attribute("wherever.given_up", True)  # noqa: FBT003 (OpenTelemetry's)
-                span.end()
+                _given_up(span)
 
     def _ran_here(self, answer: Answer) -> None:
         """The engine's part, which stands at the call's end: only its length is known."""
@@ -163,6 +170,11 @@ def _headers(span: Span) -> Headers:
     state = found.trace_state.to_header()
     named = (TRACEPARENT, write_traceparent(parent))
     return (named, (TRACESTATE, state)) if state else (named,)
+
+
+def _given_up(span: Span) -> None:
+    span.set_attribute("wherever.given_up", True)  # noqa: FBT003 (OpenTelemetry's)
+    span.end()
 
 
 def _fail(span: Span, error: BaseException) -> None:

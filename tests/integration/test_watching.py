@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import json
 import logging
@@ -338,6 +339,51 @@ def test_a_call_without_an_answer_ends_its_spans_with_the_kind_of_error(
     errors = {span.name: span.attributes["error.type"] for span in own_spans.get_finished_spans()}
     assert errors["wherever.predict"] == "no_route"
     assert errors["ask"] == "unreachable"
+
+
+@pytest.fixture
+def hanging(serve_infer) -> Iterator[tuple[str, threading.Event]]:
+    """A gateway whose calls do not end before the test does, and an event: one has come."""
+    asked, over = threading.Event(), threading.Event()
+
+    def hang(_data: bytes, _context: Any) -> bytes:
+        asked.set()
+        over.wait(30)
+        return b""
+
+    yield serve_infer(hang), asked
+    over.set()
+
+
+def test_a_host_that_is_waited_for_no_longer_ends_its_span(connect, own_spans, hanging):
+    client = connect(hanging[0], remote_timeout_s=20.0, tracing=True)
+    client.predict("scales", [0.0, 9.0, 0.0], mode="only_on_device")
+    own_spans.clear()
+    found = client.predict("scales", [0.0, 9.0, 0.0], mode="prefer_in_cloud", deadline_s=0.4)
+    assert found.place == "device"
+    spans = {span.name: span for span in own_spans.get_finished_spans()}
+    assert set(spans) == {"wherever.predict", "ask", "engine"}
+    assert spans["ask"].attributes["wherever.given_up"] is True
+    assert spans["ask"].status.is_unset
+
+
+def test_a_call_that_is_cancelled_ends_its_spans(connect, own_spans, hanging):
+    address, asked = hanging
+    client = connect(address, mode="only_in_cloud", remote_timeout_s=20.0, tracing=True)
+    own_spans.clear()
+
+    async def cancel() -> None:
+        call = asyncio.create_task(client.apredict("scales", [0.0, 9.0, 0.0]))
+        await asyncio.to_thread(asked.wait, 10)
+        call.cancel()
+        with suppress(asyncio.CancelledError):
+            await call
+
+    asyncio.run(cancel())
+    gc.collect()
+    spans = {span.name: span for span in own_spans.get_finished_spans()}
+    assert set(spans) == {"wherever.predict", "ask"}
+    assert spans["wherever.predict"].attributes["wherever.given_up"] is True
 
 
 def test_nothing_is_traced_unless_that_is_set(peer, connect, own_spans):
