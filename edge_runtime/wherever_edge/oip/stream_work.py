@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from wherever_edge.oip.yielding import let_others_run
+
 if TYPE_CHECKING:
     from wherever_contracts.wire.tensors import InferRequest, InferResponse
     from wherever_edge.oip.admission import Caller
@@ -20,6 +22,8 @@ Outcome: TypeAlias = "InferResponse | Exception"
 # to go on with while the others are worked on. So many always, if they are there; and no more
 # calls, and no more bytes when one more comes.
 _AT_LEAST, _MOST_CALLS, _MOST_BYTES = 16, 256, 8 * 1024 * 1024
+# so often those who read may go first without bringing a call
+_PATIENCE = 4
 # lanes that are kept though nothing is in them; names of models come from clients
 _KEPT = 256
 
@@ -123,6 +127,8 @@ class Workers:
 
     def _next(self, lane: _Lane) -> list[Asked]:
         """What a worker does now; nothing when it is not needed any more."""
+        if lane.alone and lane.waiting:
+            _gather(lane.waiting)
         starting = 0
         with self._lock:
             calls: list[Asked] = []
@@ -176,3 +182,12 @@ class _Lane:
             calls.append(self.waiting.popleft())
             n_bytes += calls[-1].caller.n_bytes
         return calls
+
+
+def _gather(waiting: deque[Asked]) -> None:
+    """Let those who read go on while they bring more calls: one by one they cost much more."""
+    patience = _PATIENCE
+    while patience and len(waiting) < _AT_LEAST:
+        before = len(waiting)
+        let_others_run()
+        patience = _PATIENCE if len(waiting) > before else patience - 1
