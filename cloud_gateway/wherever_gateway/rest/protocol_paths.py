@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from wherever_contracts.tensors import DTYPE_OF_WIRE
+from wherever_contracts.wire.tensors import BFLOAT16
 
 _PROTOCOL, _SERVER, _MODELS = "Open Inference Protocol v2", "server", "models"
 
@@ -14,7 +15,7 @@ KEY: list[dict[str, list[str]]] = [{"key": []}]
 _TEXT = {"type": "string"}
 _PARAMETERS = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
 _SHAPE = {"type": "array", "items": {"type": "integer", "minimum": 0}}
-_DATATYPE = {"type": "string", "enum": [*DTYPE_OF_WIRE]}
+_DATATYPE = {"type": "string", "enum": [*DTYPE_OF_WIRE, BFLOAT16]}
 _TENSOR_METADATA = {
     "type": "object",
     "properties": {
