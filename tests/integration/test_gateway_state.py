@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-import subprocess
-import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -177,39 +177,22 @@ def test_tables_of_a_newer_program_are_left_alone_and_calls_go_on(file, caplog):
     assert version == "9999"
 
 
-def test_two_gateways_that_start_at_once_share_one_file(file):
-    script = (
-        "import sys\n"
-        "from wherever_gateway.state.state import State\n"
-        "from wherever_edge.oip.admission import Served\n"
-        "from wherever_contracts.wire.tensors import InferResponse\n"
-        "state = State(sys.argv[1], every_s=0.01)\n"
-        "sys.stdin.readline()\n"
-        "state.start()\n"
-        "assert not state.away, state.away\n"
-        "for _ in range(20):\n"
-        "    answer = InferResponse('m', '1', '', {}, ())\n"
-        "    state.usage.answered('ann', Served('m', '1'), 1, answer)\n"
-        "    state.write()\n"
-        "sys.exit(not state.close())\n"
-    )
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", script, sqlite_url(file)],
-            stdin=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    for process in started:
-        process.stdin.write("\n")
-        process.stdin.flush()
-    for process in started:
-        _, said = process.communicate(timeout=60)
-        assert process.returncode == 0, said
-        assert "Traceback" not in said
-    assert calls_in(file) == 40
+def test_two_that_start_at_once_share_one_file(file):
+    states = [State(sqlite_url(file), every_s=NEVER_S) for _ in range(2)]
+    together = threading.Barrier(2)
+
+    def work(state: State) -> None:
+        together.wait()
+        state.start()
+        assert not state.away
+        for _ in range(10):
+            call(state)
+            wait_until(state.write)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(work, states))
+    assert all(state.close() for state in states)
+    assert calls_in(file) == 20
 
 
 def test_the_file_is_readable_by_its_owner_alone(state, file):
