@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from wherever_gateway.state.state import State
     from wherever_gateway.tenants.admission import Tenants
 
+# calls on their way to backends at a time, however few are let in
+_LEAST_BEHIND = 16
+
 Methods: TypeAlias = "Mapping[str, Callable[[bytes, Caller], bytes]]"
 
 
@@ -153,7 +156,7 @@ def open_parts(
     """
     config = options.config
     watch = Watch(_watching(options))
-    parts = Parts(host, config, watch, _backends(options), _state(options))
+    parts = Parts(host, config, watch, _backends(options, host), _state(options))
     _admit(parts, config, host, secured, refresh)
     return parts
 
@@ -210,13 +213,14 @@ def _watching(options: GatewayOptions) -> WatchOptions:
     )
 
 
-def _backends(options: GatewayOptions) -> Backends | None:
+def _backends(options: GatewayOptions, host: LocalHost) -> Backends | None:
     """The backends; None where there are none and never will be."""
     if not options.config.backends and options.reread is None:
         return None
     from wherever_gateway.backends.backends import Backends  # noqa: PLC0415 (not all have them)
 
-    return Backends(options.config.backends, max_bytes=options.max_bytes)
+    most = max(_LEAST_BEHIND, host.queue.places // 2)  # the other threads are for models here
+    return Backends(options.config.backends, max_bytes=options.max_bytes, most=most)
 
 
 def _state(options: GatewayOptions) -> State | None:

@@ -415,6 +415,28 @@ def test_there_is_no_more_room_than_the_servers_answer_well(behind, serve_infer)
         assert [call.result().version for call in calls] == ["1", "1"]
 
 
+def test_a_slow_backend_leaves_places_to_the_others(behind, serve_infer):
+    release = threading.Event()
+
+    def wait(data: bytes, context: grpc.ServicerContext) -> bytes:
+        release.wait(20)
+        return echo(data, context)
+
+    settings = {
+        "slow": backend(f"grpc://{serve_infer(wait)}?rest=off", models={"slow": None}),
+        "quick": backend(f"grpc://{serve_infer(echo)}?rest=off"),
+    }
+    slow = SCALES._replace(model="slow")
+    with closing(Backends(settings, most=8)) as backends, ThreadPoolExecutor(7) as pool:
+        calls = [pool.submit(ask, backends, slow) for _ in range(7)]
+        assert eventually(lambda: backends.status()["slow"]["calls"] == 7)
+        with pytest.raises(OverloadedError):
+            ask(backends, slow)
+        assert ask(backends).version == "1"
+        release.set()
+        assert [call.result().version for call in calls] == ["1"] * 7
+
+
 # --- what travels ---
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,10 +27,10 @@ from wherever_gateway.backends.room import Room
 
 if TYPE_CHECKING:
     from wherever_contracts.places import Place
-    from wherever_contracts.urgency import Urgency
     from wherever_contracts.wire.metadata import ModelMetadata
     from wherever_contracts.wire.tensors import InferRequest
     from wherever_edge.oip.admission import Caller, Grant
+    from wherever_gateway.backends.doors import Doors
 
 # what servers say about a model is asked again after this; and whether it is ready
 METADATA_FRESH_S = 10.0
@@ -53,13 +52,11 @@ class Standing(NamedTuple):
         replicas: its servers.
         place: their distance.
         timeout_s: the most that a call without a deadline may take.
-        most: calls on their way at a time.
     """
 
     replicas: tuple[Replica, ...]
     place: Place
     timeout_s: float
-    most: int
 
 
 class Backend:
@@ -67,18 +64,19 @@ class Backend:
 
     Args:
         name: its name.
+        doors: the bound for the calls of all backends.
 
     Attributes:
         watch: watches over its servers.
         standing: what it consists of now; calls that run go on with what they began with.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, doors: Doors) -> None:
         self.name = name
+        self._doors = doors
         self.watch = Watch(RetryTokens(_TOKENS, _TOKEN_RATIO))
-        self.standing = Standing((), "cloud", 0.0, 0)
+        self.standing = Standing((), "cloud", 0.0)
         self._room = Room()
-        self._free = threading.Condition()
         self._readiness: Remembered[bool] = Remembered(READY_FRESH_S)
         self._descriptions: Remembered[ModelMetadata] = Remembered(METADATA_FRESH_S)
 
@@ -178,40 +176,29 @@ class Backend:
     @contextmanager
     def _inside(self, standing: Standing, asked: Asked) -> Generator[None]:
         """A place among the calls on their way; it is waited for a moment."""
-        tenant = asked.urgency.tenant
         self._enter(standing, asked)
         try:
             yield
         finally:
-            with self._free:
-                self._room.leave(tenant)
-                self._free.notify()
+            self._doors.leave(self.name, self._room, asked.urgency)
 
     def _enter(self, standing: Standing, asked: Asked) -> None:
-        urgency = asked.urgency
-        with self._free:
-            most = self._most(standing)
-            if self._room.enter(urgency.tenant, urgency.weight, most):
-                return
+        most = self._most(standing)
+        if self._doors.enter(self.name, self._room, asked.urgency, most):
+            return
         usual_s = self._usual_s(standing, asked.model)
         wait_s = min(_LONGEST_WAIT_S, _WAITS * usual_s, asked.left_s / 2)
-        with self._free:
-            if self._free.wait_for(_entering(self._room, urgency, most), wait_s):
-                return
-        raise verdicts.crowded(self.name, most, usual_s)
+        if not self._doors.enter(self.name, self._room, asked.urgency, most, wait_s):
+            raise verdicts.crowded(self.name, self._room.inside, usual_s)
 
     def _most(self, standing: Standing) -> int:
         """As many calls as the servers that are not shut out answer well."""
         open_to = [each for each in standing.replicas if not each.is_shut] or standing.replicas
-        return min(standing.most, sum([each.limit for each in open_to]))
+        return sum([each.limit for each in open_to])
 
     def _usual_s(self, standing: Standing, model: str) -> float:
         work = Work(model)
         return min((each.forecast(work, USUAL).latency_s for each in standing.replicas), default=0)
-
-
-def _entering(room: Room, urgency: Urgency, most: int) -> Callable[[], bool]:
-    return lambda: room.enter(urgency.tenant, urgency.weight, most)
 
 
 def _trace(caller: Caller, grant: Grant) -> tuple[tuple[str, str], ...]:

@@ -12,6 +12,7 @@ from wherever_edge.oip.client import MAX_BYTES, RemoteHost
 from wherever_edge.oip.endpoints import Endpoint
 from wherever_edge.oip.security import ClientSecurity
 from wherever_gateway.backends.backend import Backend, Standing
+from wherever_gateway.backends.doors import Doors
 from wherever_gateway.backends.names import Named, Names
 from wherever_gateway.backends.replica import Replica
 
@@ -66,7 +67,7 @@ class Backends:
     Args:
         settings: what each backend consists of, by its name.
         max_bytes: the largest message in either direction.
-        most: calls that may be on their way to one backend at a time, each of which holds a
+        most: calls that may be on their way to all backends at a time, each of which holds a
             thread of the gateway.
 
     Raises:
@@ -81,7 +82,7 @@ class Backends:
         most: int = MOST_AT_ONCE,
     ) -> None:
         self._max_bytes = max_bytes
-        self._most = most
+        self._doors = Doors(most)
         self._changing = threading.Lock()
         self._closing = threading.Event()
         self._helpers: list[threading.Thread] = []
@@ -120,7 +121,7 @@ class Backends:
         """
         with self._changing:
             before = self._table.backends
-            backends = {name: before.get(name) or Backend(name) for name in settings}
+            backends = {name: before.get(name) or Backend(name, self._doors) for name in settings}
             made: dict[_Key, Replica] = {}
             try:
                 for name, each in settings.items():
@@ -130,7 +131,7 @@ class Backends:
                 raise
             for name, each in settings.items():
                 own = tuple(replica for key, replica in made.items() if key.backend == name)
-                backends[name].standing = Standing(own, each.place, each.timeout_s, self._most)
+                backends[name].standing = Standing(own, each.place, each.timeout_s)
             names = Names({name: each.models for name, each in settings.items()})
             self._table = _Table(names, backends, {})
             self._let_go({k: r for k, r in self._replicas.items() if k not in made}, before)

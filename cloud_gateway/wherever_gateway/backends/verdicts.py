@@ -131,11 +131,11 @@ def out_of_time(backend: str, tried: Sequence[Tried]) -> DeadlineError:
     )
 
 
-def crowded(backend: str, most: int, retry_after_s: float) -> OverloadedError:
+def crowded(backend: str, inside: int, retry_after_s: float) -> OverloadedError:
     """The error of a call that found as many others on their way as there may be."""
     error = OverloadedError(
-        f"{most} calls are on their way to the backend {backend!r}, and no more of this caller's "
-        "may join them now; try again a little later"
+        f"{inside} calls are on their way to the backend {backend!r}, and no more of this "
+        "caller's may join them now; try again a little later"
     )
     error.retry_after_s = min(max(_LEAST_RETRY_S, retry_after_s), 1.0)
     return error
