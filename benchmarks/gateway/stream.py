@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -25,7 +25,8 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper, save
+import onnx
+from onnx import TensorProto, helper, numpy_helper
 
 from wherever_contracts.wire.tensors import InferRequest, from_array
 from wherever_convert.builder import build_package
@@ -50,7 +51,7 @@ TIMEOUT_S = 20.0
 
 def main() -> None:
     """Measure, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Calls over our stream against single calls")
     parser.add_argument("--seconds", type=float, default=1.5, help="of one phase")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, help="where the figures go, too")
@@ -67,7 +68,7 @@ def main() -> None:
 
 def measure(seconds: float, rounds: int) -> list[dict[str, Any]]:
     """Every case with the stream and without it: `rates` in calls/s and `p50_us` of each phase."""
-    cases = [
+    cases: list[dict[str, Any]] = [
         {"model": model, "in_flight": n, "how": how, "stream": stream, "rates": [], "p50_us": []}
         for model, n, how in CASES
         for stream in (True, False)
@@ -103,7 +104,7 @@ def table(figures: list[dict[str, Any]]) -> str:
 
 
 @contextmanager
-def _gateway(directory: Path) -> Iterator[tuple[str, str]]:
+def _gateway(directory: Path) -> Generator[tuple[str, str]]:
     """A gateway on the first core: its address, and a key for it."""
     packages = [part for name in WIDTHS for part in ("--packages", _package(directory, name))]
     key = KeyStore(directory / "home" / "keys").add("bench")
@@ -122,7 +123,7 @@ def _gateway(directory: Path) -> Iterator[tuple[str, str]]:
 
 
 @contextmanager
-def _client(address: str, key: str) -> Iterator[Callable[[dict[str, Any]], dict[str, Any]]]:
+def _client(address: str, key: str) -> Generator[Callable[[dict[str, Any]], dict[str, Any]]]:
     """A client on the last core; gives a function that has it carry out a phase."""
     command = [sys.executable, __file__, "--client", address, key]
     with _on_core(-1):
@@ -147,7 +148,7 @@ def _client(address: str, key: str) -> Iterator[Callable[[dict[str, Any]], dict[
 
 
 @contextmanager
-def _on_core(which: int) -> Iterator[None]:
+def _on_core(which: int) -> Generator[None]:
     """What starts within this runs on one core, where there are two."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) > 1:
@@ -167,8 +168,8 @@ def _follow_orders(address: str, key: str) -> None:
         for model in WIDTHS:
             host.infer(_request(model), TIMEOUT_S)
         if not stream:
-            chosen: Any = host._approach.chosen
-            chosen.streaming.of = lambda *_: None
+            # no caller needs to choose, so nothing public does
+            getattr(host, "_approach").chosen.streaming.of = _none  # noqa: B009
     for line in sys.stdin:
         what = json.loads(line)
         run = _started if what["how"] == "start" else _in_threads
@@ -177,6 +178,10 @@ def _follow_orders(address: str, key: str) -> None:
         times.sort()
         p50_us = times[len(times) // 2] * 1e6
         print(json.dumps({"rate": len(times) / spent_s, "p50_us": p50_us}), flush=True)
+
+
+def _none(*_: object) -> None:
+    """No stream, for any call."""
 
 
 def _request(model: str) -> InferRequest:
@@ -238,7 +243,9 @@ def _package(directory: Path, name: str) -> str:
     """A package with a network of dense layers."""
     widths = WIDTHS[name]
     given = np.random.default_rng(7)
-    nodes, weights, value = [], [], "x"
+    nodes: list[Any] = []
+    weights: list[Any] = []
+    value = "x"
     for at, (wide, high) in enumerate(pairwise(widths)):
         last = at == len(widths) - 2
         made = "y" if last else f"h{at}"
@@ -261,7 +268,7 @@ def _package(directory: Path, name: str) -> str:
     root = directory / name
     root.mkdir()
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    save(model, str(root / "model.onnx"))
+    onnx.save(model, str(root / "model.onnx"))
     x, y = (
         {"name": side, "dtype": "float32", "shape": [-1, width]}
         for side, width in (("x", widths[0]), ("y", widths[-1]))

@@ -220,7 +220,8 @@ def _answer(data: bytes, start: int, end: int) -> Answer:
             pushback_ms = value - (value >> 63 << 64)
         elif tag in texts:
             texts[tag] = _text(data, begins, ends)
-    return Answer(number, *response, *texts.values(), pushback_ms)
+    status, details, code = texts.values()
+    return Answer(number, *response, status, details, code, pushback_ms)
 
 
 def _header(header: tuple[str, str]) -> bytes:

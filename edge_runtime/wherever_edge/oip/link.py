@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from wherever_edge.oip.endpoints import Endpoint
     from wherever_edge.oip.security import Way
 
-# a string, because grpcio's class is generic in its stubs alone
+# strings, because grpcio's classes are generic in its stubs alone
 Unary: TypeAlias = "grpc.UnaryUnaryMultiCallable[bytes, bytes]"
+Streaming: TypeAlias = "grpc.StreamStreamMultiCallable[Any, Any]"
 
 Metadata: TypeAlias = tuple[tuple[str, str], ...]
 Options: TypeAlias = list[tuple[str, Any]]
@@ -139,7 +140,8 @@ class Link:
         self.unary(HEALTH_CHECK).future(b"", _CONNECT_S, self.metadata).add_done_callback(ended)
 
     def _open_stream(self, messages: Iterator[bytes]) -> Opened:
-        return self._channel.stream_stream(STREAM_METHOD)(messages, metadata=self.metadata)
+        method: Streaming = self._channel.stream_stream(STREAM_METHOD)
+        return method(messages, metadata=self.metadata)
 
 
 def _options(max_bytes: int, *, pings: bool, way: Way) -> Options:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from wherever_edge.oip.stream_work import Asked, Outcome
 
 Handler: TypeAlias = "grpc.GenericRpcHandler"
+# a string, because grpcio's class is generic in its stubs alone
+Method: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 MOST_STREAMS = 256
 
@@ -93,7 +95,7 @@ class Streams:
 
     def handler(self) -> Handler:
         """The service, as grpcio takes it."""
-        method = grpc.stream_stream_rpc_method_handler(NonBlocking(self._begin))
+        method: Method = grpc.stream_stream_rpc_method_handler(NonBlocking(self._begin))
         return grpc.method_handlers_generic_handler(
             CALLS_SERVICE, {STREAM_METHOD.rpartition("/")[2]: method}
         )
