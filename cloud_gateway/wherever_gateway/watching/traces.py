@@ -2,7 +2,7 @@
 
 Spans are put together when a call has ended, out of what was measured anyway, and go to a batch
 processor of OpenTelemetry's SDK. The call's own thread only puts aside what is to be recorded,
-where starting and ending three spans by the SDK's tracer takes 43 us
+where starting and ending three spans by the SDK's tracer takes 51 us
 (`benchmarks/gateway/watching.py`).
 """
 
