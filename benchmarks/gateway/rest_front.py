@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-PARSERS = ("h11", "httptools")
+PARSERS = ("h11", "httptools", "ours")  # ours: httptools, within bounds, one packet for an answer
 LOOPS = ("asyncio", "uvloop")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -101,14 +101,16 @@ def serve(parser: str, loop: str, package: Path) -> None:
     from wherever_edge.packages.store import Store
     from wherever_gateway.rest import front
     from wherever_gateway.rest.app import RestApp
+    from wherever_gateway.rest.connection import patient
     from wherever_gateway.rest.entrance import RestEntrance
 
     host = LocalHost(Store([package]), distance="cloud")
     entrance = RestEntrance(None, needed=False)
     service = InferenceService(host, {})
     app = RestApp(service, lambda: True, max_bytes=1 << 26, stall_s=30, entrance=entrance)
+    http = patient(30) if parser == "ours" else parser
     config = uvicorn.Config(
-        app.asgi, http=parser, loop=loop, lifespan="off", access_log=False, log_config=None
+        app.asgi, http=http, loop=loop, lifespan="off", access_log=False, log_config=None
     )
     listener = front.listen("127.0.0.1", 0)
     print(listener.getsockname()[1], flush=True)

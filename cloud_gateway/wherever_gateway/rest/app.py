@@ -80,6 +80,8 @@ class RestApp:
             *TypedRoutes(reception, models).routes(),
             *PageRoutes(reception, models, offer).routes(),
         ]
+        # they are tried in turn: what is asked most often comes first
+        routes.sort(key=lambda route: not route.path.endswith(("/infer", ":predict")))
         self._reception = reception
         handlers: dict[Any, Any] = {HTTPException: http_error}
         self.asgi = Starlette(routes=routes, exception_handlers=handlers)
