@@ -15,6 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from wherever_edge.queueing.shares import Places
@@ -250,7 +251,8 @@ class DirectCalls:
         return True
 
     def _ask_for_call(self) -> None:
-        self._server.request_registered_call(self._queue, self._queue, self._path, self._begin)
+        with suppress(ValueError):  # the server stops; a call that is here has its answer still
+            self._server.request_registered_call(self._queue, self._queue, self._path, self._begin)
 
     def _begin(self, event: Any) -> None:
         """A call has come."""
