@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from wherever_contracts.errors import ModelNotFoundError, WhereverError
@@ -59,29 +59,41 @@ def serve_until_told(
     Raises:
         WhereverError: there is nothing to serve, or a port cannot be listened on.
     """
-    told = threading.Event()
-    asked = threading.Event()
+    ends: list[int] = []
+    # a handler may interrupt whoever holds an event's lock, which is not let go then
+    heard: SimpleQueue[int] = SimpleQueue()
 
     def end(number: int, _frame: FrameType | None) -> None:
-        if told.is_set():
+        if ends:
             os._exit(_SIGNALLED + number)
-        told.set()
+        ends.append(number)
+        heard.put(number)
 
     if again is not None and hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, lambda _number, _frame: asked.set())
+        signal.signal(signal.SIGHUP, lambda number, _frame: heard.put(number))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     served = make()
     served.start()
     ready(served)
-    # a signal that another thread received (as just after SIGCONT) does not wake this one
-    while not told.wait(_LOOK_EVERY_S):
-        if again is not None and asked.is_set():
-            asked.clear()
+    while not ends:
+        if _hears(heard) and again is not None and not ends:
             again(served)
     if ending is not None:
         ending()
     return served.drain()
+
+
+def _hears(signals: SimpleQueue[int]) -> bool:
+    """Whether there was a signal; those that came together are one."""
+    try:
+        # a signal that another thread received (as just after SIGCONT) does not wake this one
+        signals.get(timeout=_LOOK_EVERY_S)
+        while not signals.empty():
+            signals.get()
+    except Empty:
+        return False
+    return True
 
 
 def load_models(host: LocalHost) -> tuple[list[LoadedVariant], list[tuple[str, WhereverError]]]:
