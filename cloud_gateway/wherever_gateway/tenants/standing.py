@@ -61,11 +61,10 @@ class Standing:
 
     def urgency(self, wish: Urgency) -> Urgency:
         """How urgent a call is that says it is as urgent as `wish`."""
-        rules = self._rules
-        priority, deadline, gone = wish[:3]
+        rules, priority = self._rules, wish.priority
         if rules.priority != _AS_WISHED:
             priority = rules.at_most(priority)
-        return Urgency(priority, deadline, gone, self.tenant, rules.weight)
+        return Urgency(priority, wish.deadline, wish.gone, self.tenant, rules.weight)
 
     def _who(self) -> str:
         return f"the API key {self.tenant!r}" if self.tenant else "who calls without an API key"
