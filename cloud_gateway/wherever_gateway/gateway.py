@@ -217,6 +217,8 @@ class Gateway:
             self._look_again()
             raise
         self._share()
+        if before.serving.packages != self.config.serving.packages:
+            self.host.drop_missing()
         return found
 
     def _share(self) -> None:
@@ -260,7 +262,7 @@ class Gateway:
 
 def has_http() -> bool:
     """Whether the extra that serves HTTP is installed."""
-    return all(importlib.util.find_spec(name) for name in ("starlette", "uvicorn"))
+    return all(importlib.util.find_spec(name) for name in ("starlette", "uvicorn", "httptools"))
 
 
 def run(
