@@ -16,7 +16,7 @@ from wherever_contracts.urgency import CALM, Urgency
 from wherever_edge.counters import COUNTERS
 from wherever_edge.pipelines.pipeline import State, Step, StepContext, compile_steps
 from wherever_edge.pipelines.rows import IN_TURN, run_in_turn
-from wherever_edge.queueing.desk import needs_desk
+from wherever_edge.queueing.desk import URGENCY, needs_desk
 from wherever_edge.resident import Ran as EngineRan
 from wherever_edge.wire_inputs import WireInputs
 
@@ -145,7 +145,7 @@ class LoadedVariant:
     def _answered(
         self, inputs: Mapping[str, Any], options: Mapping[str, float], urgency: Urgency
     ) -> Answer:
-        state: State = {**inputs, "options": options}
+        state: State = {**inputs, "options": options, URGENCY: urgency}
         try:
             for step in self._pre:
                 step(state)
@@ -220,7 +220,7 @@ class LoadedVariant:
         """
         if not self.batches or len(rows) == 1:
             return [self._answer_or_error(row, options, urgency) for row in rows]
-        states = [self._prepared(row, options) for row in rows]
+        states = [self._prepared(row, options, urgency) for row in rows]
         ready = [state for state in states if isinstance(state, dict)]
         if if_it_pays and not self._gain(ready, urgency):
             return [self._answer_or_error(row, options, urgency) for row in rows]
@@ -273,10 +273,9 @@ class LoadedVariant:
             return error
 
     def _prepared(
-        self, row: Mapping[str, Any], options: Mapping[str, float]
+        self, row: Mapping[str, Any], options: Mapping[str, float], urgency: Urgency
     ) -> State | WhereverError:
-        state: State = dict(row)
-        state["options"] = options
+        state: State = {**row, "options": options, URGENCY: urgency}
         try:
             self._run_steps(self._pre, state)
         except WhereverError as error:

@@ -8,6 +8,7 @@ from wherever_contracts.errors import ManifestError
 from wherever_contracts.manifest import MANIFEST_NAME
 from wherever_edge.engines.installed import InstalledEngines
 from wherever_edge.packages.checks import tensor_mismatch
+from wherever_edge.queueing.desk import URGENCY
 
 if TYPE_CHECKING:
     from wherever_contracts.manifest import Signature, Variant
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from wherever_edge.packages.store import Package
 
 Isolation = Literal["none", "process"]
-_RESERVED = ("options", "confidence", "placement", "in_turn")
+_RESERVED = ("options", "confidence", "placement", "in_turn", URGENCY)
 
 
 def engines_for(isolation: Isolation) -> InstalledEngines | IsolatedEngines:

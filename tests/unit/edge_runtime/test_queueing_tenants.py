@@ -8,6 +8,7 @@ from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from time import perf_counter, sleep
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from wherever_contracts.errors import DeadlineError, OverloadedError, WhereverError
 from wherever_contracts.urgency import Urgency
+from wherever_edge.queueing.desk import URGENCY, Desk
 from wherever_edge.queueing.run_queue import RunQueue
 
 PRIORITIES = ["interactive", "batch", "background"]
@@ -242,3 +244,47 @@ def test_a_light_tenant_comes_in_where_a_heavy_one_holds_every_place_and_none_of
         with pytest.raises(OverloadedError), queue.admit(Urgency(tenant="light")):
             pytest.fail("it was let in")
         assert queue.inside == 6
+
+
+def test_at_the_desk_too_a_light_tenant_is_next_and_what_is_late_is_not_worked_on():
+    desk = Desk(1)
+    order: list[str] = []
+    go, begun = threading.Event(), threading.Event()
+
+    def step(state: dict[str, Any]) -> None:
+        begun.set()
+        assert go.wait(5)
+        order.append(state[URGENCY].tenant)
+
+    (at_desk,) = desk.around([step])
+    with ThreadPoolExecutor(8) as pool:
+
+        def ask(urgency: Urgency) -> Future[None]:
+            before = desk._places.waiting
+            call = pool.submit(at_desk, {URGENCY: urgency})
+            while desk._places.waiting == before and not call.done():
+                sleep(0.0005)
+            return call
+
+        first = pool.submit(at_desk, {URGENCY: Urgency(tenant="first")})
+        assert begun.wait(5)
+        calls = [ask(Urgency(tenant="heavy")) for _ in range(3)]
+        late = ask(Urgency(tenant="late", deadline=perf_counter() + 0.02))
+        with pytest.raises(DeadlineError):
+            late.result(5)
+        calls.append(ask(Urgency(tenant="light")))
+        go.set()
+        for call in [first, *calls]:
+            call.result(5)
+    assert order.index("light") <= 2
+    assert "late" not in order
+
+
+def test_a_pipeline_that_fails_gives_its_place_at_the_desk_back():
+    def fails(_state: dict[str, Any]) -> None:
+        raise ValueError("damaged")
+
+    (at_desk,) = Desk(1).around([fails])
+    for _ in range(3):
+        with pytest.raises(ValueError, match="damaged"):
+            at_desk({})
