@@ -26,11 +26,12 @@ from wherever_contracts.wire.tensors import InferResponse
 from wherever_edge.counters import COUNTERS
 from wherever_edge.oip.admission import Served
 from wherever_gateway.state import database as database_module
+from wherever_gateway.state import ledger as ledger_module
 from wherever_gateway.state.database import Database
 from wherever_gateway.state.kept import Kept
 from wherever_gateway.state.location import sqlite_url
 from wherever_gateway.state.schema import HEAD, METADATA
-from wherever_gateway.state.state import FAILURES, USAGE_DAYS, State
+from wherever_gateway.state.state import FAILURES, LOST, USAGE_DAYS, State
 from wherever_gateway.state.tables import find_answer, give_up_answers, keep_answers, read_usage
 
 SERVED = Served("m", "1.0.0", engine_s=0.5, rows=2)
@@ -381,3 +382,32 @@ def test_a_full_disk_changes_nothing_for_calls(state, file, caplog):
     with closing(State(sqlite_url(file))) as other:
         other.start()
         assert other.kept.find("id").answer == bytes(500_000)
+
+
+def test_a_look_up_that_fails_finds_nothing_and_is_told_once(state, file, caplog):
+    rename(file, "gateway_kept_answers", "elsewhere")
+    assert state.kept.find("id") is None
+    assert "gateway_kept_answers" in state.away
+    assert state.kept.find("id") is None
+    rename(file, "elsewhere", "gateway_kept_answers")
+    assert state.write()
+    assert state.away == ""
+    assert [r.levelname for r in caplog.records] == ["ERROR", "WARNING"]
+
+
+def rename(file: Path, old: str, new: str) -> None:
+    with closing(sqlite3.connect(file)) as raw, raw:
+        raw.execute(f"ALTER TABLE {old} RENAME TO {new}")
+
+
+def test_hours_that_are_given_up_while_the_database_is_away_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(ledger_module, "MAX_CELLS", 1)
+    (tmp_path / "file").touch()
+    state = State(f"sqlite:///{tmp_path / 'file'}/below/state.db")
+    before = COUNTERS.snapshot().get(LOST, 0)
+    call(state)
+    for tenant in ("bob", "zoe"):
+        state.usage.failed(tenant, "m")
+    assert not state.write()
+    assert COUNTERS.snapshot()[LOST] == before + 2
+    assert len(state.usage.take()) == 1

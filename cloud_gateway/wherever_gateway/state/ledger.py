@@ -113,15 +113,19 @@ class Ledger:
             taken, self._cells = self._cells, {}
         return {Cell(*key): Usage(*counts) for key, counts in taken.items()}
 
-    def put_back(self, cells: Mapping[Cell, Usage]) -> int:
-        """Count what was taken and could not be written.
-
-        Returns:
-            The hours of tenants and models that were given up, because there are too many.
-        """
+    def put_back(self, cells: Mapping[Cell, Usage]) -> None:
+        """Count what was taken and could not be written."""
         with self._lock:
             for key, usage in cells.items():
                 self._cells[key] = _sums(usage, self._cells.get(key, _NOTHING))
+
+    def give_up_oldest(self) -> int:
+        """Forget the oldest of what is too much to wait for being written.
+
+        Returns:
+            The hours of tenants and models that were given up.
+        """
+        with self._lock:
             over = max(0, len(self._cells) - MAX_CELLS)
             for oldest in sorted(self._cells, key=lambda key: key[2])[:over]:
                 del self._cells[oldest]

@@ -102,6 +102,9 @@ class State:
                 self._write(self._database)
             except Exception as error:  # noqa: BLE001 (the boundary: drivers raise what they like)
                 self._note_away(self._database, error)
+                lost = self.usage.give_up_oldest()
+                if lost:
+                    COUNTERS.add(LOST, lost)
                 return False
             self._note_back(self._database)
         return True
@@ -150,9 +153,7 @@ class State:
             with database.writing() as connection:
                 add_usage(connection, cells)
         except BaseException:
-            lost = self.usage.put_back(cells)
-            if lost:
-                COUNTERS.add(LOST, lost)
+            self.usage.put_back(cells)
             raise
 
     def _write_answers(self, database: Database) -> None:
