@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
@@ -33,6 +34,7 @@ from wherever_edge.oip.keys import KeyChecker, KeyStore
 from wherever_edge.oip.security import ClientSecurity
 from wherever_edge.oip.server import GrpcCaller, InferenceServer
 from wherever_edge.packages.store import Store
+from wherever_gateway.rest.front import RestFront
 from wherever_gateway.state.location import sqlite_url
 from wherever_gateway.state.state import State
 from wherever_gateway.tenants.admission import Tenants
@@ -403,3 +405,51 @@ def test_a_later_answer_comes_through_a_gateway_that_keeps_answers(site, scales_
     assert (better.place, better.value) == ("cloud", "middle")
     assert used(made.state)["ann", "scales"].calls == 1
     assert len(made.state.kept._held) == 1
+
+
+# --- over REST ---
+
+
+@contextmanager
+def over_rest(made: Site, name: str) -> Iterator[httpx.Client]:
+    front = RestFront(
+        made.server.service,
+        lambda: True,
+        address="127.0.0.1",
+        port=0,
+        max_bytes=10**6,
+        keys=made.tenants._keys,
+        keys_needed=True,
+        sight=made.tenants,
+    )
+    front.start()
+    bearer = {"authorization": f"Bearer {made.secrets[name]}"}
+    try:
+        url = f"http://127.0.0.1:{front.port}"
+        with httpx.Client(base_url=url, headers=bearer, timeout=10, trust_env=False) as client:
+            yield client
+    finally:
+        front.drain(0)
+
+
+def test_rest_has_the_statuses_that_say_the_same(site):
+    made = site(ann=TenantRules(models=("echo",), quotas=(Quota(requests="4/hour"),)))
+
+    def post(number: float, key: str = "k", model: str = "echo") -> httpx.Response:
+        tensor = {"name": "given", "datatype": "FP32", "shape": [1], "data": [number]}
+        body = {"inputs": [tensor], "parameters": {IDEMPOTENCY_KEY: key}}
+        return client.post(f"/v2/models/{model}/infer", json=body)
+
+    with over_rest(made, "ann") as client:
+        assert post(1.0, model="scales").status_code == 403
+        assert client.get("/v2/models/scales").status_code in (403, 404)
+        first = post(1.0)
+        assert post(1.0).json() == first.json()
+        # the same call over the other protocol
+        assert to_array(made.ask("ann", echo(1.0, key="k")).outputs[0]).tolist() == [1.0]
+        assert post(2.0).status_code == 409
+        refused = post(3.0, key="l")
+    assert refused.status_code == 429
+    assert refused.headers["wherever-code"] == "quota"
+    assert 3500 < int(refused.headers["retry-after"]) <= 3620
+    assert used(made.state)["ann", "echo"][:4] == (1, 1, 1, 2)
