@@ -40,9 +40,9 @@ READY_FRESH_S = 1.0
 # in ten of those that are answered.
 _TOKENS = 1024.0
 _TOKEN_RATIO = 0.2
-# a call waits so many times as long as one usually takes for others to end, and so long at most
-_WAITS = 2.0
-_LONGEST_WAIT_S = 0.25
+# a call waits for a place so many times as long as one usually takes, within these bounds
+_WAITS = 4.0
+_LEAST_WAIT_S, _LONGEST_WAIT_S = 0.1, 1.0
 
 
 class Standing(NamedTuple):
@@ -187,8 +187,8 @@ class Backend:
         if self._doors.enter(self.name, self._room, asked.urgency, most):
             return
         usual_s = self._usual_s(standing, asked.model)
-        wait_s = min(_LONGEST_WAIT_S, _WAITS * usual_s, asked.left_s / 2)
-        if not self._doors.enter(self.name, self._room, asked.urgency, most, wait_s):
+        wait_s = min(max(_LEAST_WAIT_S, _WAITS * usual_s), _LONGEST_WAIT_S, asked.left_s / 2)
+        if not self._doors.wait(self.name, self._room, asked.urgency, most, wait_s):
             raise verdicts.crowded(self.name, self._room.inside, usual_s)
 
     def _most(self, standing: Standing) -> int:
