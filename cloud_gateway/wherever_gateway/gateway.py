@@ -255,6 +255,7 @@ class Gateway:
             admin=None if self.secured.protection.exposed else self,
             repository=self._parts.repository,
             sight=self._parts.tenants,
+            others=self._parts.named_elsewhere,
         )
         http.start()
         return http

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -63,6 +63,10 @@ class Parts:
     def elsewhere(self, model: str) -> Elsewhere | None:
         """The backend that answers for a model, if one does."""
         return None if self.backends is None else self.backends.find(model)
+
+    def named_elsewhere(self) -> Collection[str]:
+        """The models of backends that are named in full."""
+        return () if self.backends is None else self.backends.models()
 
     def place_of(self, model: str) -> Place:
         """Where the calls for a model are answered."""

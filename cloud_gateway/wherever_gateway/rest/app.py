@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
@@ -14,7 +14,7 @@ from starlette.routing import Route
 from wherever_edge.oip.service import InferenceService
 from wherever_gateway.rest.entrance import RestEntrance
 from wherever_gateway.rest.intake import Intake
-from wherever_gateway.rest.models import Models
+from wherever_gateway.rest.models import Models, no_others
 from wherever_gateway.rest.openapi import Offer
 from wherever_gateway.rest.pages import PageRoutes
 from wherever_gateway.rest.protocol import REPOSITORY_EXTENSIONS, ProtocolRoutes
@@ -51,6 +51,7 @@ class RestApp:
         admin: what administrators may do, if anything.
         repository: lists, loads and unloads models, if anything does.
         sight: decides who may see which model; by default everybody sees all.
+        others: the names of the models that other servers answer for.
 
     Attributes:
         asgi: the application.
@@ -67,10 +68,11 @@ class RestApp:
         admin: Admin | None = None,
         repository: Repository | None = None,
         sight: Sight | None = None,
+        others: Callable[[], Collection[str]] = no_others,
     ) -> None:
         intake = Intake(max_bytes, stall_s)
         reception = Reception(service, entrance, sight or EverybodySees(), intake)
-        models = Models(service)
+        models = Models(service, others)
         offer = Offer(entrance.keyed, entrance.needed, repository is not None)
         extensions = REPOSITORY_EXTENSIONS if repository else ()
         routes = [

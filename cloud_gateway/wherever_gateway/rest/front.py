@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, NamedTuple
 
 from wherever_contracts.errors import SettingsError, missing_extra
@@ -46,6 +46,7 @@ class RestFront:
         admin: what administrators may do, if anything.
         repository: lists, loads and unloads models, if anything does.
         sight: decides who may see which model; by default everybody sees all.
+        others: the names of the models that other servers answer for, of those that are known.
 
     Attributes:
         port: the port that is listened on, once started.
@@ -66,6 +67,7 @@ class RestFront:
         admin: Admin | None = None,
         repository: Repository | None = None,
         sight: Sight | None = None,
+        others: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self.address = address
         self.port = port
@@ -79,6 +81,7 @@ class RestFront:
         self._admin = admin
         self._repository = repository
         self._sight = sight
+        self._others: Callable[[], Collection[str]] = others
         self._running: _Running | None = None
 
     def start(self) -> None:
@@ -135,6 +138,7 @@ class RestFront:
             admin=self._admin,
             repository=self._repository,
             sight=self._sight,
+            others=self._others,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from time import monotonic
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,6 +11,7 @@ from wherever_contracts.errors import (
     BadAnswerError,
     ModelNotFoundError,
     PackageError,
+    WhereverError,
 )
 from wherever_contracts.manifest import InputEntry, Signature, TensorEntry, TensorsValue
 from wherever_contracts.tensors import DTYPE_OF_WIRE
@@ -61,20 +62,38 @@ class Described(NamedTuple):
         return {**about, **signature, "predict": f"/v1/models/{self.name}:predict"}
 
 
-class Models:
-    """Describes the models of a service. Safe to use from many threads."""
+def no_others() -> Collection[str]:
+    """No other server's model is named."""
+    return ()
 
-    def __init__(self, service: InferenceService) -> None:
+
+class Models:
+    """Describes the models of a service. Safe to use from many threads.
+
+    Args:
+        service: answers for them.
+        others: the names of the models that other servers answer for in its place.
+    """
+
+    def __init__(
+        self, service: InferenceService, others: Callable[[], Collection[str]] = no_others
+    ) -> None:
         self._service = service
+        self._others = others
+        self._absent: dict[str, float] = {}
         self._store = service.host.store
         self._examples: dict[str, dict[str, Any]] = {}
         self._elsewhere: dict[tuple[str, str], tuple[float, Signature]] = {}
 
     def list(self, sees: Callable[[str], bool]) -> list[Described]:
-        """The models of this server's own packages that are served and that `sees` lets through."""
-        names = {package.name for package in self._store.list()}
-        served = (name for name in sorted(names) if self._service.host.offers(name))
-        return [self._of_package(self._store.get(name)) for name in served if sees(name)]
+        """The models that are served and that `sees` lets through.
+
+        Those of other servers are among them when they are named in full, and can be asked.
+        """
+        own = {package.name for package in self._store.list() if self._is_own(package.name)}
+        found = [self._of_package(self._store.get(name)) for name in own if sees(name)]
+        far = [self._of_other(name) for name in self._others() if sees(name)]
+        return sorted([*found, *filter(None, far)], key=lambda each: each.name)
 
     def get(self, model: str, version: str) -> Described:
         """A model, one of this server's own packages or not.
@@ -84,7 +103,8 @@ class Models:
             AttemptError: it is another server's, which does not answer.
         """
         if RAW_MARK in model or self._service.is_elsewhere(model):
-            return Described(model, version, (), self.signature(model, version))
+            signature = self.signature(model, version)
+            return Described(model, version, (), signature, example=invented_example(signature))
         return self._of_package(self._package(model, version))
 
     def signature(self, model: str, version: str) -> Signature:
@@ -106,6 +126,19 @@ class Models:
             self._elsewhere.clear()
         self._elsewhere[model, version] = monotonic() + _BELIEVED_S, signature
         return signature
+
+    def _is_own(self, name: str) -> bool:
+        return self._service.host.offers(name) and not self._service.is_elsewhere(name)
+
+    def _of_other(self, name: str) -> Described | None:
+        """Another server's model; None where that cannot be asked, and for a while after."""
+        if monotonic() < self._absent.get(name, 0.0):
+            return None
+        try:
+            return self.get(name, "")
+        except WhereverError:
+            self._absent[name] = monotonic() + _BELIEVED_S
+            return None
 
     def _package(self, model: str, version: str) -> Package:
         package = self._store.get(f"{model}@{version}" if version else model)

@@ -87,7 +87,7 @@ def _predict(model: Described) -> dict[str, Any]:
         "post": {
             "operationId": f"predict_{model.name}",
             "tags": [model.name],
-            "summary": f"Ask {model.name} {model.version}",
+            "summary": f"Ask {model.name} {model.version}".rstrip(),
             **({"description": about} if about else {}),
             "parameters": _query(signature, model.variants),
             "requestBody": {"required": True, "content": _bodies(model)},
