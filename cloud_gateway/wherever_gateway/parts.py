@@ -66,7 +66,7 @@ class Parts:
 
     def named_elsewhere(self) -> Collection[str]:
         """The models of backends that are named in full."""
-        return () if self.backends is None else self.backends.models()
+        return () if self.backends is None else self.backends.models
 
     def place_of(self, model: str) -> Place:
         """Where the calls for a model are answered."""
