@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wherever_contracts.errors import ModelNotFoundError, WhereverError
@@ -166,9 +167,7 @@ class Gateway:
             ModelNotFoundError: there is nothing to serve any more.
         """
         with self._reloading:
-            for name, error in self.host.refresh():
-                _LOG.warning("%s goes on with the version that it has: %s", name, error)
-            self._load()
+            self._look_again()
         return self.served()
 
     def served(self) -> dict[str, Any]:
@@ -209,26 +208,37 @@ class Gateway:
         """Go on with another configuration; with the one that holds when it cannot be used."""
         found, before = changes(self.config, config), self.config
         self.config = with_live(before, config)
+        moved = self.config.serving.packages != before.serving.packages
         try:
-            self._look_again()
+            self._look_in(self.config.serving.packages, moved=moved)
             self._parts.apply(self.config)
         except WhereverError:
             self.config = before
-            self._look_again()
+            self._look_in(before.serving.packages)
             raise
         self._share()
-        if before.serving.packages != self.config.serving.packages:
+        if moved:
             self.host.drop_missing()
         return found
+
+    def _look_in(self, packages: tuple[Path, ...], *, moved: bool = False) -> None:
+        self.host.store.look_in(packages, builtin=not packages)
+        self._look_again(moved=moved)
+
+    def _look_again(self, *, moved: bool = False) -> None:
+        """Serve what is there now.
+
+        Args:
+            moved: packages lie elsewhere now, so that one that is gone is meant to be.
+        """
+        for name, error in self.host.refresh():
+            if not (moved and isinstance(error, ModelNotFoundError)):
+                _LOG.warning("%s goes on with the version that it has: %s", name, error)
+        self._load()
 
     def _share(self) -> None:
         config = self.config
         self.host.share_by(lambda model: sharing_of(config, model))
-
-    def _look_again(self) -> None:
-        packages = self.config.serving.packages
-        self.host.store.look_in(packages, builtin=not packages)
-        self.refresh()
 
     def _load(self) -> None:
         try:

@@ -290,6 +290,19 @@ class LocalHost:
         self.release({loaded.package.digest for loaded in self._aliases.values()})
         return kept
 
+    def drop_missing(self) -> list[str]:
+        """Answer no more calls for models whose packages are gone; `refresh` goes on with those.
+
+        Returns:
+            Their names.
+        """
+        there = {package.name for package in self.store.list()}
+        gone = [alias for alias in list(self._aliases) if alias[0].partition("@")[0] not in there]
+        for alias in gone:
+            self._aliases.pop(alias, None)
+        self.release({loaded.package.digest for loaded in self._aliases.values()})
+        return sorted({model.partition("@")[0] for model, _, _ in gone})
+
     def release(self, used: Collection[str]) -> None:
         """Let go of what is loaded from packages of other digests than `used`.
 

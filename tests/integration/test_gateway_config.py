@@ -217,6 +217,31 @@ def test_backends_come_and_go_while_it_runs(gateway, reloaded, behind):
             lab.infer(asked, 10)
 
 
+def test_models_come_and_go_with_the_places_where_packages_are(gateway, reloaded, scales_package):
+    given = (from_array("numbers", np.array([0, 9, 0], np.float32)),)
+    asked = InferRequest("scales", "", "", {}, given, boundary="anywhere")
+
+    def served_from(*packages: str) -> str:
+        gateway.file.write_text(HEAD.replace('["packages"]', json.dumps(packages)))
+        gateway.process.send_signal(signal.SIGHUP)
+        said = gateway.said.get(timeout=30)
+        gateway.heard(), gateway.heard()
+        return said
+
+    with closing(gateway.client("lab")) as lab:
+        assert served_from("packages", str(scales_package.root)) == "reloaded: serving.packages\n"
+        assert to_array(lab.infer(asked, 10).outputs[0]).argmax() == 1
+        served_from(str(scales_package.root))
+        with pytest.raises(RefusedError, match="no model 'echo'"):
+            lab.infer(call(), 10)
+        assert "nowhere is not there" in served_from("nowhere")
+        assert to_array(lab.infer(asked, 10).outputs[0]).argmax() == 1
+        reloaded("")
+        lab.infer(call(), 10)
+        with pytest.raises(RefusedError, match="no model 'scales'"):
+            lab.infer(asked, 10)
+
+
 def test_what_waits_for_a_restart_is_said(gateway, reloaded):
     said = reloaded("[tenants.lab]\n[tls]\nenabled = true\n[state]\nusage_every_s = 1")
     assert said == "reloaded: tenants.lab; at the next start: tls.enabled, state.usage_every_s\n"

@@ -97,7 +97,7 @@ def _hears(signals: SimpleQueue[int]) -> bool:
 
 
 def load_models(host: LocalHost) -> tuple[list[LoadedVariant], list[tuple[str, WhereverError]]]:
-    """Load the best variant of every package of a host.
+    """Load the best variant of every package of a host, but for those that it has unloaded.
 
     Returns:
         What is served, and what is not with the reason.
@@ -109,12 +109,14 @@ def load_models(host: LocalHost) -> tuple[list[LoadedVariant], list[tuple[str, W
     refused: list[tuple[str, WhereverError]] = [
         (str(path), error) for path, error in host.store.refused()
     ]
-    for package in filter(lambda package: host.offers(package.name), host.store.list()):
+    packages = host.store.list()
+    offered = [package for package in packages if host.offers(package.name)]
+    for package in offered:
         try:
             models.append(host.resolve_package(package))
         except WhereverError as error:
             refused.append((f"{package.name} {package.version}", error))
-    if not models:
+    if not models and len(offered) == len(packages):
         why = "; ".join(f"{what}: {error}" for what, error in refused)
         raise ModelNotFoundError(f"there is no model to serve ({why or 'no package is there'})")
     return models, refused
