@@ -93,7 +93,8 @@ def wrong_answer(*outputs):
 
 SCORES = np.array([0.1, 0.8, 0.1], np.float32)
 MISBEHAVIOUR = {
-    "not allowed": (refusing(grpc.StatusCode.PERMISSION_DENIED), "not_allowed"),
+    "not known": (refusing(grpc.StatusCode.UNAUTHENTICATED), "not_allowed"),
+    "not allowed": (refusing(grpc.StatusCode.PERMISSION_DENIED), "forbidden"),
     "unknown model": (refusing(grpc.StatusCode.NOT_FOUND), "refused"),
     "overloaded": (refusing(grpc.StatusCode.RESOURCE_EXHAUSTED), "overloaded"),
     "engine error": (refusing(grpc.StatusCode.INTERNAL), "remote"),
