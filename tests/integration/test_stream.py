@@ -531,6 +531,25 @@ def test_large_calls_go_by_themselves(serve, remote, echo):
     assert open_streams(server) == 0
 
 
+def test_many_calls_and_answers_together_stay_within_the_largest_message(serve, remote, echo):
+    server = serve(max_bytes=100_000)
+    host = remote(server.port, max_bytes=100_000)
+    name = echo.inputs[0].name
+    arrays = [np.full(24_000, n, np.float32) for n in range(24)]
+    host.infer(SCALES, 5)
+    started = [host.start(echo._replace(inputs=(from_array(name, a),)), 10) for a in arrays]
+    answers = [to_array(call.result().outputs[0]) for call in started]
+    assert all((answer == array).all() for answer, array in zip(answers, arrays, strict=True))
+    assert open_streams(server) >= 1
+
+
+def test_a_limit_that_no_clock_reaches_is_none(serve, remote):
+    host = remote(serve().port)
+    for timeout_s in (5, float("inf"), 1e12):
+        assert host.infer(SCALES, timeout_s).model == "scales"
+        assert host.start(SCALES, timeout_s).result().model == "scales"
+
+
 def test_a_stream_that_nobody_uses_is_ended(serve, remote, monkeypatch):
     monkeypatch.setattr("wherever_edge.oip.call_stream._IDLE_S", 0.05)
     server = serve()

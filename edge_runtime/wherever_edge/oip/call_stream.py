@@ -34,8 +34,9 @@ _MOST_CALLS = 1024
 _MOST_DEADLINES = 8 * _MOST_CALLS
 # answers that are handed out before those who got them may go on
 _AT_ONCE = 16
-# calls go out together up to this size
-_MESSAGE_BYTES = 256 * 1024
+# Calls go out together up to this size, which is within what every server takes beside the largest
+# message that it is set to.
+_MESSAGE_BYTES = 60 * 1024
 # a stream that is not used is ended
 _IDLE_S = 60.0
 # how long the end of the process waits for a stream's threads
@@ -129,6 +130,8 @@ class CallStream:
         Returns:
             Its number; 0 when the stream takes no more calls, or has too many: nothing was sent.
         """
+        if timeout_s is not None and timeout_s > threading.TIMEOUT_MAX:
+            timeout_s = None
         number = next(self._numbers)
         parts = call_parts(number, request, timeout_s, headers)
         with self._lock:
@@ -189,10 +192,11 @@ class CallStream:
     def _next_batch(self) -> list[Sequence[Buffer]]:
         batch: list[Sequence[Buffer]] = []
         n_bytes = 0
-        while self._outgoing and n_bytes < _MESSAGE_BYTES:
-            parts = self._outgoing.popleft()
-            batch.append(parts)
-            n_bytes += sum(map(len, parts))
+        while self._outgoing:
+            n_bytes += sum(map(len, self._outgoing[0]))
+            if batch and n_bytes > _MESSAGE_BYTES:
+                break
+            batch.append(self._outgoing.popleft())
         return batch
 
     def _read(self) -> None:

@@ -30,8 +30,9 @@ _LOG = logging.getLogger(__name__)
 # what goes out, and how many bytes that are
 _Sized: TypeAlias = "tuple[int, Sequence[Buffer]]"
 
-# answers go out together up to this size
-_MESSAGE_BYTES = 256 * 1024
+# Answers go out together up to this size, which is within what every client takes beside the
+# largest message that it is set to.
+_MESSAGE_BYTES = 60 * 1024
 
 
 class StreamedCall:
@@ -268,9 +269,11 @@ class OpenStream:
         batch: list[_Sized] = []
         n_bytes = 0
         with self._change:
-            while self._outgoing and n_bytes < _MESSAGE_BYTES:
+            while self._outgoing:
+                n_bytes += self._outgoing[0][0]
+                if batch and n_bytes > _MESSAGE_BYTES:
+                    break
                 batch.append(self._outgoing.popleft())
-                n_bytes += batch[-1][0]
             if not batch:
                 self._writing = False
                 if self._is_over():
