@@ -257,6 +257,23 @@ def test_a_model_of_another_server_is_called_by_what_its_metadata_says(host):
         assert http.get("/v1/models/far").json()["inputs"][0]["kind"] == "tensor"
 
 
+def test_one_element_of_bytes_at_another_server_may_be_an_image(host):
+    sent = []
+
+    class Noting(Far):
+        def infer(self, request: InferRequest, caller: Any, grant: Any) -> Forwarded:
+            sent.append(bytes(request.inputs[0].data[4:]))
+            return super().infer(request, caller, grant)
+
+    tensors = TensorMetadata("image", "BYTES", (1,)), TensorMetadata("upper", "BYTES", (-1,))
+    far = Noting(ModelMetadata("far", ("3",), "x", tensors[:1], tensors[1:]))
+    with serving(InferenceService(host, {}, elsewhere={"far": far}.get)) as http:
+        said(predict(http, "far", json={"image": base64.b64encode(picture()).decode()}))
+        said(predict(http, "far", files={"image": ("x", picture())}))
+        said(predict(http, "far", content=picture(), headers={"content-type": "image/png"}))
+    assert sent == [picture()] * 3
+
+
 def test_a_model_of_another_server_that_says_nothing_of_itself_is_a_bad_gateway(host):
     far = Far(ModelMetadata("far", ("3",), "x", (), ()))
     with serving(InferenceService(host, {}, elsewhere={"far": far}.get)) as http:

@@ -70,10 +70,8 @@ def _rounded(array: Array) -> Any:
 def _invented(entry: InputEntry) -> Any:
     if entry.kind == "text":
         return _WORDS
-    if entry.kind == "image":
+    if entry.kind in ("image", "bytes"):
         return _base64(picture())
-    if entry.kind == "bytes":
-        return _base64(_WORDS.encode())
     shape = [_ANY_LENGTH if length < 0 else length for length in entry.shape or ()]
     if entry.dtype == "bytes":
         return np.full(shape, _WORDS, dtype=object).tolist()

@@ -204,4 +204,6 @@ def _signature(metadata: ModelMetadata) -> Signature:
 
 def _input(tensor: TensorMetadata) -> InputEntry:
     dtype = DTYPE_OF_WIRE[tensor.datatype]
+    if dtype == "bytes" and tensor.shape == (1,):  # an image, a text or a file: which is not said
+        return InputEntry(name=tensor.name, kind="bytes")
     return InputEntry(name=tensor.name, kind="tensor", dtype=dtype, shape=tensor.shape)

@@ -30,7 +30,7 @@ _SCHEMES = {"key": {"type": "http", "scheme": "bearer"}}
 # kind of input -> what a whole body of it is
 RAW_KINDS = {
     "image": ("image/*", "application/octet-stream"),
-    "bytes": ("application/octet-stream",),
+    "bytes": ("application/octet-stream", "image/*"),
     "text": ("text/plain",),
 }
 

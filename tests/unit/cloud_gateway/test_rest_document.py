@@ -67,7 +67,8 @@ def test_invented_pictures_texts_and_files_are_some():
     of = signature(IMAGE, TEXT, FILE)
     found = checked(of, invented_example(of))
     assert isinstance(found["image"], Image)
-    assert found["text"].encode() == found["file"]
+    assert found["file"].startswith(b"\x89PNG")
+    assert found["text"]
     strings = {"name": "x", "kind": "tensor", "dtype": "bytes", "shape": [-1]}
     assert invented_example(signature(strings))["x"] == [found["text"]] * 3
 
@@ -85,7 +86,7 @@ def test_a_sample_is_shown_as_it_was_given_unless_it_is_too_long_to_read():
         {"file": only(bytes(MAX_ENCODED_BYTES + 1)), "x": np.zeros(5000, np.int64)},
         {},
     )
-    assert len(base64.b64decode(long["file"])) < 100
+    assert len(base64.b64decode(long["file"])) < 1000
     assert long["x"] == [0, 0, 0]
     assert example_of(signature(tensor("int64", 2)), {"x": np.array([1, 2])}, {}) == {"x": [1, 2]}
 
