@@ -6,7 +6,7 @@ import importlib.util
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,8 @@ from wherever_gateway.parts import open_parts
 from wherever_gateway.securing import secure
 
 if TYPE_CHECKING:
+    import grpc
+
     from wherever_edge.host import LoadedVariant
     from wherever_gateway.config.schema import GatewayConfig
     from wherever_gateway.rest.front import RestFront
@@ -75,6 +77,7 @@ class Gateway:
             keys=self.secured.keys,
             keys_needed=self.secured.protection.keys,
             methods=self._parts.methods,
+            handlers=_reflection(),
             admission=self._parts.admission,
             elsewhere=self._parts.elsewhere,
         )
@@ -269,6 +272,15 @@ class Gateway:
         )
         http.start()
         return http
+
+
+def _reflection() -> Sequence[grpc.GenericRpcHandler]:
+    """What tells tools of the server's methods; nothing without the extra that it takes."""
+    if not importlib.util.find_spec("grpc_reflection"):
+        return ()
+    from wherever_edge.oip.reflection import reflection_handlers  # noqa: PLC0415 (an extra)
+
+    return reflection_handlers()
 
 
 def has_http() -> bool:

@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grpc
 import pytest
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from PIL import Image
 
 from wherever_edge.oip.keys import KeyStore
@@ -59,3 +61,15 @@ def test_kserves_clients_over_rest_and_grpc(gateway, picture, peer_python):
     rest = [f"rest {name}" for name in ("health", "json", "binary", "image")]
     grpc = [f"grpc {name}" for name in ("health", "typed", "raw", "image")]
     assert held(python, "kserve_calls.py", gateway, picture) == [*rest, *grpc]
+
+
+def test_a_tool_finds_the_services_by_reflection(gateway):
+    _, address, authorization = gateway
+    question = reflection_pb2.ServerReflectionRequest(list_services="")
+    with grpc.insecure_channel(address) as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        (told,) = stub.ServerReflectionInfo(
+            iter([question]), metadata=(("authorization", authorization),), timeout=20
+        )
+    names = {service.name for service in told.list_services_response.service}
+    assert {"inference.GRPCInferenceService", "grpc.health.v1.Health"} <= names
