@@ -531,6 +531,25 @@ def test_large_calls_go_by_themselves(serve, remote, echo):
     assert open_streams(server) == 0
 
 
+def test_a_large_call_on_a_connection_that_is_replaced_meanwhile_is_answered(
+    serve, held, remote, echo
+):
+    server = serve(held)
+    host = remote(server.port)
+    held.release.set()
+    assert eventually(lambda: host.infer(echo, 10.0) and open_streams(server) == 1)
+    held.release.clear()
+    large = from_array(echo.inputs[0].name, np.zeros(1_000_000, np.float32))
+    call = host.start(echo._replace(inputs=(large,)), 20.0)
+    ended = threading.Event()
+    call.add_done_callback(lambda _: ended.set())
+    assert eventually(lambda: server.queue.inside == 1)
+    host.renew()
+    held.release.set()
+    assert ended.wait(10)
+    assert len(scores(call.result())) == 1_000_000
+
+
 def test_many_calls_and_answers_together_stay_within_the_largest_message(serve, remote, echo):
     server = serve(max_bytes=100_000)
     host = remote(server.port, max_bytes=100_000)

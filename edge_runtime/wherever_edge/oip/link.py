@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
@@ -111,7 +112,7 @@ class Link:
             self._running -= 1
             last = self._retired and not self._running
         if last:
-            self._channel.close()
+            self._close_beside()
 
     def retire(self) -> None:
         """Take no more calls, and close when those that run have ended."""
@@ -119,7 +120,7 @@ class Link:
             self._retired = True
             idle = not self._running
         if idle:
-            self._channel.close()
+            self._close_beside()
 
     def close(self) -> None:
         """Close at once; calls that run are cancelled."""
@@ -138,6 +139,15 @@ class Link:
             done(call.code() not in _NOT_CONNECTED)
 
         self.unary(HEALTH_CHECK).future(b"", _CONNECT_S, self.metadata).add_done_callback(ended)
+
+    def _close_beside(self) -> None:
+        """Close in a thread of its own.
+
+        Calls end in the channel's thread, and closing there would wait for itself while a stream
+        is open.
+        """
+        with suppress(RuntimeError):  # no thread is to be had: it ends with the process
+            threading.Thread(target=self._channel.close, name="wherever-close").start()
 
     def _open_stream(self, messages: Iterator[bytes]) -> Opened:
         method: Streaming = self._channel.stream_stream(STREAM_METHOD)
