@@ -32,9 +32,21 @@ class DirectInference:
         enter: Callable[[str | None], KeyInfo | None],
     ) -> None:
         self._service = service
+        self._enter = enter
         self.status = status
-        self.enter = enter
         self.together = service.together
+
+    def enter(self, authorization: str | None) -> KeyInfo | None:
+        """The key that a call comes with.
+
+        Raises:
+            NotAllowedError: it needs one, and brings none that counts.
+            OverloadedError: while calls are refused, its tenant has all that it can have.
+        """
+        key = self._enter(authorization)
+        if self._service.answers_all:
+            self._service.queue.turn_away("" if key is None else key.name)
+        return key
 
     def read(self, data: bytes) -> InferRequest:
         """The request in a message; raises as `decode_request`."""

@@ -151,6 +151,11 @@ class InferenceService:
                 answers[at] = answer
         return [answer for answer in answers if answer is not None]
 
+    @property
+    def answers_all(self) -> bool:
+        """Whether no other server answers in place of this one, whatever the model."""
+        return self._elsewhere is nowhere
+
     def is_elsewhere(self, model: str) -> bool:
         """Whether another server answers for the model in place of this one."""
         return self._elsewhere(model) is not None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from wherever_contracts.errors import DeadlineError, OverloadedError, WhereverError
 from wherever_contracts.places import PRIORITIES
+from wherever_edge.queueing.inside import Inside
 from wherever_edge.queueing.limit import Limit
 from wherever_edge.queueing.line import Line
 from wherever_edge.queueing.policy import Standing, ahead_of, displaced_by
@@ -19,7 +20,6 @@ from wherever_edge.queueing.turn import NEVER, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
 
     from wherever_contracts.urgency import Urgency
     from wherever_edge.queueing.group import Group
@@ -117,7 +117,7 @@ class RunQueue:
                 caller does; the message says when to try again.
             DeadlineError: the caller's time ran out, or it has gone.
         """
-        return _Inside(self, urgency)
+        return Inside(self, urgency)
 
     @contextmanager
     def admit_many(self, urgencies: Sequence[Urgency]) -> Generator[list[WhereverError | None]]:
@@ -152,6 +152,23 @@ class RunQueue:
                 self._limit.busy(now)
             self.inside += 1
             self._places.take(urgency.tenant, urgency.weight)
+
+    def turn_away(self, tenant: str) -> None:
+        """Refuse a tenant's call before it is read, where it would find no room whatever it is.
+
+        Only while calls are refused: reading what is refused then keeps from work. As if it had the
+        weight and the class of those of its calls that are inside, which are the most urgent there.
+
+        Raises:
+            OverloadedError: it would find none; the message says when to try again.
+        """
+        if self._limit.level is None or self.runs is None or self.max_waiting is None:
+            return
+        with self._lock:
+            now = perf_counter()
+            room = self._limit.room(now, self.runs, self.max_waiting)
+            if self.inside >= room and not self._may_find_room(tenant, room):
+                raise OverloadedError(self._refused(now))
 
     def leave(self, urgency: Urgency, *, answered: bool) -> None:
         """A call that was let in has ended.
@@ -273,16 +290,29 @@ class RunQueue:
         owed = self._places.spare_one(urgency.tenant, room, urgency.weight)
         if given_way is None and owed and self.inside < self.places:
             return
-        self.refused += 1
-        self._limit.refused(now, self._row_s)
-        words = (
-            f"{self.runs} calls are at work and {self.waiting} are waiting; "
-            f"try again in about {self.retry_after_s() * 1000:.0f} ms"
-        )
+        words = self._refused(now)
         if given_way is None:
             raise OverloadedError(words)
         came = "more urgent calls" if rank < given_way.rank else "calls of others with less"
         self._send_away(given_way.number, OverloadedError(f"{came} came; {words}"))
+
+    def _may_find_room(self, tenant: str, room: int) -> bool:
+        """Whether a call of a tenant may, by what is known before it is read."""
+        weight = self._places.weight(tenant)
+        standings = self._line.standings()
+        if weight is None or any(each.rank for each in standings):
+            return True
+        given_way = displaced_by(0, standings, tenant, max(LEAST_WEIGHT, weight))
+        return given_way is not None or self._places.spare_one(tenant, room, weight)
+
+    def _refused(self, now: float) -> str:
+        """Count a refusal, and give the words for it."""
+        self.refused += 1
+        self._limit.refused(now, self._row_s)
+        return (
+            f"{self.runs} calls are at work and {self.waiting} are waiting; "
+            f"try again in about {self.retry_after_s() * 1000:.0f} ms"
+        )
 
     def _refuse_the_hopeless(self, urgency: Urgency, left_s: float) -> None:
         """Refuse a call that those before it keep waiting for longer than its caller waits."""
@@ -360,27 +390,6 @@ class RunQueue:
     def _late(self) -> DeadlineError:
         self.dropped += 1
         return DeadlineError("the caller's time ran out before the work began; it was not done")
-
-
-class _Inside:
-    """A call that is inside while its block runs."""
-
-    __slots__ = ("_queue", "_urgency")
-
-    def __init__(self, queue: RunQueue, urgency: Urgency) -> None:
-        self._queue = queue
-        self._urgency = urgency
-
-    def __enter__(self) -> None:
-        self._queue.enter(self._urgency)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._queue.leave(self._urgency, answered=kind is None)
 
 
 def _is_late(urgency: Urgency, now: float) -> bool:

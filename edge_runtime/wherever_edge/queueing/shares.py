@@ -84,6 +84,10 @@ class Places:
         else:
             del self._held[tenant], self._weights[tenant]
 
+    def weight(self, tenant: str) -> float | None:
+        """The weight of a tenant that holds a place; None of one that holds none."""
+        return self._weights.get(tenant)
+
     def spare_one(self, tenant: str, places: int, weight: float = 1.0) -> bool:
         """Whether one more would be within a tenant's share of so many places.
 

@@ -288,3 +288,63 @@ def test_a_pipeline_that_fails_gives_its_place_at_the_desk_back():
     for _ in range(3):
         with pytest.raises(ValueError, match="damaged"):
             at_desk({})
+
+
+def tight(level: int) -> RunQueue:
+    """A queue that refused a call a moment ago."""
+    queue = RunQueue(2, 60)
+    queue._limit.level = level
+    queue._limit._refused_at = perf_counter()
+    return queue
+
+
+def test_what_would_find_no_room_is_refused_before_it_is_read_while_calls_are_refused():
+    queue = tight(4)
+    with ExitStack() as inside:
+        for _ in range(3):
+            inside.enter_context(queue.admit(Urgency(tenant="heavy")))
+        queue.turn_away("heavy")
+        inside.enter_context(queue.admit(Urgency(tenant="heavy")))
+        with pytest.raises(OverloadedError, match="try again in about"):
+            queue.turn_away("heavy")
+        queue.turn_away("light")
+        inside.enter_context(queue.admit(Urgency(tenant="light")))
+        queue.turn_away("light")  # its share is two of four
+        inside.enter_context(queue.admit(Urgency(tenant="light")))
+        with pytest.raises(OverloadedError):
+            queue.turn_away("light")
+        assert queue.refused == 2
+        queue._limit.level = None
+        queue.turn_away("heavy")
+    RunQueue().turn_away("anybody")
+
+
+def test_a_call_that_could_take_the_place_of_another_is_read():
+    queue = tight(4)
+    with ExitStack() as inside:
+        for _ in range(4):
+            inside.enter_context(queue.admit(Urgency(tenant="heavy")))
+        queue._line.join(queue.turn({}, Urgency("batch", tenant="heavy"), None, 1))
+        queue.turn_away("heavy")
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(PRIORITIES)), max_size=12))
+def test_who_is_refused_unread_would_have_been_refused_when_read(calls):
+    queue = tight(4)
+    for _ in range(2):
+        assert queue.begin(None)
+    with ExitStack() as inside:
+        for tenant, priority in calls:
+            urgency = Urgency(priority, tenant=tenant)
+            unread = read = None
+            try:
+                queue.turn_away(tenant)
+            except OverloadedError as error:
+                unread = error
+            try:
+                inside.enter_context(queue.admit(urgency))
+            except OverloadedError as error:
+                read = error
+            else:
+                queue._line.join(queue.turn({}, urgency, None, 1))
+            assert unread is None or read is not None
