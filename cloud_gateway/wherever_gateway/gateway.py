@@ -267,7 +267,6 @@ class Gateway:
             keys_needed=self.secured.protection.keys,
             admin=None if self.secured.protection.exposed else self,
             repository=self._parts.repository,
-            sight=self._parts.tenants,
             others=self._parts.named_elsewhere,
         )
         http.start()

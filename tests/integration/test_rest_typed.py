@@ -22,7 +22,7 @@ from wherever_contracts.wire.metadata import ModelMetadata, TensorMetadata
 from wherever_contracts.wire.repository import IndexEntry, ModelStatistics
 from wherever_contracts.wire.tensors import InferRequest, InferResponse, from_bytes
 from wherever_edge.host import LocalHost
-from wherever_edge.oip.admission import Served
+from wherever_edge.oip.admission import Open, Served
 from wherever_edge.oip.keys import KeyChecker, KeyStore
 from wherever_edge.oip.service import Forwarded, InferenceService
 from wherever_edge.packages.store import Store
@@ -449,7 +449,7 @@ def test_without_a_repository_its_routes_are_not_there(http):
 # --- keys, and who sees what ---
 
 
-class OwnModels:
+class OwnModels(Open):
     """Key NAME sees the models whose names begin like it."""
 
     def may_see(self, key: Any, model: str) -> bool:
@@ -463,9 +463,8 @@ def secured(host, tmp_path_factory) -> Iterator[tuple[httpx.Client, dict[str, di
     keys = {name: store.add(name) for name in ("scales team", "letters team")}
     keys["boss"] = store.add("boss", "admin")
     needed = {"keys": KeyChecker(store), "keys_needed": True}
-    with serving(
-        InferenceService(host, {}), **needed, sight=OwnModels(), repository=Repository()
-    ) as http:
+    service = InferenceService(host, {}, OwnModels())
+    with serving(service, **needed, repository=Repository()) as http:
         yield http, {name: {"authorization": f"Bearer {key}"} for name, key in keys.items()}
 
 

@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import numpy as np
 import pytest
@@ -26,6 +27,9 @@ from wherever_contracts.errors import (
 )
 from wherever_contracts.urgency import CALM
 from wherever_contracts.wire.asked import IDEMPOTENCY_KEY
+from wherever_contracts.wire.messages import encode_request
+from wherever_contracts.wire.metadata import ModelName, encode_model_name
+from wherever_contracts.wire.schema import INFERENCE_SERVICE
 from wherever_contracts.wire.tensors import InferRequest, InferResponse, from_array, to_array
 from wherever_edge.host import LocalHost
 from wherever_edge.oip.client import RemoteHost
@@ -420,7 +424,6 @@ def over_rest(made: Site, name: str) -> Iterator[httpx.Client]:
         max_bytes=10**6,
         keys=made.tenants._keys,
         keys_needed=True,
-        sight=made.tenants,
     )
     front.start()
     bearer = {"authorization": f"Bearer {made.secrets[name]}"}
@@ -453,3 +456,27 @@ def test_rest_has_the_statuses_that_say_the_same(site):
     assert refused.headers["wherever-code"] == "quota"
     assert 3500 < int(refused.headers["retry-after"]) <= 3620
     assert used(made.state)["ann", "echo"][:4] == (1, 1, 1, 2)
+
+
+def test_nothing_over_grpc_tells_of_a_model_that_others_use(site):
+    made = site(ann=TenantRules(models=("ec*",)))
+    channel = grpc.insecure_channel(f"127.0.0.1:{made.server.port}")
+    keyed = {"metadata": (("authorization", f"Bearer {made.secrets['ann']}"),), "timeout": 10}
+
+    def ask(method: str, data: bytes) -> tuple[grpc.StatusCode, str]:
+        try:
+            answer = channel.unary_unary(f"/{INFERENCE_SERVICE}/{method}")(data, **keyed)
+        except grpc.RpcError as error:
+            return error.code(), error.details()
+        return grpc.StatusCode.OK, repr(answer)
+
+    with channel:
+        named = encode_model_name("ModelMetadataRequest", ModelName("scales"))
+        assert ask("ModelMetadata", named)[0] == grpc.StatusCode.PERMISSION_DENIED
+        assert ask("ModelReady", named) == (grpc.StatusCode.OK, "b''")
+        unknown = encode_request(InferRequest("ec2", "", "", {}, ()))
+        missing = encode_model_name("ModelMetadataRequest", ModelName("ec2"))
+        for method, data in (("ModelInfer", unknown), ("ModelMetadata", missing)):
+            status, details = ask(method, data)
+            assert status == grpc.StatusCode.NOT_FOUND
+            assert "scales" not in details

@@ -57,7 +57,7 @@ MARKED = 2718281728.0
 SCALES = {"model": "scales", "version": "1.0.0", "tenant": ""}
 
 
-class Refusing:
+class Refusing(Open):
     """Lets in all calls while no error is set, on request with no time left."""
 
     def __init__(self) -> None:

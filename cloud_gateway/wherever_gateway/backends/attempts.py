@@ -22,6 +22,9 @@ LEAST_PATIENCE_S = 0.25
 SURE = 3.0
 # A call that is expected to end sooner is not worth the thread that could give it up.
 QUICK_S = 0.1
+# All servers were there so lately that one is waited for, and so long at most.
+LULL_S = 3.0
+LONGEST_LULL_S = 1.0
 # What is kept back for the other replica, of a call whose replica is not known well.
 _RESERVED = 0.5
 
@@ -59,6 +62,19 @@ def attempt(latest: Forecast, left_s: float, *, again: bool) -> Attempt:
     if patience_s >= left_s:
         return Attempt(left_s, patient=True, watched=watched)
     return Attempt(patience_s, patient=False, watched=watched)
+
+
+def waits_s(heard_s: float, left_s: float) -> float:
+    """How long a call waits for a server to come back when all are shut out; 0: not at all.
+
+    A server that starts anew takes a moment, in which no other may be there. Of those that are
+    away for longer a call is told at once.
+
+    Args:
+        heard_s: for how long nothing was heard of any of them.
+        left_s: what is left of the call's time.
+    """
+    return min(LONGEST_LULL_S, left_s / 2) if heard_s < LULL_S else 0.0
 
 
 def is_worth_another(error: WhereverError) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from time import monotonic
@@ -74,7 +75,8 @@ class Backend:
     def __init__(self, name: str, doors: Doors) -> None:
         self.name = name
         self._doors = doors
-        self.watch = Watch(RetryTokens(_TOKENS, _TOKEN_RATIO))
+        self._back = threading.Condition()
+        self.watch = Watch(RetryTokens(_TOKENS, _TOKEN_RATIO), on_back=self._came_back)
         self.standing = Standing((), "cloud", 0.0)
         self._room = Room()
         self._readiness: Remembered[bool] = Remembered(READY_FRESH_S)
@@ -104,7 +106,8 @@ class Backend:
         trace = _trace(caller, grant)
         asked = Asked(request, model, grant.urgency, grant.boundary, deadline, trace)
         with self._inside(standing, asked):
-            call = Call(self.name, standing.replicas, self.watch.tokens, asked)
+            tokens = self.watch.tokens
+            call = Call(self.name, standing.replicas, tokens, asked, self._wait_for_one)
             response = travel.inbound(call.answer(), request)
         return Forwarded(response, travel.served(response, self.name))
 
@@ -172,6 +175,14 @@ class Backend:
 
     def _shut(self) -> list[Replica]:
         return [each for each in self.standing.replicas if each.is_shut]
+
+    def _came_back(self) -> None:
+        with self._back:
+            self._back.notify_all()
+
+    def _wait_for_one(self, wait_s: float) -> None:
+        with self._back:
+            self._back.wait(wait_s)
 
     @contextmanager
     def _inside(self, standing: Standing, asked: Asked) -> Generator[None]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import random
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from wherever_contracts.errors import RefusedError, WhereverError
+from wherever_contracts.errors import RefusedError, UnreachableError, WhereverError
 from wherever_edge.counters import COUNTERS
 from wherever_edge.host_health.balance import arrange
 from wherever_edge.host_health.forecast import Work
 from wherever_gateway.backends import travel, verdicts
-from wherever_gateway.backends.attempts import Attempt, attempt, is_worth_another
+from wherever_gateway.backends.attempts import Attempt, attempt, is_worth_another, waits_s
 from wherever_gateway.backends.order import lighter
 from wherever_gateway.backends.replica import Replica, Unanswered
 
@@ -60,10 +60,16 @@ class Call:
         replicas: its servers.
         tokens: the budget for second attempts.
         asked: the call.
+        wait_for_one: waits, so many seconds at most, until one that was shut out is back.
     """
 
     def __init__(
-        self, backend: str, replicas: Sequence[Replica], tokens: RetryTokens, asked: Asked
+        self,
+        backend: str,
+        replicas: Sequence[Replica],
+        tokens: RetryTokens,
+        asked: Asked,
+        wait_for_one: Callable[[float], object],
     ) -> None:
         self._backend = backend
         self._replicas = replicas
@@ -72,6 +78,8 @@ class Call:
         self._work = Work(asked.model, up_bytes=travel.up_bytes(asked.request))
         self._tried: list[verdicts.Tried] = []
         self._passed_over: set[str] = set()
+        self._wait_for_one = wait_for_one
+        self._has_waited = False
         self._attempts = 0
 
     def answer(self) -> InferResponse:
@@ -82,7 +90,7 @@ class Call:
         """
         while True:
             self._refuse_late()
-            replica = self._admitted()
+            replica = self._admitted_or_back()
             outcome = self._ask(replica)
             if isinstance(outcome, tuple):
                 return outcome
@@ -134,10 +142,9 @@ class Call:
         error.__traceback__ = None  # its frames would keep the message alive
         self._tried.append(verdicts.Tried(replica.name, error))
         self._passed_over.add(replica.name)
-        more = len(self._replicas) > len(self._passed_over) and self._attempts < _MOST_ATTEMPTS
-        if not is_worth_another(error) or (more and not self._tokens.spend()):
+        if not is_worth_another(error):
             raise verdicts.told(self._backend, self._asked.request.model, error)
-        if not more:
+        if self._attempts >= _MOST_ATTEMPTS or not self._tokens.spend():
             raise self._nobody((), ())
         COUNTERS.add(RETRIES, backend=self._backend)
 
@@ -156,6 +163,21 @@ class Call:
             and len(self._replicas) > 1
             and replica.turned_out_to_lack(asked.model, asked.request.version, error, asked.left_s)
         )
+
+    def _admitted_or_back(self) -> Replica:
+        """A server that takes the call; when all were lost a moment ago, one is waited for."""
+        try:
+            return self._admitted()
+        except UnreachableError:
+            heard_s = min((each.heard_s for each in self._replicas), default=math.inf)
+            wait_s = waits_s(heard_s, self._asked.left_s)
+            if self._has_waited or not wait_s:
+                raise
+        self._has_waited = True
+        self._wait_for_one(wait_s)
+        self._passed_over.clear()
+        self._refuse_late()
+        return self._admitted()
 
     def _admitted(self) -> Replica:
         """A server that has given leave to send it the call."""

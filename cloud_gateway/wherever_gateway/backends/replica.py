@@ -71,6 +71,11 @@ class Replica(TendedHost):
         return self._health.breaker.state == "open"
 
     @property
+    def heard_s(self) -> float:
+        """For how long nothing was heard of it."""
+        return monotonic() - self._health.heard_at
+
+    @property
     def is_coming_back(self) -> bool:
         """Whether it was shut out, and waits for a call to try it."""
         breaker = self._health.breaker

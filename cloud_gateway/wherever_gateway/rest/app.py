@@ -18,7 +18,7 @@ from wherever_gateway.rest.models import Models, no_others
 from wherever_gateway.rest.openapi import Offer
 from wherever_gateway.rest.pages import PageRoutes
 from wherever_gateway.rest.protocol import REPOSITORY_EXTENSIONS, ProtocolRoutes
-from wherever_gateway.rest.reception import EverybodySees, Handle, Reception, Sight
+from wherever_gateway.rest.reception import Handle, Reception
 from wherever_gateway.rest.replies import http_error, json_reply
 from wherever_gateway.rest.repository import Repository, RepositoryRoutes
 from wherever_gateway.rest.typed import TypedRoutes
@@ -50,7 +50,6 @@ class RestApp:
         entrance: decides who may make a request.
         admin: what administrators may do, if anything.
         repository: lists, loads and unloads models, if anything does.
-        sight: decides who may see which model; by default everybody sees all.
         others: the names of the models that other servers answer for.
 
     Attributes:
@@ -67,11 +66,10 @@ class RestApp:
         entrance: RestEntrance,
         admin: Admin | None = None,
         repository: Repository | None = None,
-        sight: Sight | None = None,
         others: Callable[[], Collection[str]] = no_others,
     ) -> None:
         intake = Intake(max_bytes, stall_s)
-        reception = Reception(service, entrance, sight or EverybodySees(), intake)
+        reception = Reception(service, entrance, intake)
         models = Models(service, others)
         offer = Offer(entrance.keyed, entrance.needed, repository is not None)
         extensions = REPOSITORY_EXTENSIONS if repository else ()

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from wherever_edge.oip.security import ServerIdentity
     from wherever_edge.oip.service import InferenceService
     from wherever_gateway.rest.app import Admin, RestApp
-    from wherever_gateway.rest.reception import Sight
     from wherever_gateway.rest.repository import Repository
 
 _BACKLOG = 512
@@ -45,7 +44,6 @@ class RestFront:
         keys_needed: whether those who use models need one too.
         admin: what administrators may do, if anything.
         repository: lists, loads and unloads models, if anything does.
-        sight: decides who may see which model; by default everybody sees all.
         others: the names of the models that other servers answer for, of those that are known.
 
     Attributes:
@@ -66,7 +64,6 @@ class RestFront:
         keys_needed: bool = False,
         admin: Admin | None = None,
         repository: Repository | None = None,
-        sight: Sight | None = None,
         others: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self.address = address
@@ -80,7 +77,6 @@ class RestFront:
         self._keys_needed = keys_needed
         self._admin = admin
         self._repository = repository
-        self._sight = sight
         self._others: Callable[[], Collection[str]] = others
         self._running: _Running | None = None
 
@@ -137,7 +133,6 @@ class RestFront:
             entrance=RestEntrance(self._keys, needed=self._keys_needed),
             admin=self._admin,
             repository=self._repository,
-            sight=self._sight,
             others=self._others,
         )
 

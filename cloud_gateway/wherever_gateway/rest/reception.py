@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -34,38 +34,18 @@ Handle: TypeAlias = Callable[[Request], Awaitable[Response]]
 _SPARE_THREADS = 8
 
 
-class Sight(Protocol):
-    """Who may see which model."""
-
-    def may_see(self, key: KeyInfo | None, model: str) -> bool:
-        """Whether who brings this key (None for no key) may know of a model, and use it."""
-        ...
-
-
-class EverybodySees:
-    """Every model is there for everybody who may call."""
-
-    def may_see(self, key: KeyInfo | None, model: str) -> bool:
-        """True."""
-        return True
-
-
 class Reception:
     """Receives requests, and has threads answer them.
 
     Args:
         service: answers the calls; its queue bounds those of every front together.
         entrance: decides who may make a request.
-        sight: decides who may see which model.
         intake: receives bodies.
     """
 
-    def __init__(
-        self, service: InferenceService, entrance: RestEntrance, sight: Sight, intake: Intake
-    ) -> None:
+    def __init__(self, service: InferenceService, entrance: RestEntrance, intake: Intake) -> None:
         self.service = service
         self._entrance = entrance
-        self._sight = sight
         self._intake = intake
         self._threads = service.queue.places + _SPARE_THREADS
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="wherever-rest")
@@ -140,7 +120,7 @@ class Reception:
 
     def sees(self, request: Request, model: str) -> bool:
         """Whether who asks may see a model."""
-        return self._sight.may_see(self.key(request), model)
+        return self.service.sees(self.key(request), model)
 
     def named(self, request: Request) -> tuple[str, str]:
         """The model and version of the path; "" for no version.
@@ -156,11 +136,8 @@ class Reception:
 
     def _not_found(self, request: Request, error: ModelNotFoundError) -> ModelNotFoundError:
         """The same error, or one without the names of models that others use."""
-        names = {package.name for package in self.service.host.store.list()}
-        if all(self.sees(request, name) for name in names):
-            return error
-        model = request.path_params.get("model", "")
-        return ModelNotFoundError(f"no model {model[:80]!r} of that version is known here")
+        model: str = request.path_params.get("model", "")
+        return self.service.discreet(error, model, self.key(request))
 
     def _failed(self, error: BaseException) -> Response:
         return error_reply(error, self.service.retry_after_s)

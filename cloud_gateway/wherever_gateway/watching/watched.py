@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from wherever_contracts.urgency import Urgency
     from wherever_contracts.wire.tensors import InferRequest, InferResponse
     from wherever_edge.oip.admission import Admission, Caller, Grant
+    from wherever_edge.oip.keys import KeyInfo
     from wherever_gateway.watching.log import CallLog
     from wherever_gateway.watching.metrics import Metrics
     from wherever_gateway.watching.traces import Begun, Tracing
@@ -49,6 +50,10 @@ class Watched:
         self.metrics = metrics
         self.tracing = tracing
         self.log = log
+
+    def may_see(self, key: KeyInfo | None, model: str) -> bool:
+        """Whether a model is there for who brings this key."""
+        return self.inner.may_see(key, model)
 
     def admit(self, request: InferRequest, caller: Caller, urgency: Urgency) -> Grant:
         """Let a call in; raises what the inner admission does."""

@@ -104,6 +104,10 @@ class Admission(Protocol):
         """
         ...
 
+    def may_see(self, key: KeyInfo | None, model: str) -> bool:
+        """Whether a model is there for who brings this key (None for no key)."""
+        ...
+
 
 class _Everyone(NamedTuple):
     """What a call is granted where nobody decides and nobody counts."""
@@ -125,3 +129,7 @@ class Open:
     def admit(self, request: InferRequest, caller: Caller, urgency: Urgency) -> Grant:
         """Let a call in."""
         return _Everyone(urgency)
+
+    def may_see(self, key: KeyInfo | None, model: str) -> bool:
+        """Every model is there for everybody."""
+        return True

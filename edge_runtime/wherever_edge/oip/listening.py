@@ -53,7 +53,8 @@ def protection(addresses: Sequence[str], asked: Asked) -> Protection:
     """What a server does that listens on these addresses.
 
     On loopback alone nothing is needed, and keys are where others reach it all the same. Elsewhere
-    TLS and keys are, unless its owner takes the risk by name; and a key is never taken where everybody on the way could read it.
+    TLS and keys are, unless its owner takes the risk by name; and a key is never taken where
+    everybody on the way could read it.
 
     Raises:
         SettingsError: what was asked for is not safe there, or contradicts itself.

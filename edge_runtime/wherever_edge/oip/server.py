@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 import grpc
 
 from wherever_contracts.errors import (
+    ForbiddenError,
     ModelNotFoundError,
     NotAllowedError,
     OverloadedError,
@@ -289,13 +290,20 @@ class InferenceServer:
     def _infer(self, data: bytes, caller: GrpcCaller) -> bytes:
         return encode_response(self.service.infer(decode_request(data), caller))
 
-    def _model_ready(self, data: bytes, _caller: GrpcCaller) -> bytes:
+    def _model_ready(self, data: bytes, caller: GrpcCaller) -> bytes:
         asked = metadata.decode_model_name("ModelReadyRequest", data)
-        return metadata.encode_ready(ready=self.ready and self.service.model_ready(*asked))
+        there = self.service.sees(caller.key, asked.name)
+        ready = there and self.ready and self.service.model_ready(*asked)
+        return metadata.encode_ready(ready=ready)
 
-    def _model_metadata(self, data: bytes, _caller: GrpcCaller) -> bytes:
+    def _model_metadata(self, data: bytes, caller: GrpcCaller) -> bytes:
         asked = metadata.decode_model_name("ModelMetadataRequest", data)
-        return metadata.encode_model_metadata(self.service.model_metadata(*asked))
+        if not self.service.sees(caller.key, asked.name):
+            raise ForbiddenError(f"this API key may not use the model {asked.name[:80]!r}")
+        try:
+            return metadata.encode_model_metadata(self.service.model_metadata(*asked))
+        except ModelNotFoundError as error:
+            raise self.service.discreet(error, asked.name, caller.key) from error
 
     def _check(self, data: bytes, _context: grpc.ServicerContext) -> bytes:
         service = metadata.decode_health_request(data)

@@ -6,7 +6,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from wherever_contracts.errors import InputError, OverloadedError, RefusedError, WhereverError
+from wherever_contracts.errors import (
+    InputError,
+    ModelNotFoundError,
+    OverloadedError,
+    RefusedError,
+    WhereverError,
+)
 from wherever_contracts.manifest import signature_digest
 from wherever_contracts.places import PRIORITIES, Priority
 from wherever_contracts.urgency import CALM, Urgency, most_urgent
@@ -39,6 +45,7 @@ if TYPE_CHECKING:
     from wherever_contracts.receipts import Answer, Ran
     from wherever_edge.host import LoadedVariant, LocalHost
     from wherever_edge.oip.admission import Admission, Caller, Grant
+    from wherever_edge.oip.keys import KeyInfo
     from wherever_edge.queueing.run_queue import RunQueue
 
 # between a model's name and a variant's id: no name has it
@@ -126,6 +133,9 @@ class InferenceService:
             return grant.kept._replace(id=request.id)
         try:
             response, served = self._answer(request, caller, grant)
+        except ModelNotFoundError as error:
+            grant.failed(error)
+            raise self.discreet(error, request.model, caller.key) from error
         except BaseException as error:
             grant.failed(error)
             raise
@@ -173,6 +183,18 @@ class InferenceService:
             return 1
         loaded = self.host.resolved(request.model, request.version, str(variant))
         return 1 if loaded is None else loaded.together
+
+    def sees(self, key: KeyInfo | None, model: str) -> bool:
+        """Whether a model is there for who brings this key (None for no key)."""
+        return self._admission.may_see(key, model)
+
+    def discreet(
+        self, error: ModelNotFoundError, model: str, key: KeyInfo | None
+    ) -> ModelNotFoundError:
+        """The same error, or one without the names of models that only others may see."""
+        if all(self.sees(key, package.name) for package in self.host.store.list()):
+            return error
+        return ModelNotFoundError(f"no model {model[:80]!r} of that version is known here")
 
     def retry_after_s(self, error: OverloadedError) -> float:
         """When a call that was refused with `error` may find room."""
@@ -273,6 +295,9 @@ class InferenceService:
             return grant.kept._replace(id=request.id)
         try:
             return self._read(request, grant)
+        except ModelNotFoundError as error:
+            grant.failed(error)
+            return self.discreet(error, request.model, caller.key)
         except Exception as error:  # noqa: BLE001 (each call of several has its own)
             grant.failed(error)
             return error
