@@ -299,6 +299,24 @@ def test_when_no_server_is_left_the_error_lists_them_and_what_is_known_stays_kno
         found.metadata("scales", "1.0.0")
 
 
+def test_the_restart_of_the_only_server_costs_no_call(behind, scales_package):
+    host = LocalHost(Store([scales_package.root]), distance="cloud")
+    host.queue.runs, host.queue.max_waiting = 2, 16
+    server = InferenceServer(host, port=0)
+    server.start()
+    backends = behind(far=backend(f"grpc://127.0.0.1:{server.port}?rest=off"))
+    for _ in range(5):
+        ask(backends)
+    callers = Under(backends)
+    server.drain(0.5)
+    again = InferenceServer(host, port=server.port)
+    again.start()
+    assert eventually(lambda: ask(backends).version == "1.0.0")
+    ended = callers.stop()
+    again.drain(0)
+    assert [each for each in ended if isinstance(each, Exception)] == []
+
+
 # --- servers that are unlike ---
 
 

@@ -240,6 +240,12 @@ def test_another_server_is_asked_where_the_same_call_may_succeed(error, again):
     assert attempts.is_worth_another(error) is again
 
 
+def test_servers_that_were_there_a_moment_ago_are_waited_for():
+    assert attempts.waits_s(0.5, 10.0) == attempts.LONGEST_LULL_S
+    assert attempts.waits_s(0.5, 0.4) == 0.2
+    assert attempts.waits_s(60.0, 10.0) == 0.0
+
+
 # --- order ---
 
 
