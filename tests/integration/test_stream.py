@@ -508,9 +508,6 @@ def test_answers_and_errors_are_those_of_single_calls(both_ways, requests):
     assert [ends(lambda sent=request: streamed.infer(sent, 10)) for request in requests] == expected
 
 
-# --- ends ---
-
-
 def test_no_call_fails_when_one_of_two_servers_drains_under_load(store, scales_package):
     servers = [
         InferenceServer(LocalHost(store, distance="cloud", runs=2, max_waiting=64), port=0)
