@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,7 +31,17 @@ class GrpcCaller:
 
     def header(self, name: str) -> str | None:
         """What the call's metadata has under this name."""
-        for key, value in self._context.invocation_metadata():
-            if key == name:
-                return value if isinstance(value, str) else None
-        return None
+        return header_in(self._context.invocation_metadata(), name)
+
+
+def header_in(metadata: Iterable[tuple[str, str | bytes]], name: str) -> str | None:
+    """The first value that gRPC's metadata has under a name; None when it is missing or binary."""
+    for key, value in metadata:
+        if key == name:
+            return value if isinstance(value, str) else None
+    return None
+
+
+def tenant_of(key: KeyInfo | None) -> str:
+    """The tenant whose calls bring this key: the name of the key, "" for calls without one."""
+    return "" if key is None else key.name

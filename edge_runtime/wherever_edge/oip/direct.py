@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from wherever_edge.oip.calling import header_in, tenant_of
 from wherever_edge.queueing.shares import Places
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Method(Protocol):
         """The request in a message."""
         ...
 
-    def together(self, request: InferRequest) -> int:
+    def together(self, request: InferRequest, /) -> int:
         """With how many of its model, itself included, a call gains by being answered.
 
         0: it takes so little that it is answered at once; 1: it does not gain.
@@ -74,7 +75,7 @@ class Method(Protocol):
         """The answer to each of them, in order."""
         ...
 
-    def status(self, error: Exception) -> Status:
+    def status(self, error: Exception, /) -> Status:
         """What a client is told of an error."""
         ...
 
@@ -117,10 +118,7 @@ class DirectCall:
 
     def header(self, name: str) -> str | None:
         """What the call's metadata has under this name."""
-        for key, value in self._metadata:
-            if key == name:
-                return value if isinstance(value, str) else None
-        return None
+        return header_in(self._metadata, name)
 
 
 class _Arrived(NamedTuple):
@@ -187,10 +185,14 @@ class DirectCalls:
             thread.join(max(0.0, ends - time.monotonic()))
 
     def _spawn(self) -> None:
-        self._idle += 1
         thread = threading.Thread(target=self._serve, name="wherever-direct", daemon=True)
+        self._idle += 1
+        try:
+            thread.start()
+        except RuntimeError:
+            self._idle -= 1
+            raise
         self._threads.append(thread)
-        thread.start()
 
     def _serve(self) -> None:
         while True:
@@ -201,7 +203,8 @@ class DirectCalls:
                 with self._counting:
                     self._idle -= 1
                     if not self._idle:  # at most one more than there are calls
-                        self._spawn()
+                        with suppress(RuntimeError):  # no thread is to be had: this one polls on
+                            self._spawn()
             self._answer(taken)
             del taken  # a thread that waits holds no message
             with self._counting:
@@ -272,7 +275,7 @@ class DirectCalls:
 
     def _take_place(self, call: DirectCall) -> None:
         """Refuse a call of a tenant that holds its share of the places, when all are taken."""
-        tenant = "" if call.key is None else call.key.name
+        tenant = tenant_of(call.key)
         if self._open >= self._most and not self._places.spare_one(tenant, self._most):
             raise self._method.full()
         self._places.take(tenant)
@@ -326,7 +329,7 @@ class DirectCalls:
         operations: list[Any] = [core.SendInitialMetadataOperation(None, _NO_FLAGS)]
         if message is not None:
             operations.append(core.SendMessageOperation(message, _NO_FLAGS))
-        words = status.words.encode()
+        words = status.words.encode(errors="replace")
         trailing = status.trailing or None
         operations.append(
             core.SendStatusFromServerOperation(trailing, status.code, words, _NO_FLAGS)

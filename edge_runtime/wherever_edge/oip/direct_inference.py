@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from wherever_contracts.errors import OverloadedError
 from wherever_contracts.wire.messages import WireError, decode_request, encode_response
+from wherever_edge.oip.calling import tenant_of
 
 if TYPE_CHECKING:
     from wherever_contracts.wire.tensors import InferRequest, InferResponse
@@ -45,7 +46,7 @@ class DirectInference:
         """
         key = self._enter(authorization)
         if self._service.answers_all:
-            self._service.queue.turn_away("" if key is None else key.name)
+            self._service.queue.turn_away(tenant_of(key))
         return key
 
     def read(self, data: bytes) -> InferRequest:

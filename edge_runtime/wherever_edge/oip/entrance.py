@@ -8,6 +8,7 @@ from typing import Any, NoReturn, TypeAlias
 import grpc
 
 from wherever_contracts.errors import NotAllowedError
+from wherever_edge.oip.calling import header_in
 from wherever_edge.oip.keys import KeyChecker, KeyInfo
 
 # strings, because grpcio's classes are generic in its stubs alone
@@ -54,7 +55,8 @@ class Entrance(grpc.ServerInterceptor):
         if not method.startswith(self._keyed):
             return continuation(handler_call_details)
         try:
-            info = self._keys.check(_authorization(handler_call_details))
+            metadata = handler_call_details.invocation_metadata
+            info = self._keys.check(header_in(metadata, "authorization"))
         except NotAllowedError as error:
             return self._refusal(error) if self._needed else continuation(handler_call_details)
         return self._known(method, info) or continuation(handler_call_details)
@@ -73,10 +75,3 @@ class Entrance(grpc.ServerInterceptor):
 
         # as a stream of messages, of which it takes none: megabytes stay unread
         return grpc.stream_unary_rpc_method_handler(refuse)
-
-
-def _authorization(details: grpc.HandlerCallDetails) -> str | None:
-    for name, value in details.invocation_metadata:
-        if name == "authorization":
-            return value if isinstance(value, str) else None
-    return None

@@ -15,6 +15,7 @@ from wherever_contracts.errors import NotAllowedError
 from wherever_contracts.wire.framing import WireError
 from wherever_contracts.wire.messages import decode_request
 from wherever_contracts.wire.streaming import decode_calls, goaway_part
+from wherever_edge.oip.calling import header_in
 from wherever_edge.oip.yielding import let_others_run
 
 if TYPE_CHECKING:
@@ -145,10 +146,7 @@ class OpenStream:
 
     def header(self, name: str) -> str | None:
         """What the stream was opened with under this name."""
-        for key, value in self._headers:
-            if key == name:
-                return value if isinstance(value, str) else None
-        return None
+        return header_in(self._headers, name)
 
     def say_goaway(self) -> None:
         """Tell the client to begin its calls elsewhere."""

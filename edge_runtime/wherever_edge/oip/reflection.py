@@ -25,7 +25,8 @@ _STREAMS = 4
 
 def reflection_handlers() -> list[grpc.GenericRpcHandler]:
     """The services that describe those of the protocol and of the health checks."""
-    servicer = reflection.ReflectionServicer((INFERENCE_SERVICE, HEALTH_SERVICE), pool=POOL)
+    # `Any`: grpcio's stubs do not know the whole type of its method
+    servicer: Any = reflection.ReflectionServicer((INFERENCE_SERVICE, HEALTH_SERVICE), pool=POOL)
     behavior = _InOwnThreads(servicer.ServerReflectionInfo)
     method = grpc.stream_stream_rpc_method_handler(
         behavior,
