@@ -241,9 +241,10 @@ class LocalHost:
     def withdraw(self, model: str) -> None:
         """Answer no more calls for a model, and let go of it when those that run have ended."""
         self._withdrawn.add(model)
-        for alias in [alias for alias in self._aliases if alias[0].partition("@")[0] == model]:
-            self._aliases.pop(alias)
-        self.release({loaded.package.digest for loaded in self._aliases.values()})
+        for alias in list(self._aliases):
+            if alias[0].partition("@")[0] == model:
+                self._aliases.pop(alias, None)
+        self._release_unnamed()
 
     def offer(self, model: str) -> None:
         """Answer calls for a model again that was withdrawn."""
@@ -261,7 +262,7 @@ class LocalHost:
         """
         with self._lock:
             self._sharing = sharing
-            for loaded in self._variants.values():
+            for loaded in list(self._variants.values()):
                 if loaded.resident.lane is not None:
                     loaded.resident.lane.share_by(sharing(loaded.package.name))
 
@@ -287,7 +288,7 @@ class LocalHost:
                 self._aliases[alias] = self.resolve_package(package, variant)
             except WhereverError as error:
                 kept.append((model, error))
-        self.release({loaded.package.digest for loaded in self._aliases.values()})
+        self._release_unnamed()
         return kept
 
     def drop_missing(self) -> list[str]:
@@ -300,7 +301,7 @@ class LocalHost:
         gone = [alias for alias in list(self._aliases) if alias[0].partition("@")[0] not in there]
         for alias in gone:
             self._aliases.pop(alias, None)
-        self.release({loaded.package.digest for loaded in self._aliases.values()})
+        self._release_unnamed()
         return sorted({model.partition("@")[0] for model, _, _ in gone})
 
     def release(self, used: Collection[str]) -> None:
@@ -310,8 +311,9 @@ class LocalHost:
         """
         self._residents.release(used)
         with self._lock:
-            for known in [known for known in self._variants if known[0] not in used]:
-                self._variants.pop(known)
+            for known in list(self._variants):
+                if known[0] not in used:
+                    self._variants.pop(known, None)
 
     def forget(self) -> None:
         """Drop every session and engine; the next call loads anew."""
@@ -328,6 +330,10 @@ class LocalHost:
         """Close every session, each when the last call in it has ended."""
         self._residents.close()
         self.forget()
+
+    def _release_unnamed(self) -> None:
+        """Let go of what no name in use means any more."""
+        self.release({loaded.package.digest for loaded in list(self._aliases.values())})
 
     def _refuse_withdrawn(self, model: str) -> None:
         name = model.partition("@")[0]

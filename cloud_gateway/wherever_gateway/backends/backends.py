@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -93,14 +93,10 @@ class Backends:
     def find(self, model: str) -> Behind | None:
         """The backend that answers for a model; None: none does."""
         table = self._table
-        if model in table.found:
+        try:
             return table.found[model]
-        named = table.names.find(model)
-        found = None if named is None else Behind(table.backends[named.backend], model, named.model)
-        if len(table.found) >= _MOST_REMEMBERED:
-            table.found.clear()
-        table.found[model] = found
-        return found
+        except KeyError:
+            return table.look_up(model)
 
     @property
     def models(self) -> dict[str, Named]:
@@ -186,7 +182,7 @@ class Backends:
 
             self._beside(f"wherever-retire-{replica.name}", retire)
 
-    def _beside(self, name: str, function: Any) -> None:
+    def _beside(self, name: str, function: Callable[[], object]) -> None:
         self._helpers = [each for each in self._helpers if each.is_alive()]
         thread = threading.Thread(target=function, name=name, daemon=True)
         thread.start()
@@ -234,6 +230,15 @@ class _Table(NamedTuple):
     names: Names
     backends: dict[str, Backend]
     found: dict[str, Behind | None]
+
+    def look_up(self, model: str) -> Behind | None:
+        """Who answers for a model, which is remembered."""
+        named = self.names.find(model)
+        behind = None if named is None else Behind(self.backends[named.backend], model, named.model)
+        if len(self.found) >= _MOST_REMEMBERED:  # names come from callers
+            self.found.clear()
+        self.found[model] = behind
+        return behind
 
 
 def _keys(name: str, settings: Settings) -> Iterator[_Key]:
