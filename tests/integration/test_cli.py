@@ -38,7 +38,14 @@ COMMANDS = (
     "update",
 )
 FAMILY = "repo"  # has sub-commands alone
-SUB_COMMANDS = ("gateway keys", "gateway usage", "pack add", "repo init", "repo keys", "repo refresh")
+SUB_COMMANDS = (
+    "gateway keys",
+    "gateway usage",
+    "pack add",
+    "repo init",
+    "repo keys",
+    "repo refresh",
+)
 FOUR = "0 0 0 6 14 0 0 0 0 0 4 15 4 0 0 0 0 1 13 9 4 7 0 0 0 7 13 1 13 10 6 0 \
 0 14 14 8 16 16 10 0 0 7 15 16 16 7 1 0 0 0 0 6 16 0 0 0 0 0 0 10 13 0 0 0"
 

@@ -100,7 +100,8 @@ def test_a_call_gets_its_answer_and_one_that_fails_its_error(ask: Ask) -> None:
         ask("any", "fails").result()
     assert refused.value.code() is grpc.StatusCode.INTERNAL
     assert refused.value.details() == "no answer"
-    assert ("kind", "ValueError") in [(each.key, each.value) for each in refused.value.trailing_metadata()]
+    trailing = refused.value.trailing_metadata()
+    assert ("kind", "ValueError") in [(each.key, each.value) for each in trailing]
 
 
 def test_a_call_without_the_right_key_is_refused_before_its_message_is_read(

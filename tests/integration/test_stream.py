@@ -564,7 +564,7 @@ def test_each_call_in_flight_fails_once_when_its_server_is_killed(start_gateway,
         for call in (*started, *waiting):
             with pytest.raises(UnreachableError):
                 call.result()
-    assert sorted(ended.get(timeout=1) for _ in range(24)) == list(range(24))
+    assert sorted(ended.get(timeout=10) for _ in range(24)) == list(range(24))
     assert ended.empty()
 
 

@@ -65,7 +65,7 @@ def test_on_loopback_keys_are_needed_where_others_reach_it_all_the_same():
 
     assert found() == found(keys=True) == Protection(tls=False, keys=True)
     assert found(tls=True) == Protection(tls=True, keys=True)
-    with pytest.raises(SettingsError, match="a trusted proxy.*--insecure"):
+    with pytest.raises(SettingsError, match=r"a trusted proxy.*--insecure"):
         found(keys=False)
     without = found(keys=False, insecure=True)
     assert not without.keys
