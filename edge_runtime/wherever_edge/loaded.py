@@ -216,14 +216,17 @@ class LoadedVariant:
             rows: the inputs of each.
             options: the options of all.
             urgency: how much they can wait.
-            if_it_pays: run them one by one where that is known to take less.
+            if_it_pays: in as many runs as take the least, as far as is known.
         """
         if not self.batches or len(rows) == 1:
             return [self._answer_or_error(row, options, urgency) for row in rows]
         states = [self._prepared(row, options, urgency) for row in rows]
         ready = [state for state in states if isinstance(state, dict)]
-        if if_it_pays and not self._gain(ready, urgency):
-            return [self._answer_or_error(row, options, urgency) for row in rows]
+        together = self._gain(ready, urgency) if if_it_pays else len(rows)
+        if together < len(ready):
+            starts = range(0, len(rows), together)
+            parts = [rows[start : start + together] for start in starts]
+            return [each for part in parts for each in self.answer_many(part, options, urgency)]
         try:
             finished = iter(self._run_together(ready, urgency))
         except Exception:  # noqa: BLE001 (one by one, each row gets its own error)
@@ -260,9 +263,10 @@ class LoadedVariant:
             for state, own in zip(states, rows, strict=True)
         ]
 
-    def _gain(self, states: Sequence[State], urgency: Urgency) -> bool:
+    def _gain(self, states: Sequence[State], urgency: Urgency) -> int:
+        """How many of the first calls gain by one run."""
         lane = self.resident.lane
-        return not states or (lane is not None and lane.gain(states, urgency))
+        return len(states) if not states or lane is None else lane.gain(states, urgency)
 
     def _finished(self, state: State, ran: EngineRan) -> Answer | WhereverError:
         state.update(ran.outputs)

@@ -14,6 +14,8 @@ _CLEARLY = 0.8
 
 # so many runs of a size are needed before it is judged
 SAMPLES = 3
+# a run that lasts no longer may try what it saves, whatever its size
+_SOON_OVER_S = 20e-3
 # so many joined runs may try what they save, once in so many runs
 _TRIALS, _PERIOD = 32, 2000
 # the least is forgotten a little with each run, the usual follows each by so much
@@ -105,7 +107,10 @@ class Costs:
         return any(size.pays and size.least_s < _AROUND_S for size in self._sizes.values())
 
     def pays(self, parts: Sequence[int]) -> bool:
-        """Whether calls of so many rows each gain by one run together; True where it is not known.
+        """Whether calls of so many rows each gain by one run together, or may try whether they do.
+
+        What is not known to pay is tried where it cannot hold its callers up for long, and else in
+        the size next to what pays.
 
         Args:
             parts: the rows of each call.
@@ -117,9 +122,14 @@ class Costs:
         total = sum(parts)
         together = self._sizes.get(total.bit_length())
         if together is None or not together.known:
-            return True
+            return self._may_try(total)
         together.pays = together.least_s * total < spared_s
-        return together.pays or self._trials > 0
+        return together.pays or (self._trials > 0 and self._may_try(total))
+
+    def _may_try(self, rows: int) -> bool:
+        paid = [bits for bits, size in self._sizes.items() if size.pays]
+        next_size = (2 << max(paid, default=min(self._sizes))) - 1
+        return rows <= next_size or self._alone_s(1) * rows <= _SOON_OVER_S
 
     def _alone_s(self, rows: int) -> float:
         """What a run of `rows` rows takes at least, as far as is known."""

@@ -100,13 +100,21 @@ class Lane:
         joins = any(group.joins for group in list(self._groups.values()))
         return self._sharing.limits.rows if joins or self._gatherer is not None else 1
 
-    def gain(self, calls: Sequence[Mapping[str, Any]], urgency: Urgency) -> bool:
-        """Whether calls that came together gain by one run; they have to end by one deadline."""
+    def gain(self, calls: Sequence[Mapping[str, Any]], urgency: Urgency) -> int:
+        """How many of the first calls that came together gain by one run; 1 when none do.
+
+        They have to end by one deadline.
+        """
         entered = [self._group_of(tensors) for tensors in calls]
         group = entered[0][0]
         if group is None or any(each is not group for each, _ in entered):
-            return False
+            return 1
         rows = [each for _, each in entered]
+        while len(rows) > 1 and not self._may_share(group, rows, urgency):
+            rows = rows[: len(rows) // 2]
+        return len(rows)
+
+    def _may_share(self, group: Group, rows: Sequence[int], urgency: Urgency) -> bool:
         total = sum(rows)
         limits = self._sharing.limits
         if total > limits.rows or total * group.row_bytes > limits.size:

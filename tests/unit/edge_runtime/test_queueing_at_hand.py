@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from time import perf_counter
 from typing import Any
@@ -41,16 +42,16 @@ def test_calls_share_a_run_where_one_run_costs_less_than_several() -> None:
     made = lane(1e-3, 1e-5)
     assert made.together > 1
     for _ in range(4):
-        assert made.gain([ONE] * 8, CALM)
+        assert made.gain([ONE] * 8, CALM) == 8
         run_together(made, 8)
-    assert made.gain([ONE] * 8, CALM)
+    assert made.gain([ONE] * 8, CALM) == 8
 
 
 def test_calls_run_singly_once_it_is_known_that_a_shared_run_saves_nothing() -> None:
     made = lane(0.0, 1e-3)
     tries = 0
-    while made.gain([ONE] * 8, CALM):
-        run_together(made, 8)
+    while (together := made.gain([ONE] * 8, CALM)) > 1:
+        run_together(made, together)
         tries += 1
         assert tries < 100
     assert tries > 0
@@ -59,22 +60,41 @@ def test_calls_run_singly_once_it_is_known_that_a_shared_run_saves_nothing() -> 
 
 def test_calls_of_different_shapes_share_no_run() -> None:
     other = {"x": np.zeros((1, 5), np.float32)}
-    assert not lane(1e-3, 1e-5).gain([ONE, other], CALM)
+    assert lane(1e-3, 1e-5).gain([ONE, other], CALM) == 1
 
 
 def test_no_more_rows_share_a_run_than_the_operator_says() -> None:
     made = lane(1e-3, 1e-5)
     made.share_by(Sharing(limits=Limits(rows=4)))
     assert made.together == 4
-    assert made.gain([ONE] * 4, CALM)
-    assert not made.gain([ONE] * 5, CALM)
+    assert made.gain([ONE] * 4, CALM) == 4
+    assert made.gain([ONE] * 5, CALM) == 2
 
 
 def test_a_run_is_not_shared_where_one_of_its_calls_would_be_late() -> None:
     made = lane(0.5, 1e-5)
     urgent = Urgency("interactive", perf_counter() + 0.1)
-    assert made.gain([ONE] * 4, CALM)
-    assert not made.gain([ONE] * 4, urgent)
+    assert made.gain([ONE] * 3, CALM) == 3
+    assert made.gain([ONE] * 3, urgent) == 1
+
+
+def test_a_long_run_tries_more_rows_step_by_step() -> None:
+    made = lane(0.5, 1e-5)
+    shared = []
+    for _ in range(20):
+        shared.append(made.gain([ONE] * 32, CALM))
+        run_together(made, shared[-1])
+    assert shared[0] == 2
+    assert shared[-1] == 32
+    assert all(later <= 2 * sooner for sooner, later in itertools.pairwise(shared))
+
+
+def test_a_long_run_that_gains_nothing_never_takes_many_rows() -> None:
+    made = lane(0.0, 0.5)
+    for _ in range(3000):
+        rows = made.gain([ONE] * 32, CALM)
+        run_together(made, rows)
+        assert rows <= 3
 
 
 @pytest.mark.parametrize(("run_s", "tiny"), [(5e-6, True), (1e-3, False)])
