@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from wherever_contracts.places import Place
     from wherever_edge.host import LocalHost
     from wherever_edge.oip.admission import Admission, Caller
-    from wherever_edge.oip.service import Elsewhere
+    from wherever_edge.oip.elsewhere import Elsewhere
     from wherever_gateway.backends.backends import Backends
     from wherever_gateway.config.schema import GatewayConfig, Tenant
     from wherever_gateway.options import GatewayOptions

@@ -13,6 +13,7 @@ from wherever._sharing import Terms
 from wherever_contracts.errors import AttemptError, EngineError, SubstitutedError, WhereverError
 from wherever_contracts.receipts import Answer, Expected
 from wherever_contracts.urgency import CALM, Urgency
+from wherever_contracts.wire.asked import PRIORITY_KEY, SIGNATURE_KEY, VARIANT_KEY
 from wherever_contracts.wire.tensors import InferRequest
 from wherever_edge.host_health.forecast import Work
 from wherever_edge.inputs import owned
@@ -329,11 +330,11 @@ class Call:
         """The call as a request to a remote host, with what may travel as far as that."""
         route = self._route
         parameters: dict[str, str | int | float | bool] = dict(self._options)
-        parameters["signature"] = route.signature_digest
+        parameters[SIGNATURE_KEY] = route.signature_digest
         if variant:
-            parameters["variant"] = variant
+            parameters[VARIANT_KEY] = variant
         if self._urgency.priority != CALM.priority:
-            parameters["priority"] = self._urgency.priority
+            parameters[PRIORITY_KEY] = self._urgency.priority
         return InferRequest(
             route.wire_name,
             route.wire_version,

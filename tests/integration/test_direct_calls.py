@@ -166,7 +166,8 @@ def test_a_caller_that_hangs_up_is_seen_to_have_gone(ask: Ask, method: Method) -
     assert method.slow_ones.acquire(timeout=SOON_S)
     (caller,) = method.callers
     assert caller.is_active()
-    assert 0 < (caller.time_remaining() or 0) <= SOON_S
+    # gRPC rounds what it sends of a deadline
+    assert 0 < (caller.time_remaining() or 0) <= 1.1 * SOON_S
     assert caller.header("authorization") == "right"
     assert caller.header("other") is None
     slow.cancel()

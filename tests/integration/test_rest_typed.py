@@ -23,8 +23,9 @@ from wherever_contracts.wire.repository import IndexEntry, ModelStatistics
 from wherever_contracts.wire.tensors import InferRequest, InferResponse, from_bytes
 from wherever_edge.host import LocalHost
 from wherever_edge.oip.admission import Open, Served
+from wherever_edge.oip.elsewhere import Forwarded
 from wherever_edge.oip.keys import KeyChecker, KeyStore
-from wherever_edge.oip.service import Forwarded, InferenceService
+from wherever_edge.oip.service import InferenceService
 from wherever_edge.packages.store import Store
 from wherever_gateway.rest import RestFront
 

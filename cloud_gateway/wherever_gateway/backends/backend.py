@@ -18,7 +18,7 @@ from wherever_contracts.wire.traceparent import TRACEPARENT, read_traceparent
 from wherever_edge.host_health.forecast import Work
 from wherever_edge.host_health.health import USUAL
 from wherever_edge.host_health.tokens import RetryTokens
-from wherever_edge.oip.service import Forwarded
+from wherever_edge.oip.elsewhere import Forwarded
 from wherever_edge.tending.watch import Watch
 from wherever_gateway.backends import travel, verdicts
 from wherever_gateway.backends.call import Asked, Call, deadline_of, in_turn

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wherever_contracts.wire.metadata import ModelMetadata
     from wherever_contracts.wire.tensors import InferRequest
     from wherever_edge.oip.admission import Caller, Grant
-    from wherever_edge.oip.service import Forwarded
+    from wherever_edge.oip.elsewhere import Forwarded
 
 MOST_AT_ONCE = 256
 _MOST_REMEMBERED = 4096
@@ -190,7 +190,7 @@ class Backends:
 
 
 class Behind(NamedTuple):
-    """A model that a backend answers for; see `wherever_edge.oip.service.Elsewhere`.
+    """A model that a backend answers for; see `wherever_edge.oip.elsewhere.Elsewhere`.
 
     Attributes:
         backend: who answers.

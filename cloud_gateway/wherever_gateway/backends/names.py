@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from wherever_edge.oip.service import RAW_MARK
+from wherever_contracts.wire.asked import RAW_MARK
 
 _WILD = "*?["
 

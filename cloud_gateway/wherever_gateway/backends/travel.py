@@ -22,6 +22,12 @@ from typing import TYPE_CHECKING, Any
 from wherever_contracts.errors import ForbiddenError, RefusedError
 from wherever_contracts.places import WITHIN
 from wherever_contracts.urgency import CALM
+from wherever_contracts.wire.asked import (
+    IDEMPOTENCY_KEY,
+    PRIORITY_KEY,
+    SIGNATURE_KEY,
+    VARIANT_KEY,
+)
 from wherever_contracts.wire.said import (
     CONFIDENCE_KEY,
     ENGINE_KEY,
@@ -38,12 +44,10 @@ if TYPE_CHECKING:
     from wherever_contracts.places import Boundary, Place, Priority
     from wherever_contracts.wire.tensors import InferRequest, InferResponse, Parameters
 
-VARIANT_KEY = "variant"
-PRIORITY_KEY = "priority"
 SEQUENCE_KEY = "sequence_id"
 # said by servers of ours and understood by them alone
-_OURS = frozenset({"signature", VARIANT_KEY, PRIORITY_KEY})
-_NEVER = frozenset({"idempotency_key", SEQUENCE_KEY, "sequence_start", "sequence_end"})
+_OURS = frozenset({SIGNATURE_KEY, VARIANT_KEY, PRIORITY_KEY})
+_NEVER = frozenset({IDEMPOTENCY_KEY, SEQUENCE_KEY, "sequence_start", "sequence_end"})
 
 # of what a server of ours says with an answer, that which is about the answer; the rest is about
 # the connection to it

@@ -15,7 +15,7 @@ from wherever_contracts.errors import (
 )
 from wherever_contracts.manifest import InputEntry, Signature, TensorEntry, TensorsValue
 from wherever_contracts.tensors import DTYPE_OF_WIRE
-from wherever_edge.oip.service import RAW_MARK
+from wherever_contracts.wire.asked import RAW_MARK
 from wherever_edge.packages.golden_frames import read_sample
 from wherever_gateway.rest.examples import example_of, invented_example
 

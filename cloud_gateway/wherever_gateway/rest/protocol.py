@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from wherever_contracts.errors import InputError
 from wherever_contracts.wire import rest_bodies
+from wherever_contracts.wire.asked import IDEMPOTENCY_KEY
 from wherever_contracts.wire.framing import WireError
 from wherever_contracts.wire.rest_bodies import JSON_SIZE_HEADER
 from wherever_edge.oip.saying import server_metadata
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 BINARY_EXTENSION = "binary_tensor_data"
 REPOSITORY_EXTENSIONS = ("model_repository", "statistics")
 IDEMPOTENCY_HEADER = "idempotency-key"
-IDEMPOTENCY_KEY = "idempotency_key"
 
 _MAX_DIGITS = 18
 

@@ -18,6 +18,7 @@ from wherever_contracts.errors import (
     ModelNotFoundError,
     OverloadedError,
 )
+from wherever_edge.oip.calling import tenant_of
 from wherever_edge.queueing.shares import Places
 from wherever_gateway.rest.caller import HttpCaller
 from wherever_gateway.rest.entrance import Need, RestEntrance
@@ -83,7 +84,7 @@ class Reception:
             OverloadedError: every thread is taken, and the tenant holds its share of them.
         """
         key = self.key(request)
-        tenant = "" if key is None else key.name
+        tenant = tenant_of(key)
         if len(self._working) >= self._threads and not self._is_owed_a_thread(tenant):
             raise OverloadedError(f"{self._threads} requests are at work or waiting already")
         future = self._pool.submit(lambda: compressed(request, work()))

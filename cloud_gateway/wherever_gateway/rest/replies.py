@@ -11,11 +11,17 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from wherever_contracts.errors import NotAllowedError, OverloadedError, WhereverError
-from wherever_contracts.wire.framing import WireError
+from wherever_contracts.errors import NotAllowedError, OverloadedError
 from wherever_contracts.wire.rest_bodies import encode_json
 from wherever_edge.counters import COUNTERS, ERRORS_TOLD
-from wherever_edge.oip.status import CODE_KEY, PUSHBACK_KEY, code_of
+from wherever_edge.oip.status import (
+    CODE_KEY,
+    MAX_WORDS,
+    PUSHBACK_KEY,
+    code_of,
+    pushback_ms,
+    words_of,
+)
 from wherever_gateway.rest.coding import chosen_coding, encoded
 from wherever_gateway.rest.status import status_of
 
@@ -23,9 +29,6 @@ _LOG = logging.getLogger(__name__)
 
 JSON = "application/json"
 BINARY = "application/octet-stream"
-
-_MAX_WORDS = 1000
-_UNEXPECTED = "an unexpected error; the server's log says more"
 
 
 def json_reply(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -69,8 +72,6 @@ def error_reply(
         retry_after_s: when to come again.
     """
     status = status_of(error)
-    expected = isinstance(error, WhereverError | WireError)
-    words = str(error) if expected else _UNEXPECTED
     if status == 500:
         _LOG.error("a call failed", exc_info=error)
     code = code_of(error)
@@ -78,16 +79,16 @@ def error_reply(
     headers = {CODE_KEY: code}
     if isinstance(error, OverloadedError):
         wait_s = retry_after_s(error)
-        if math.isfinite(wait_s):  # else it is of no use to come again
+        headers[PUSHBACK_KEY] = str(pushback_ms(wait_s))  # HTTP's own header has no fractions
+        if math.isfinite(wait_s):
             headers["retry-after"] = f"{math.ceil(wait_s)}"
-            headers[PUSHBACK_KEY] = f"{wait_s * 1000:.0f}"  # HTTP's own header has no fractions
     if status == 401 and isinstance(error, NotAllowedError):
         headers["www-authenticate"] = "Bearer"
-    return json_reply({"error": words[:_MAX_WORDS]}, status, headers)
+    return json_reply({"error": words_of(error)}, status, headers)
 
 
 async def http_error(request: Request, error: HTTPException) -> Response:
     """The answer to a request that HTTP itself has no good answer for."""
     # not `request.url`, which a wrong header Host would break
     words = f"{request.method} {request.scope['path']}: {error.detail}"
-    return json_reply({"error": words[:_MAX_WORDS]}, error.status_code, dict(error.headers or {}))
+    return json_reply({"error": words[:MAX_WORDS]}, error.status_code, dict(error.headers or {}))

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from wherever_contracts.errors import RemoteError
+from wherever_contracts.wire.asked import IDEMPOTENCY_KEY
 from wherever_contracts.wire.framing import WireError
 from wherever_contracts.wire.rest_typed import (
     Given,
@@ -22,7 +23,7 @@ from wherever_contracts.wire.rest_typed import (
 )
 from wherever_gateway.rest.forms import read_form
 from wherever_gateway.rest.openapi import RAW_KINDS
-from wherever_gateway.rest.protocol import IDEMPOTENCY_HEADER, IDEMPOTENCY_KEY
+from wherever_gateway.rest.protocol import IDEMPOTENCY_HEADER
 from wherever_gateway.rest.replies import bytes_reply, json_reply
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from wherever_contracts.errors import (
 )
 from wherever_contracts.places import Boundary, Place
 from wherever_contracts.wire.asked import IDEMPOTENCY_KEY
+from wherever_edge.oip.calling import tenant_of
 from wherever_gateway.tenants.digests import Sameness, sameness
 from wherever_gateway.tenants.quotas import Quotas
 from wherever_gateway.tenants.repeats import Repeats
@@ -73,7 +74,7 @@ class Tenants:
             RefusedError: its idempotency key came before with other inputs.
             InputError: its idempotency key is none.
         """
-        standing = self._standings.of(_tenant(caller.key), request.model)
+        standing = self._standings.of(tenant_of(caller.key), request.model)
         n_bytes = caller.n_bytes
         try:
             standing.check(request.model, self._place_of)
@@ -90,14 +91,14 @@ class Tenants:
     def may_see(self, key: KeyInfo | None, model: str) -> bool:
         """Whether a model is shown to who brings this key."""
         try:
-            self._standings.of(_tenant(key), model).check(model, self._place_of)
+            self._standings.of(tenant_of(key), model).check(model, self._place_of)
         except ForbiddenError:
             return False
         return True
 
     def boundary(self, key: KeyInfo | None) -> Boundary:
         """How far the calls of who brings this key may travel."""
-        return self._rules().of(_tenant(key)).boundary
+        return self._rules().of(tenant_of(key)).boundary
 
     def check_admin(self, caller: Caller) -> None:
         """Let a caller administer the gateway or not.
@@ -180,7 +181,3 @@ class Granted:
         if self._same is not None:
             self._tenants.repeats.end(self._same, response)
         return True
-
-
-def _tenant(key: KeyInfo | None) -> str:
-    return "" if key is None else key.name

@@ -13,10 +13,9 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from wherever_contracts.errors import InputError
-from wherever_contracts.wire.asked import IDEMPOTENCY_KEY
+from wherever_contracts.wire.asked import IDEMPOTENCY_KEY, PRIORITY_KEY
 from wherever_contracts.wire.rest_bodies import BINARY_OUTPUTS, TIMEOUT
 from wherever_contracts.wire.tensors import InferRequest
-from wherever_edge.oip.service import PRIORITY_KEY
 
 MAX_KEY_LENGTH = 255
 

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from typing import Literal, TypeAlias
 
 from wherever_contracts.places import PRIORITIES, Boundary, Priority
-from wherever_edge.oip.service import RAW_MARK
+from wherever_contracts.wire.asked import RAW_MARK
 from wherever_gateway.config.amounts import Rate, parse_bytes_rate, parse_requests
 
 Per: TypeAlias = Literal["tenant", "model"]

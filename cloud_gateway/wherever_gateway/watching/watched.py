@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import perf_counter, time
 from typing import TYPE_CHECKING
 
+from wherever_contracts.wire.asked import RAW_MARK
 from wherever_contracts.wire.traceparent import (
     MAX_STATE_CHARACTERS,
     TRACEPARENT,
@@ -14,7 +15,7 @@ from wherever_contracts.wire.traceparent import (
     write_traceparent,
 )
 from wherever_edge.oip.admission import Served
-from wherever_edge.oip.service import RAW_MARK
+from wherever_edge.oip.calling import tenant_of
 from wherever_edge.oip.status import code_of
 from wherever_gateway.watching.call import Ended
 
@@ -102,7 +103,7 @@ class _Call:
         self._begun = begun
         self._model = request.model
         self._version = request.version
-        self._tenant = caller.key.name if caller.key is not None else ""
+        self._tenant = tenant_of(caller.key)
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:

@@ -20,6 +20,7 @@ from wherever_contracts.manifest import InputEntry, Signature
 from wherever_contracts.places import PRIORITIES
 from wherever_contracts.tensors import WIRE_TYPES, Array
 from wherever_contracts.value_making import plain, value_of
+from wherever_contracts.wire.asked import PRIORITY_KEY, VARIANT_KEY
 from wherever_contracts.wire.framing import WireError
 from wherever_contracts.wire.json_contents import read_contents
 from wherever_contracts.wire.json_fields import Field
@@ -45,7 +46,7 @@ Given: TypeAlias = Field | bytes
 
 # what every call may say about itself
 TIMEOUT_S = "timeout_s"
-_WORDS = ("id", "variant", "priority")
+_WORDS = ("id", VARIANT_KEY, PRIORITY_KEY)
 SAID = (*_WORDS, TIMEOUT_S)
 
 MIN_TIMEOUT_S, MAX_TIMEOUT_S = 0.001, 86_400.0
@@ -244,14 +245,14 @@ def _number(field: Field) -> Parameter:
 
 def _said(said: Mapping[str, Field]) -> Parameters:
     parameters: Parameters = {}
-    if "variant" in said:
-        parameters["variant"] = said["variant"].text()
-        if not parameters["variant"]:
-            raise said["variant"].wrong("the id of a variant")
-    if "priority" in said:
-        priority = parameters["priority"] = said["priority"].text()
+    if VARIANT_KEY in said:
+        parameters[VARIANT_KEY] = said[VARIANT_KEY].text()
+        if not parameters[VARIANT_KEY]:
+            raise said[VARIANT_KEY].wrong("the id of a variant")
+    if PRIORITY_KEY in said:
+        priority = parameters[PRIORITY_KEY] = said[PRIORITY_KEY].text()
         if priority not in PRIORITIES:
-            raise said["priority"].wrong(f"one of {', '.join(PRIORITIES)}")
+            raise said[PRIORITY_KEY].wrong(f"one of {', '.join(PRIORITIES)}")
     return parameters
 
 

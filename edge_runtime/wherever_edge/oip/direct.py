@@ -32,6 +32,7 @@ _LOG = logging.getLogger(__name__)
 _NEEDED = ("CompletionQueue", "CompletionType", "ReceiveCloseOnServerOperation")
 _NEEDED_OF_SERVER = ("register_completion_queue", "register_method", "request_registered_call")
 _NO_FLAGS = 0
+_ASKED_FOR = 32
 _AT_ONCE = 0.0
 _NO_DEADLINE_S = 1e9
 _OK, _UNIMPLEMENTED = 0, 12
@@ -171,8 +172,13 @@ class DirectCalls:
         self._closed = False
 
     def start(self) -> None:
-        """Take calls; the server has started."""
-        self._ask_for_call()
+        """Take calls; the server has started.
+
+        Several are asked for at a time, so that those that arrive while all threads are at work are
+        taken all the same: a server that stops turns away what was not taken.
+        """
+        for _ in range(_ASKED_FOR):
+            self._ask_for_call()
         self._spawn()
 
     def close(self) -> None:
@@ -311,9 +317,10 @@ class DirectCalls:
         try:
             for answer in self._method.answer([each.request for each in arrived], list(left)):
                 if isinstance(answer, Exception):
-                    self._refuse(left.popleft(), answer)
+                    self._refuse(left[0], answer)
                 else:
-                    self._end(left.popleft(), _WELL, answer)
+                    self._end(left[0], _WELL, answer)
+                left.popleft()
         except Exception as error:  # noqa: BLE001 (told to those without an answer)
             _LOG.exception("calls got an error for an answer")
             for call in left:

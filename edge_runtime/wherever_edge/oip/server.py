@@ -16,10 +16,9 @@ from wherever_contracts.errors import (
     NotAllowedError,
     OverloadedError,
     SettingsError,
-    WhereverError,
 )
 from wherever_contracts.wire import metadata
-from wherever_contracts.wire.messages import WireError, decode_request, encode_response
+from wherever_contracts.wire.messages import decode_request, encode_response
 from wherever_contracts.wire.schema import HEALTH_SERVICE, INFERENCE_SERVICE
 from wherever_edge.counters import COUNTERS, ERRORS_TOLD
 from wherever_edge.oip import forks
@@ -27,16 +26,19 @@ from wherever_edge.oip.calling import GrpcCaller
 from wherever_edge.oip.client import MAX_BYTES
 from wherever_edge.oip.direct import DirectCalls, Status
 from wherever_edge.oip.direct_inference import DirectInference
+from wherever_edge.oip.elsewhere import nowhere
 from wherever_edge.oip.health import Health, Send
 from wherever_edge.oip.saying import server_metadata
-from wherever_edge.oip.service import InferenceService, nowhere
+from wherever_edge.oip.service import InferenceService
 from wherever_edge.oip.status import (
     CODE_KEY,
     PING_KEY,
     PUSHBACK_KEY,
     STREAM_KEY,
     code_of,
+    pushback_ms,
     status_of,
+    words_of,
 )
 from wherever_edge.oip.stream_server import Ending, NonBlocking, Rules, Streams
 from wherever_edge.oip.triton_stream import TritonStreams
@@ -45,9 +47,9 @@ if TYPE_CHECKING:
     from wherever_contracts.wire.tensors import Parameters
     from wherever_edge.host import LocalHost
     from wherever_edge.oip.admission import Admission
+    from wherever_edge.oip.elsewhere import Elsewhere
     from wherever_edge.oip.keys import KeyChecker, KeyInfo
     from wherever_edge.oip.security import ServerIdentity
-    from wherever_edge.oip.service import Elsewhere
     from wherever_edge.queueing.run_queue import RunQueue
 
 _LOG = logging.getLogger(__name__)
@@ -76,8 +78,6 @@ _EXTENSIONS = {
 _TRITON_STREAM = f"/{INFERENCE_SERVICE}/ModelStreamInfer"
 
 _SLACK_BYTES = 64 * 1024
-_MAX_WORDS = 1000
-_UNEXPECTED = "an unexpected error; the server's log says more"
 
 # threads for health and metadata, when every other one waits for its turn or for a slow sender
 _SPARE_THREADS = 8
@@ -145,7 +145,7 @@ class InferenceServer:
         self._services = services or {}
         self._methods = self._known_methods(methods or {})
         self._further = handlers
-        self._triton_streams = TritonStreams(self.service, _words)
+        self._triton_streams = TritonStreams(self.service)
         self._streams = Streams(
             self.service,
             Rules(self._identify, self._ending, self._abort, max_bytes),
@@ -355,12 +355,12 @@ class InferenceServer:
         status = status_of(error)
         if status == "INTERNAL":
             _LOG.error("a call failed", exc_info=error)
-        pushback_ms = None
+        again_ms = None
         if isinstance(error, OverloadedError):
-            pushback_ms = round(self.service.retry_after_s(error) * 1000)
+            again_ms = pushback_ms(self.service.retry_after_s(error))
         code = code_of(error)
         COUNTERS.add(ERRORS_TOLD, front="grpc", code=code)
-        return Ending(status, _words(error), code, pushback_ms)
+        return Ending(status, words_of(error), code, again_ms)
 
 
 def _trailing(ending: Ending) -> tuple[tuple[str, str], ...]:
@@ -368,12 +368,6 @@ def _trailing(ending: Ending) -> tuple[tuple[str, str], ...]:
     if ending.pushback_ms is None:
         return (code,)
     return code, (PUSHBACK_KEY, str(ending.pushback_ms))
-
-
-def _words(error: Exception) -> str:
-    """What a client is told of an error."""
-    words = str(error) if isinstance(error, WhereverError | WireError) else _UNEXPECTED
-    return words[:_MAX_WORDS]
 
 
 def _listen(server: grpc.Server, address: str, port: int, identity: ServerIdentity | None) -> int:

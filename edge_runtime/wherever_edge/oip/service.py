@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wherever_contracts.errors import (
     InputError,
@@ -16,7 +16,13 @@ from wherever_contracts.errors import (
 from wherever_contracts.manifest import signature_digest
 from wherever_contracts.places import PRIORITIES, Priority
 from wherever_contracts.urgency import CALM, Urgency, most_urgent
-from wherever_contracts.wire.asked import IDEMPOTENCY_KEY
+from wherever_contracts.wire.asked import (
+    IDEMPOTENCY_KEY,
+    PRIORITY_KEY,
+    RAW_MARK,
+    SIGNATURE_KEY,
+    VARIANT_KEY,
+)
 from wherever_contracts.wire.metadata import ModelMetadata
 from wherever_contracts.wire.said import (
     ENGINE_KEY,
@@ -33,6 +39,7 @@ from wherever_contracts.wire.tensors import (
 from wherever_edge.inputs import check_options
 from wherever_edge.oip.admission import Open, Served
 from wherever_edge.oip.bare_tensors import feed_of
+from wherever_edge.oip.elsewhere import Elsewhere, Forwarded, nowhere
 from wherever_edge.oip.saying import (
     PLATFORM,
     answer_parameters,
@@ -48,41 +55,7 @@ if TYPE_CHECKING:
     from wherever_edge.oip.keys import KeyInfo
     from wherever_edge.queueing.run_queue import RunQueue
 
-# between a model's name and a variant's id: no name has it
-RAW_MARK = "--"
-
-# parameter of a request: who goes first where calls wait; numbers, as other clients send, are not
-# ours and change nothing
-PRIORITY_KEY = "priority"
 _PRIORITIES: dict[object, Priority] = {priority: priority for priority in PRIORITIES}
-
-
-class Elsewhere(Protocol):
-    """A server behind this one that answers for some models."""
-
-    def infer(self, request: InferRequest, caller: Caller, grant: Grant) -> Forwarded:
-        """Have it answer a call; raises as `wherever_edge.oip.client.RemoteHost.infer`."""
-        ...
-
-    def ready(self, model: str, version: str) -> bool:
-        """Whether calls for the model can be answered there."""
-        ...
-
-    def metadata(self, model: str, version: str) -> ModelMetadata:
-        """What it says about the model."""
-        ...
-
-
-class Forwarded(NamedTuple):
-    """An answer from elsewhere, and what there is to count."""
-
-    response: InferResponse
-    served: Served
-
-
-def nowhere(_model: str) -> Elsewhere | None:
-    """No other server answers for any model."""
-    return None
 
 
 class InferenceService:
@@ -176,7 +149,7 @@ class InferenceService:
         0: it takes so little that no other call should be started for it; 1: it does not gain.
         """
         parameters = request.parameters
-        variant = parameters.get("variant", "")
+        variant = parameters.get(VARIANT_KEY, "")
         if IDEMPOTENCY_KEY in parameters:  # its answer may have to be looked for
             return 1
         if RAW_MARK in request.model or self._elsewhere(request.model) is not None:
@@ -250,9 +223,9 @@ class InferenceService:
 
     def _read(self, request: InferRequest, grant: Grant) -> _Asked:
         parameters = request.parameters
-        loaded = self.host.resolve(request.model, request.version, _text(parameters, "variant"))
+        loaded = self.host.resolve(request.model, request.version, _text(parameters, VARIANT_KEY))
         known = self._known.get(loaded.ran) or self._learn(loaded)
-        if _text(parameters, "signature") not in ("", known.digest):
+        if _text(parameters, SIGNATURE_KEY) not in ("", known.digest):
             raise _other_signature(loaded)
         names = _chosen(request.outputs, known.outputs)
         inputs = loaded.wire_inputs.read(request.inputs)

@@ -89,6 +89,10 @@ _UNTRUSTED = {
     "Ssl handshake failed": "the two sides could not agree on TLS",
 }
 
+# of what a client is told
+MAX_WORDS = 1000
+_UNEXPECTED = "an unexpected error; the server's log says more"
+
 # a pushback of more is no number of milliseconds
 _MAX_DIGITS = 12
 
@@ -118,6 +122,17 @@ def code_of(error: BaseException) -> str:
     if isinstance(error, WireError):
         return errors.InputError.code
     return error.code if isinstance(error, errors.WhereverError) else errors.WhereverError.code
+
+
+def words_of(error: BaseException) -> str:
+    """What a client is told of `error`; a foreign one is for the log alone."""
+    known = isinstance(error, errors.WhereverError | WireError)
+    return (str(error) if known else _UNEXPECTED)[:MAX_WORDS]
+
+
+def pushback_ms(wait_s: float) -> int:
+    """What is said with `PUSHBACK_KEY`; -1 where it is of no use to come again."""
+    return round(wait_s * 1000) if math.isfinite(wait_s) else -1
 
 
 def pushback_s(said: str | None) -> float | None:

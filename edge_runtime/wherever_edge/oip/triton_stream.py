@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,6 +13,7 @@ from wherever_contracts.errors import OverloadedError
 from wherever_contracts.wire.framing import length_field, text_field
 from wherever_contracts.wire.messages import decode_request, encode_response
 from wherever_edge.oip.calling import GrpcCaller
+from wherever_edge.oip.status import words_of
 
 if TYPE_CHECKING:
     from wherever_edge.oip.keys import KeyInfo
@@ -32,15 +33,11 @@ class TritonStreams:
 
     Args:
         service: answers the calls.
-        words: what a client is told of an error.
         most: streams at a time; one more is refused.
     """
 
-    def __init__(
-        self, service: InferenceService, words: Callable[[Exception], str], most: int = 32
-    ) -> None:
+    def __init__(self, service: InferenceService, most: int = 32) -> None:
         self._service = service
-        self._words = words
         self._pool = ThreadPoolExecutor(most, thread_name_prefix="wherever-triton-stream")
         self._places = threading.BoundedSemaphore(most)
 
@@ -72,7 +69,7 @@ class TritonStreams:
         try:
             response = encode_response(self._service.infer(decode_request(data), caller))
         except Exception as error:  # noqa: BLE001 (told to the client; the stream goes on)
-            return text_field(_ERROR_TAG, self._words(error))
+            return text_field(_ERROR_TAG, words_of(error))
         return length_field(_RESPONSE_TAG, len(response)) + response
 
 

@@ -1,0 +1,38 @@
+"""Servers behind this one, as the service that passes calls on to them sees them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from wherever_contracts.wire.metadata import ModelMetadata
+    from wherever_contracts.wire.tensors import InferRequest, InferResponse
+    from wherever_edge.oip.admission import Caller, Grant, Served
+
+
+class Elsewhere(Protocol):
+    """A server behind this one that answers for some models."""
+
+    def infer(self, request: InferRequest, caller: Caller, grant: Grant) -> Forwarded:
+        """Have it answer a call; raises as `wherever_edge.oip.client.RemoteHost.infer`."""
+        ...
+
+    def ready(self, model: str, version: str) -> bool:
+        """Whether calls for the model can be answered there."""
+        ...
+
+    def metadata(self, model: str, version: str) -> ModelMetadata:
+        """What it says about the model."""
+        ...
+
+
+class Forwarded(NamedTuple):
+    """An answer from elsewhere, and what there is to count."""
+
+    response: InferResponse
+    served: Served
+
+
+def nowhere(_model: str) -> Elsewhere | None:
+    """No other server answers for any model."""
+    return None
