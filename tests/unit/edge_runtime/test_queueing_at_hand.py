@@ -100,3 +100,15 @@ def test_a_long_run_that_gains_nothing_never_takes_many_rows() -> None:
 @pytest.mark.parametrize(("run_s", "tiny"), [(5e-6, True), (1e-3, False)])
 def test_a_model_is_tiny_that_runs_for_less_than_waking_a_thread(run_s: float, tiny: bool) -> None:
     assert lane(run_s, 0.0).tiny is tiny
+
+
+def test_a_model_that_is_slow_only_after_pauses_is_tiny() -> None:
+    ran_s = iter([50e-6, 45e-6, 50e-6, 5e-6, 50e-6, 50e-6])
+
+    def run(tensors: Mapping[str, Any]) -> Ran:
+        return Ran({"y": tensors["x"]}, next(ran_s), 0.0)
+
+    made = Lane(RunQueue(2, 8), run, [TensorSpec("x", "float32", (-1, 4))], batches=True)
+    for _ in range(3):
+        made.run(ONE, CALM)
+    assert made.tiny
