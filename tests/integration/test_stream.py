@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import queue
 import re
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 import numpy as np
@@ -25,6 +26,7 @@ from hypothesis import strategies as st
 import wherever
 from wherever_contracts.errors import (
     NotAllowedError,
+    OverloadedError,
     UnreachableError,
     WhereverError,
 )
@@ -566,6 +568,27 @@ def test_each_call_in_flight_fails_once_when_its_server_is_killed(start_gateway,
                 call.result()
     assert sorted(ended.get(timeout=10) for _ in range(24)) == list(range(24))
     assert ended.empty()
+
+
+class NeverAgain:
+    """Another server's answer to calls that are of no use to make again."""
+
+    def infer(self, *_call: Any) -> NoReturn:
+        error = OverloadedError("never")
+        error.retry_after_s = math.inf
+        raise error
+
+
+def test_a_refusal_that_is_for_good_is_told_as_that(serve, remote, echo):
+    server = serve(elsewhere=lambda model: NeverAgain() if model == "never" else None)
+    host = remote(server.port)
+    for streams in (0, 1):
+        with pytest.raises(OverloadedError, match="never") as refused:
+            host.infer(echo._replace(model="never"), 10)
+        assert refused.value.retry_after_s == math.inf
+        assert open_streams(server) == streams
+        host.infer(echo, 10)  # from its answer on there are streams
+        host.infer(echo, 10)
 
 
 @pytest.mark.parametrize("how", ["infer", "start"])

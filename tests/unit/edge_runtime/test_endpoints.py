@@ -12,7 +12,15 @@ from wherever_contracts import errors
 from wherever_contracts.errors import SettingsError, WhereverError
 from wherever_contracts.wire.framing import WireError
 from wherever_edge.oip.endpoints import Endpoint
-from wherever_edge.oip.status import ERRORS, STATUS, attempt_error, code_of, status_of
+from wherever_edge.oip.status import (
+    ERRORS,
+    STATUS,
+    attempt_error,
+    code_of,
+    pushback_ms,
+    pushback_s,
+    status_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -155,6 +163,11 @@ def test_a_pushback_is_read_as_grpc_says(said: str | None, retry_after_s: float 
     )
     assert error.retry_after_s == retry_after_s
     assert pickle.loads(pickle.dumps(error)).retry_after_s == retry_after_s
+
+
+@pytest.mark.parametrize("wait_s", [0.0, 0.25, 3.0, math.inf])
+def test_a_pushback_is_said_as_it_is_read(wait_s: float) -> None:
+    assert pushback_s(str(pushback_ms(wait_s))) == wait_s
 
 
 def test_a_message_that_is_too_large_is_refused_not_overload() -> None:

@@ -70,7 +70,7 @@ def test_the_turns_of_tenants_that_always_have_work_converge_to_their_weights(gi
         for _ in range(data.draw(st.integers(1, 9))):
             number += 1
             floor.line.append(standing(number, name, 0, weight))
-    turns = 400
+    turns = 200
     for _ in range(turns):
         chosen = floor.take()
         number += 1
@@ -86,7 +86,7 @@ def test_seconds_are_shared_and_not_calls(costs):
     """One tenant's calls take as long as they like: it has fewer of them."""
     floor = Floor()
     had = {"long": 0.0, "short": 0.0}
-    for number in range(2000):
+    for number in range(600):
         floor.line = [standing(2 * number, "long"), standing(2 * number + 1, "short")]
         chosen = next_of(floor.line, 0, (), floor._shares.start)
         assert chosen is not None
