@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from wherever_contracts.errors import ForbiddenError, missing_extra
+from wherever_edge.oip.elsewhere import nowhere
 from wherever_gateway.model_repository import ModelRepository
 from wherever_gateway.state.location import default_url
 from wherever_gateway.tenants.rules import Quota, Rules, TenantRules
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from wherever_contracts.places import Place
     from wherever_edge.host import LocalHost
     from wherever_edge.oip.admission import Admission, Caller
-    from wherever_edge.oip.elsewhere import Elsewhere
+    from wherever_edge.oip.elsewhere import Finder
     from wherever_gateway.backends.backends import Backends
     from wherever_gateway.config.schema import GatewayConfig, Tenant
     from wherever_gateway.options import GatewayOptions
@@ -60,9 +61,10 @@ class Parts:
         self._host = host
         self._rules = rules_of(config.tenants)
 
-    def elsewhere(self, model: str) -> Elsewhere | None:
-        """The backend that answers for a model, if one does."""
-        return None if self.backends is None else self.backends.find(model)
+    @property
+    def elsewhere(self) -> Finder:
+        """Finds the backend that answers for a model."""
+        return nowhere if self.backends is None else self.backends
 
     def named_elsewhere(self) -> Collection[str]:
         """The models of backends that are named in full."""
@@ -189,7 +191,7 @@ def _admit(
 
     if parts.state is None:
         if config.tenants:
-            raise missing_extra("tenants and quotas", "gateway")
+            raise missing_extra("keeping tenants apart", "gateway")
         parts.admission = parts.watch.admission(Open())
         return
     from wherever_gateway.tenants.admission import Tenants  # noqa: PLC0415 (an extra)

@@ -90,6 +90,14 @@ class Backends:
         self._table = _Table(Names({}), {}, {})
         self.reconfigure(settings)
 
+    def __call__(self, model: str, /) -> Behind | None:
+        """The same as `find`; so they are a `wherever_edge.oip.elsewhere.Finder`."""
+        return self.find(model)
+
+    def __bool__(self) -> bool:
+        """Whether there is any backend now."""
+        return bool(self._table.backends)
+
     def find(self, model: str) -> Behind | None:
         """The backend that answers for a model; None: none does."""
         table = self._table

@@ -33,6 +33,26 @@ class Forwarded(NamedTuple):
     served: Served
 
 
-def nowhere(_model: str) -> Elsewhere | None:
+class Finder(Protocol):
+    """Finds the server that answers for a model in place of this one."""
+
+    def __call__(self, model: str, /) -> Elsewhere | None:
+        """The server, if one does."""
+        ...
+
+    def __bool__(self) -> bool:
+        """Whether there is any, for whatever model."""
+        ...
+
+
+class _Nowhere:
     """No other server answers for any model."""
-    return None
+
+    def __call__(self, _model: str, /) -> Elsewhere | None:
+        return None
+
+    def __bool__(self) -> bool:
+        return False
+
+
+nowhere: Finder = _Nowhere()

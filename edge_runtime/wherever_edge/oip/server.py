@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
@@ -15,7 +14,6 @@ from wherever_contracts.errors import (
     ModelNotFoundError,
     NotAllowedError,
     OverloadedError,
-    SettingsError,
 )
 from wherever_contracts.wire import metadata
 from wherever_contracts.wire.messages import decode_request, encode_response
@@ -26,8 +24,9 @@ from wherever_edge.oip.calling import GrpcCaller
 from wherever_edge.oip.client import MAX_BYTES
 from wherever_edge.oip.direct import DirectCalls, Status
 from wherever_edge.oip.direct_inference import DirectInference
-from wherever_edge.oip.elsewhere import nowhere
+from wherever_edge.oip.elsewhere import Finder, nowhere
 from wherever_edge.oip.health import Health, Send
+from wherever_edge.oip.ports import listen
 from wherever_edge.oip.saying import server_metadata
 from wherever_edge.oip.service import InferenceService
 from wherever_edge.oip.status import (
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
     from wherever_contracts.wire.tensors import Parameters
     from wherever_edge.host import LocalHost
     from wherever_edge.oip.admission import Admission
-    from wherever_edge.oip.elsewhere import Elsewhere
     from wherever_edge.oip.keys import KeyChecker, KeyInfo
     from wherever_edge.oip.security import ServerIdentity
     from wherever_edge.queueing.run_queue import RunQueue
@@ -129,7 +127,7 @@ class InferenceServer:
         methods: Mapping[str, Method] | None = None,
         handlers: Sequence[grpc.GenericRpcHandler] = (),
         admission: Admission | None = None,
-        elsewhere: Callable[[str], Elsewhere | None] = nowhere,
+        elsewhere: Finder = nowhere,
     ) -> None:
         self.address = address
         self.port = port
@@ -180,7 +178,7 @@ class InferenceServer:
             maximum_concurrent_rpcs=_CALLS_PER_THREAD * self._threads,
         )
         self._direct = self._direct_calls(server)
-        self.port = _listen(server, self.address, self.port, self._identity)
+        self.port = listen(server, self.address, self.port, self._identity)
         server.start()
         if self._direct is not None:
             self._direct.start()
@@ -368,35 +366,6 @@ def _trailing(ending: Ending) -> tuple[tuple[str, str], ...]:
     if ending.pushback_ms is None:
         return (code,)
     return code, (PUSHBACK_KEY, str(ending.pushback_ms))
-
-
-def _listen(server: grpc.Server, address: str, port: int, identity: ServerIdentity | None) -> int:
-    host = f"[{address}]" if ":" in address else address
-    try:
-        if identity is None:
-            bound = server.add_insecure_port(f"{host}:{port}")
-        else:
-            pair = (identity.key_pem, identity.certificate_pem)
-            credentials = grpc.ssl_server_credentials([pair])
-            bound = server.add_secure_port(f"{host}:{port}", credentials)
-    except RuntimeError:
-        bound = 0
-    if not bound:
-        raise SettingsError(f"cannot listen on {host}:{port}: {_why_not(address, port)}")
-    return bound
-
-
-def _why_not(address: str, port: int) -> str:
-    """What the system says when asked for the address directly; gRPC keeps it to itself."""
-    try:
-        family, kind, protocol, _, where = socket.getaddrinfo(
-            address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.bind(where)
-    except OSError as error:
-        return f"{error.strerror}; choose another address or port (0 takes any free port)"
-    return "it was taken a moment ago; try again, or choose another port (0 takes any free one)"
 
 
 def _options(max_bytes: int) -> list[tuple[str, int]]:

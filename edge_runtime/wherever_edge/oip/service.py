@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -39,7 +39,7 @@ from wherever_contracts.wire.tensors import (
 from wherever_edge.inputs import check_options
 from wherever_edge.oip.admission import Open, Served
 from wherever_edge.oip.bare_tensors import feed_of
-from wherever_edge.oip.elsewhere import Elsewhere, Forwarded, nowhere
+from wherever_edge.oip.elsewhere import Finder, Forwarded, nowhere
 from wherever_edge.oip.saying import (
     PLATFORM,
     answer_parameters,
@@ -77,7 +77,7 @@ class InferenceService:
         host: LocalHost,
         parameters: Parameters,
         admission: Admission | None = None,
-        elsewhere: Callable[[str], Elsewhere | None] = nowhere,
+        elsewhere: Finder = nowhere,
     ) -> None:
         self.host = host
         self._parameters = parameters
@@ -137,7 +137,7 @@ class InferenceService:
     @property
     def answers_all(self) -> bool:
         """Whether no other server answers in place of this one, whatever the model."""
-        return self._elsewhere is nowhere
+        return not self._elsewhere
 
     def is_elsewhere(self, model: str) -> bool:
         """Whether another server answers for the model in place of this one."""

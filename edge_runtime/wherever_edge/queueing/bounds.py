@@ -24,12 +24,14 @@ def bounds_of(wished: Bounds, decision: Decision | None, distance: Place, cores:
     Args:
         wished: what its owner asked for, None where nothing.
         decision: how the machine is used; None when nobody decided. Without it the device's own
-            program is bounded by its threads alone, and hosts for others by their cores.
+            program is bounded by its threads alone, and hosts for others by their cores. A gateway
+            has many callers, however small its machine: as many may wait as without a decision.
         distance: where the host stands as its callers see it.
         cores: cores that its process may use.
     """
     if decision is not None:
-        usual = Bounds(decision.runs, decision.max_waiting)
+        least = _MAX_WAITING if distance == "cloud" else 0
+        usual = Bounds(decision.runs, max(least, decision.max_waiting))
     elif distance == "device":
         usual = Bounds(None, None)
     else:

@@ -256,6 +256,7 @@ DECISION = Decision(
         (Bounds(None, None), None, "cloud", 8, Bounds(8, 64)),
         (Bounds(None, None), None, "nearby", 1, Bounds(2, 64)),
         (Bounds(None, None), DECISION, "device", 8, Bounds(3, 5)),
+        (Bounds(None, None), DECISION, "cloud", 8, Bounds(3, 64)),
         (Bounds(1, 0), DECISION, "cloud", 8, Bounds(1, 0)),
         (Bounds(None, 0), None, "cloud", 8, Bounds(8, 0)),
     ],
