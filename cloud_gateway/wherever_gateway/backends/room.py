@@ -8,6 +8,8 @@ the rest cannot keep the others out.
 
 from __future__ import annotations
 
+from wherever_edge.queueing.shares import Places
+
 _PLENTY = 0.5
 _KEPT_FREE = 0.125
 
@@ -21,7 +23,7 @@ class Room:
 
     def __init__(self) -> None:
         self.inside = 0
-        self._held: dict[str, tuple[int, float]] = {}
+        self._places = Places()
 
     def enter(self, tenant: str, weight: float, most: int) -> bool:
         """Let a call of a tenant in; False when it must not.
@@ -31,26 +33,22 @@ class Room:
             weight: how large its share is beside the others'.
             most: how many calls there may be now.
         """
-        held = self._held.get(tenant, (0, weight))[0]
-        if not self._may(tenant, held, weight, most):
+        if not self._may(tenant, weight, most):
             return False
-        self._held[tenant] = held + 1, weight
+        self._places.take(tenant, weight)
         self.inside += 1
         return True
 
     def leave(self, tenant: str) -> None:
         """A call of a tenant has ended."""
-        held, weight = self._held.pop(tenant)
-        if held > 1:
-            self._held[tenant] = held - 1, weight
+        self._places.give_back(tenant)
         self.inside -= 1
 
-    def _may(self, tenant: str, held: int, weight: float, most: int) -> bool:
+    def _may(self, tenant: str, weight: float, most: int) -> bool:
         if self.inside >= most:
             return False
-        if not held or self.inside < _PLENTY * most:
+        if self._places.weight(tenant) is None or self.inside < _PLENTY * most:
             return True
         if self.inside >= most - int(_KEPT_FREE * most):
             return False
-        weights = weight + sum(other[1] for name, other in self._held.items() if name != tenant)
-        return held < most * weight / weights
+        return self._places.spare_one(tenant, most, weight)

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 from wherever_contracts.errors import (
-    InputError,
     ModelNotFoundError,
     OverloadedError,
-    RefusedError,
     WhereverError,
 )
 from wherever_contracts.manifest import signature_digest
-from wherever_contracts.places import PRIORITIES, Priority
-from wherever_contracts.urgency import CALM, Urgency, most_urgent
+from wherever_contracts.urgency import most_urgent
 from wherever_contracts.wire.asked import (
     IDEMPOTENCY_KEY,
-    PRIORITY_KEY,
     RAW_MARK,
     SIGNATURE_KEY,
     VARIANT_KEY,
@@ -38,6 +33,15 @@ from wherever_contracts.wire.tensors import (
 )
 from wherever_edge.inputs import check_options
 from wherever_edge.oip.admission import Open, Served
+from wherever_edge.oip.asking import (
+    Asked,
+    Known,
+    alike,
+    chosen,
+    other_signature,
+    text_of,
+    urgency_of,
+)
 from wherever_edge.oip.bare_tensors import feed_of
 from wherever_edge.oip.elsewhere import Finder, Forwarded, nowhere
 from wherever_edge.oip.saying import (
@@ -54,8 +58,6 @@ if TYPE_CHECKING:
     from wherever_edge.oip.admission import Admission, Caller, Grant
     from wherever_edge.oip.keys import KeyInfo
     from wherever_edge.queueing.run_queue import RunQueue
-
-_PRIORITIES: dict[object, Priority] = {priority: priority for priority in PRIORITIES}
 
 
 class InferenceService:
@@ -83,7 +85,7 @@ class InferenceService:
         self._parameters = parameters
         self._admission: Admission = admission or Open()
         self._elsewhere = elsewhere
-        self._known: dict[Ran, _Known] = {}
+        self._known: dict[Ran, Known] = {}
 
     @property
     def queue(self) -> RunQueue:
@@ -101,7 +103,7 @@ class InferenceService:
             DeadlineError: nobody waits for the answer any more; nothing was run.
             WhereverError: whatever the host raises.
         """
-        grant = self._admission.admit(request, caller, _urgency(request.parameters, caller))
+        grant = self._admission.admit(request, caller, urgency_of(request.parameters, caller))
         if grant.kept is not None:
             return grant.kept._replace(id=request.id)
         try:
@@ -127,9 +129,9 @@ class InferenceService:
             return list(map(self._answer_or_error, requests, callers))
         asked = [self._enter(*call) for call in zip(requests, callers, strict=True)]
         answers: list[InferResponse | Exception | None] = [
-            None if isinstance(each, _Asked) else each for each in asked
+            None if isinstance(each, Asked) else each for each in asked
         ]
-        for together in _alike(asked):
+        for together in alike(asked):
             for at, answer in zip(together, self._answer_together(together.values()), strict=True):
                 answers[at] = answer
         return [answer for answer in answers if answer is not None]
@@ -221,20 +223,20 @@ class InferenceService:
             load = self.queue.crowding()
         return self._told(asked, answer, load)
 
-    def _read(self, request: InferRequest, grant: Grant) -> _Asked:
+    def _read(self, request: InferRequest, grant: Grant) -> Asked:
         parameters = request.parameters
-        loaded = self.host.resolve(request.model, request.version, _text(parameters, VARIANT_KEY))
+        loaded = self.host.resolve(request.model, request.version, text_of(parameters, VARIANT_KEY))
         known = self._known.get(loaded.ran) or self._learn(loaded)
-        if _text(parameters, SIGNATURE_KEY) not in ("", known.digest):
-            raise _other_signature(loaded)
-        names = _chosen(request.outputs, known.outputs)
+        if text_of(parameters, SIGNATURE_KEY) not in ("", known.digest):
+            raise other_signature(loaded)
+        names = chosen(request.outputs, known.outputs)
         inputs = loaded.wire_inputs.read(request.inputs)
         options = check_options(
             loaded.signature, {name: parameters[name] for name in known.options & parameters.keys()}
         )
-        return _Asked(request, grant, loaded, known, names, inputs, options)
+        return Asked(request, grant, loaded, known, names, inputs, options)
 
-    def _told(self, asked: _Asked, answer: Answer, load: float) -> Forwarded:
+    def _told(self, asked: Asked, answer: Answer, load: float) -> Forwarded:
         loaded = asked.loaded
         said = answer_parameters(asked.known.parameters, answer, loaded.ran)
         said[LOAD_KEY] = load
@@ -258,10 +260,10 @@ class InferenceService:
         except Exception as error:  # noqa: BLE001 (each call of several has its own)
             return error
 
-    def _enter(self, request: InferRequest, caller: Caller) -> _Asked | InferResponse | Exception:
+    def _enter(self, request: InferRequest, caller: Caller) -> Asked | InferResponse | Exception:
         """A call that was let in and read, or how it has ended already."""
         try:
-            grant = self._admission.admit(request, caller, _urgency(request.parameters, caller))
+            grant = self._admission.admit(request, caller, urgency_of(request.parameters, caller))
         except Exception as error:  # noqa: BLE001 (each call of several has its own)
             return error
         if grant.kept is not None:
@@ -275,7 +277,7 @@ class InferenceService:
             grant.failed(error)
             return error
 
-    def _answer_together(self, asked: Collection[_Asked]) -> list[InferResponse | Exception]:
+    def _answer_together(self, asked: Collection[Asked]) -> list[InferResponse | Exception]:
         """Answer calls of one variant with the same options."""
         try:
             with self.queue.admit_many([each.grant.urgency for each in asked]) as refused:
@@ -290,7 +292,7 @@ class InferenceService:
         ]
 
     def _ended(
-        self, asked: _Asked, answer: Answer | WhereverError, load: float
+        self, asked: Asked, answer: Answer | WhereverError, load: float
     ) -> InferResponse | Exception:
         if isinstance(answer, WhereverError):
             return _failed(asked, answer)
@@ -302,7 +304,7 @@ class InferenceService:
         name, _, variant = request.model.partition(RAW_MARK)
         loaded = self.host.resolve(name, request.version, variant)
         session = loaded.session
-        names = _chosen(request.outputs, [spec.name for spec in session.outputs])
+        names = chosen(request.outputs, [spec.name for spec in session.outputs])
         feed = feed_of(session.inputs, request.inputs)
         del session  # one that is held while its call waits could not leave the memory
         with self.queue.admit(grant.urgency):
@@ -337,9 +339,9 @@ class InferenceService:
             tuple(map(tensor_metadata, tensors.outputs)),
         )
 
-    def _learn(self, loaded: LoadedVariant) -> _Known:
+    def _learn(self, loaded: LoadedVariant) -> Known:
         signature = loaded.signature
-        known = self._known[loaded.ran] = _Known(
+        known = self._known[loaded.ran] = Known(
             outputs=tuple(entry.name for entry in signature.outputs),
             options=frozenset(option.name for option in signature.options),
             digest=signature_digest(signature),
@@ -348,52 +350,7 @@ class InferenceService:
         return known
 
 
-class _Known(NamedTuple):
-    """What is the same for every call of a loaded variant."""
-
-    outputs: tuple[str, ...]
-    options: frozenset[str]
-    digest: str
-    parameters: Parameters
-
-
-class _Asked(NamedTuple):
-    """A call that was read: what is to run, on what."""
-
-    request: InferRequest
-    grant: Grant
-    loaded: LoadedVariant
-    known: _Known
-    names: Sequence[str]
-    inputs: Mapping[str, Any]
-    options: Mapping[str, float]
-
-
-def _text(parameters: Parameters, name: str) -> str:
-    value = parameters.get(name, "")
-    if not isinstance(value, str):
-        raise InputError(name, "a string parameter", repr(value))
-    return value
-
-
-def _urgency(parameters: Parameters, caller: Caller) -> Urgency:
-    priority = _PRIORITIES.get(parameters.get(PRIORITY_KEY), CALM.priority)
-    left_s = caller.time_remaining()
-    deadline = None if left_s is None else perf_counter() + left_s
-    return Urgency(priority, deadline, lambda: not caller.is_active())
-
-
-def _alike(asked: Sequence[_Asked | InferResponse | Exception]) -> Iterable[dict[int, _Asked]]:
-    """Calls by their positions, those together that run the same variant with the same options."""
-    groups: dict[object, dict[int, _Asked]] = {}
-    for at, each in enumerate(asked):
-        if isinstance(each, _Asked):
-            key = id(each.loaded), tuple(sorted(each.options.items()))
-            groups.setdefault(key, {})[at] = each
-    return groups.values()
-
-
-def _answers(asked: Sequence[_Asked]) -> list[Answer | WhereverError]:
+def _answers(asked: Sequence[Asked]) -> list[Answer | WhereverError]:
     if not asked:
         return []
     first = asked[0]
@@ -402,20 +359,6 @@ def _answers(asked: Sequence[_Asked]) -> list[Answer | WhereverError]:
     return first.loaded.answer_many(inputs, first.options, urgency, if_it_pays=True)
 
 
-def _failed(asked: _Asked, error: Exception) -> Exception:
+def _failed(asked: Asked, error: Exception) -> Exception:
     asked.grant.failed(error)
     return error
-
-
-def _other_signature(loaded: LoadedVariant) -> RefusedError:
-    return RefusedError(
-        f"the caller's signature of {loaded.package.name!r} is not that of version "
-        f"{loaded.package.version}, which is served here; update the package on one side"
-    )
-
-
-def _chosen(wanted: Sequence[str], known: Sequence[str]) -> Sequence[str]:
-    for name in wanted:
-        if name not in known:
-            raise InputError(name, f"an output's name ({', '.join(known)})", "an unknown name")
-    return wanted or known
