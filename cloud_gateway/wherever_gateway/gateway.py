@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from wherever_gateway.config.schema import GatewayConfig
     from wherever_gateway.rest.front import RestFront
 
-__all__ = ["Gateway", "GatewayOptions", "has_http", "run"]
+__all__ = ["Gateway", "GatewayOptions", "run"]
 
 RELOADS = "wherever_gateway_reloads_total"
 
@@ -280,11 +280,6 @@ def _reflection() -> Sequence[grpc.GenericRpcHandler]:
     from wherever_edge.oip.reflection import reflection_handlers  # noqa: PLC0415 (an extra)
 
     return reflection_handlers()
-
-
-def has_http() -> bool:
-    """Whether the extra that serves HTTP is installed."""
-    return all(importlib.util.find_spec(name) for name in ("starlette", "uvicorn", "httptools"))
 
 
 def run(

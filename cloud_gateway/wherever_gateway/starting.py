@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wherever_contracts.errors import missing_extra
-from wherever_gateway.config.effective import effective, home_of
+from wherever_gateway.config.effective import effective, home_of, without_metrics
+from wherever_gateway.config.extras import has_http
 from wherever_gateway.config.loading import load_config
-from wherever_gateway.config.schema import OFF, GatewayConfig
-from wherever_gateway.gateway import has_http
+from wherever_gateway.config.schema import GatewayConfig
 from wherever_gateway.options import GatewayOptions, options_of
 
 if TYPE_CHECKING:
@@ -42,18 +42,10 @@ def options_for(
         MissingExtraError: HTTP was asked for, and what serves it is not installed.
     """
     reread = None if file is None else partial(load_config, file, given, home)
-    config = reread() if reread else effective(GatewayConfig(), _without_metrics(given))
+    config = reread() if reread else effective(GatewayConfig(), without_metrics(given))
     options = options_of(config, home_of(config, home), show_first_key=show_first_key)
     asked = given["listen"].get("http_port") is not None or file is not None
     return replace(_with_http(options, warn, asked=asked), reread=reread)
-
-
-def _without_metrics(given: Given) -> Mapping[str, Mapping[str, object]]:
-    """Without a file, metrics are for who asks: a second gateway would find their port taken."""
-    listen = given["listen"]
-    if listen.get("metrics_port") is not None:
-        return given
-    return {**given, "listen": {**listen, "metrics_port": OFF}}
 
 
 def _with_http(

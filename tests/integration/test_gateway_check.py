@@ -9,6 +9,7 @@ import pytest
 
 from wherever.cli import main
 from wherever_edge.oip.keys import KeyStore
+from wherever_gateway.config import extras
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "gateway.toml"
 
@@ -122,3 +123,37 @@ def test_addresses_of_other_machines_are_refused(check):
     said, code = check('[listen]\naddress = "203.0.113.1"')
     assert code == 1
     assert "203.0.113.1 cannot be listened on here" in joined(said)
+
+
+@pytest.fixture
+def bare(monkeypatch):
+    """An installation without the extra of the gateway."""
+    monkeypatch.setattr(extras, "find_spec", lambda _name: None)
+
+
+def test_without_the_extra_a_file_that_needs_it_is_refused_with_what_installs_it(check, bare):
+    said, code = check('[tenants.shop]\nmodels = ["digits"]\n')
+    assert (code, said.splitlines()[0]) == (
+        1,
+        "FILE: it would not start: 3 errors, with 2 warnings",
+    )
+    for words in (
+        "listen.http_port: serving HTTP needs an extra: pip install 'wherever[gateway]'; or say",
+        "listen.metrics_port: serving metrics needs an extra",
+        "line 1: tenants: keeping tenants apart needs an extra",
+    ):
+        assert words in joined(said)
+
+
+def test_without_the_extra_and_a_file_grpc_alone_is_served(bare, answered):
+    found = answered("gateway", "check")
+    assert found["starts"] is True
+    assert found["account"]["listens"][1:] == ["no HTTP", "no metrics"]
+    assert "only gRPC is served" in found["warnings"][0]["words"]
+    assert found["account"]["tells"][0].startswith("no usage: keeping it needs an extra")
+
+
+def test_without_a_file_no_metrics_are_told(answered):
+    listens = answered("gateway", "check")["account"]["listens"]
+    assert "HTTP" in listens[1]
+    assert listens[2] == "no metrics"

@@ -7,10 +7,11 @@ from fnmatch import fnmatchcase
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from wherever_contracts.errors import SettingsError
+from wherever_contracts.errors import SettingsError, missing_extra
 from wherever_contracts.places import PRIORITIES, WITHIN
 from wherever_edge.oip.endpoints import is_loopback
 from wherever_gateway.config.amounts import said_size
+from wherever_gateway.config.extras import keeps_usage
 from wherever_gateway.config.faults import hidden
 from wherever_gateway.config.review import DEFAULT_TENANT, first_match, protection_of
 
@@ -196,17 +197,18 @@ def _reach(config: GatewayConfig, tenant: Tenant) -> list[str]:
 
 def _quota(quota: Quota) -> str:
     amounts = [
-        _rate(quota.requests, "calls"),
-        _rate(quota.bytes, "of input"),
+        _rate(quota.requests, "call", "calls"),
+        _rate(quota.bytes, "of input", "of input"),
         f"{_count(quota.concurrency, 'call')} at a time" if quota.concurrency else "",
     ]
     each = ", for each model" if quota.per == "model" else ""
     return ", ".join(filter(None, amounts)) + each
 
 
-def _rate(rate: str | None, what: str) -> str:
+def _rate(rate: str | None, one: str, many: str) -> str:
     """A rate in words: "100 calls in each second"."""
     amount, _, span = (rate or "").partition("/")
+    what = one if amount.strip() == "1" else many
     return f"{amount.strip()} {what} in each {span.strip().removesuffix('s')}" if rate else ""
 
 
@@ -227,7 +229,10 @@ def _running(config: GatewayConfig) -> Iterator[str]:
 def _telling(config: GatewayConfig, sight: Sight) -> Iterator[str]:
     url = config.state.url
     where = hidden(url.get_secret_value()) if url else str(sight.home / "gateway" / "state.db")
-    yield f"usage to {where}, every {config.state.usage_every_s:g} s"
+    if keeps_usage():
+        yield f"usage to {where}, every {config.state.usage_every_s:g} s"
+    else:
+        yield f"no usage: {missing_extra('keeping it', 'gateway')}"
     logged = {"off": "nothing", "refused": "refused calls (sampled)", "calls": "every call"}
     yield f"{logged[config.telemetry.log]} to standard error, without inputs or outputs"
     if config.telemetry.traces:

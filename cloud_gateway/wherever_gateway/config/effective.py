@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from wherever_gateway.config.faults import ConfigError, Fault
 from wherever_gateway.config.lines import dotted, lines_of
+from wherever_gateway.config.schema import OFF
 
 if TYPE_CHECKING:
     from wherever_gateway.config.schema import GatewayConfig
@@ -29,6 +30,14 @@ def effective(config: GatewayConfig, given: Given) -> GatewayConfig:
         if known:
             tables[name] = getattr(config, name).model_copy(update=known)
     return config.model_copy(update=tables)
+
+
+def without_metrics(given: Given) -> Given:
+    """Without a file, metrics are for who asks: a second gateway would find their port taken."""
+    listen = given.get("listen", {})
+    if listen.get("metrics_port") is not None:
+        return given
+    return {**given, "listen": {**listen, "metrics_port": OFF}}
 
 
 def refuse_fatal(source: str, faults: list[Fault]) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from wherever_contracts.errors import SettingsError
 from wherever_gateway.config.account import account
-from wherever_gateway.config.effective import effective, home_of, with_lines
+from wherever_gateway.config.effective import effective, home_of, with_lines, without_metrics
+from wherever_gateway.config.extras import as_installed
 from wherever_gateway.config.faults import ConfigError, Fault
 from wherever_gateway.config.reading import parse_config, text_of
 from wherever_gateway.config.review import contradictions, protection_of, unmatched
@@ -47,11 +48,14 @@ def examine(file: Path | None, given: Given, home: Path | None) -> Examined:
     try:
         text = "" if file is None else text_of(file)
         base = Path() if file is None else file.absolute().parent
-        config = effective(parse_config(text, source=source, base=base), given)
+        usual = without_metrics(given) if file is None else given
+        config = effective(parse_config(text, source=source, base=base), usual)
     except ConfigError as error:
         return Examined(source, list(error.faults), {})
+    config, less = as_installed(config) if file is None else (config, [])
     sight = look(config, home_of(config, home))
     found = [
+        *less,
         *contradictions(config),
         *sight.faults,
         *_keyless(config, sight),

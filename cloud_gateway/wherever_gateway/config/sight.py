@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from wherever_contracts.errors import SettingsError, WhereverError
+from wherever_gateway.config.extras import lacking
 from wherever_gateway.config.faults import Fault, hidden
 from wherever_gateway.config.lines import dotted
 
@@ -43,7 +44,7 @@ def look(config: GatewayConfig, home: Path) -> Sight:
     """
     models, refused, faults = _packages(config, home)
     keys, key_faults = _keys(home)
-    faults += [*key_faults, *_files(config), *_addresses(config)]
+    faults += [*key_faults, *lacking(config), *_files(config), *_addresses(config)]
     return Sight(home, models, refused, keys, faults)
 
 

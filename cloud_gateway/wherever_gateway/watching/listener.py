@@ -79,7 +79,7 @@ def start_metrics(
 
         registry = _registry(collectors, process=process)
     except ImportError as error:
-        raise missing_extra("the metrics", "gateway") from error
+        raise missing_extra("serving metrics", "gateway") from error
     try:
         return MetricsListener(_Server(address, port, lambda: text().encode() + write(registry)))
     except OSError as error:

@@ -90,7 +90,7 @@ class Watch:
                 host_levels,
             )
         except ImportError as error:
-            raise missing_extra("the metrics", "gateway") from error
+            raise missing_extra("serving metrics", "gateway") from error
         self._listener = start_metrics(
             self._options.metrics_address,
             port,
