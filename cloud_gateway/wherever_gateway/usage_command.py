@@ -27,6 +27,7 @@ Rows: TypeAlias = "list[tuple[Cell, Usage]]"
 _AGO = re.compile(r"([0-9]{1,6}) ?([hdw])")
 _SECONDS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
 _HOUR_S = 3600
+_WIDEST = 400
 
 
 @run
@@ -55,7 +56,7 @@ def usage(
     begin = _begin(since, time())
     rows = _read(_url(config, home), begin, tenant)
     data = {"since": _utc(begin), "usage": [_row(*row) for row in rows]}
-    Output(json=json).emit(data, lambda: _table(rows) if rows else _nothing(begin, tenant))
+    Output(json=json).emit(data, lambda: _lines(_table(rows)) if rows else _nothing(begin, tenant))
 
 
 def _begin(since: str, now_s: float) -> int:
@@ -135,6 +136,16 @@ def _table(rows: Rows) -> Table:
         names = printable(tenant) or "(no key)", printable(model) or "(unknown)"
         table.add_row(*names, *_amounts(reduce(_plus, (each for _, each in group))))
     return table
+
+
+def _lines(table: Table) -> str:
+    """The table with each row on a line of its own, however narrow the terminal is."""
+    from rich.console import Console  # noqa: PLC0415 (60 ms)
+
+    console = Console(width=_WIDEST, highlight=False, markup=False, emoji=False)
+    with console.capture() as shown:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in shown.get().splitlines())
 
 
 def _plus(one: Usage, other: Usage) -> Usage:

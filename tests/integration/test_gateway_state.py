@@ -21,6 +21,7 @@ from sqlalchemy import create_engine, event, inspect
 from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from wherever.cli import main
 from wherever_contracts.errors import SettingsError
 from wherever_contracts.wire.tensors import InferResponse
 from wherever_edge.counters import COUNTERS
@@ -29,7 +30,7 @@ from wherever_gateway.state import database as database_module
 from wherever_gateway.state import ledger as ledger_module
 from wherever_gateway.state.database import Database
 from wherever_gateway.state.kept import Kept
-from wherever_gateway.state.location import sqlite_url
+from wherever_gateway.state.location import default_url, sqlite_url
 from wherever_gateway.state.schema import HEAD, METADATA
 from wherever_gateway.state.state import FAILURES, LOST, USAGE_DAYS, State
 from wherever_gateway.state.tables import find_answer, give_up_answers, keep_answers, read_usage
@@ -219,6 +220,21 @@ def test_usage_adds_up_across_restarts(file):
     assert (cell.tenant, cell.model, cell.hour % 3600) == ("ann", "m", 0)
     assert (usage.calls, usage.failed, usage.bytes_in) == (5, 2, 50)
     assert usage.engine_s == pytest.approx(5 * 0.5 / 2)
+
+
+def test_usage_has_a_line_for_each_row_however_narrow_the_terminal_is(
+    own_home, monkeypatch, capsys
+):
+    monkeypatch.setenv("COLUMNS", "40")
+    tenant = "a-shop-with-a-long-name-in-a-street-with-a-long-name"
+    with closing(State(default_url(own_home), every_s=NEVER_S)) as state:
+        state.start()
+        state.usage.answered(tenant, SERVED, 10, ANSWER)
+    with pytest.raises(SystemExit, match="0"):
+        main(["gateway", "usage"])
+    heading, row = capsys.readouterr().out.splitlines()
+    assert heading.split()[:3] == ["tenant", "model", "calls"]
+    assert row.split()[:3] == [tenant, "m", "1"]
 
 
 def test_usage_of_long_ago_is_given_up(file):
