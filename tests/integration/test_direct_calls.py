@@ -179,6 +179,38 @@ def test_a_grpcio_without_what_is_needed_serves_in_its_own_way() -> None:
     assert not DirectCalls.possible(SimpleNamespace())  # type: ignore[arg-type]
 
 
-def _arrived(model: str, key: KeyInfo | None = None) -> Any:
+@pytest.mark.parametrize(
+    ("version", "possible"),
+    [("1.79.9", False), ("1.80.0", True), ("1.85.1", True), ("1.86.0rc1", False), ("dev0", False)],
+)
+def test_a_grpcio_that_this_was_not_tried_with_serves_in_its_own_way(
+    version: str, possible: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grpc, "__version__", version)
+    assert DirectCalls.possible(grpc.server(ThreadPoolExecutor(1))) is possible
+
+
+def test_brief_calls_that_are_there_together_are_answered_together_by_the_thread_that_polls(
+    method: Method, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrived = [*(_arrived("brief") for _ in range(17)), _arrived("any")]
+    calls = DirectCalls(grpc.server(ThreadPoolExecutor(1)), PATH, method, 4)
+    answered: list[int] = []
+    monkeypatch.setattr(calls, "_answer", lambda taken: answered.append(len(taken)))
+    calls._ready.extend(arrived)
+    assert calls._take() == [arrived[-1]]
+    assert answered == [16, 1]
+
+
+def test_what_is_quick_with_little_is_not_answered_by_the_thread_that_polls_when_it_is_large(
+    method: Method,
+) -> None:
+    arrived = [_arrived("brief"), _arrived("brief", n_bytes=1 << 20)]
+    calls = DirectCalls(grpc.server(ThreadPoolExecutor(1)), PATH, method, 4)
+    calls._ready.extend(arrived)
+    assert calls._take() == arrived
+
+
+def _arrived(model: str, key: KeyInfo | None = None, n_bytes: int = 0) -> Any:
     request = InferRequest(model, "", "", {}, (), ())
-    return SimpleNamespace(request=request, call=SimpleNamespace(key=key))
+    return SimpleNamespace(request=request, call=SimpleNamespace(key=key, n_bytes=n_bytes))

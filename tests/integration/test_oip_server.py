@@ -134,6 +134,20 @@ def eventually(true: Callable[[], bool], within_s: float = 5.0) -> bool:
 # --- answers ---
 
 
+def test_grpcs_own_way_and_the_direct_one_answer_alike(
+    serve: Callable[..., Peer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    direct = serve()
+    with monkeypatch.context() as patched:
+        patched.setattr(grpc, "__version__", "99.0.0")
+        indirect = serve()
+    assert direct.server._direct is not None
+    assert indirect.server._direct is None
+    assert indirect.infer(SCALES).outputs == direct.infer(SCALES).outputs
+    for refused in SCALES._replace(model="unknown"), SCALES._replace(inputs=()), b"\xff":
+        assert indirect.refusal(refused) == direct.refusal(refused)
+
+
 def test_an_answer_carries_the_outputs_and_what_ran(serve):
     request = SCALES._replace(id="call-7")
     response = serve().infer(request)

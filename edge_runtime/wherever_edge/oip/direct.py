@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import re
 import threading
 import time
 from collections import deque
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
+# releases of grpcio that the tests of this module and of the server passed on: from, and below;
+# what it uses of them is theirs to change without a word
+_PROVEN = (1, 80), (1, 86)
 _NEEDED = ("CompletionQueue", "CompletionType", "ReceiveCloseOnServerOperation")
 _NEEDED_OF_SERVER = ("register_completion_queue", "register_method", "request_registered_call")
 _NO_FLAGS = 0
@@ -36,6 +40,10 @@ _ASKED_FOR = 32
 _AT_ONCE = 0.0
 _NO_DEADLINE_S = 1e9
 _OK, _UNIMPLEMENTED = 0, 12
+# what takes microseconds with so much may take long with more, while nobody polls
+_LITTLE_BYTES = 64 * 1024
+# so many calls that take microseconds each are answered before the next look at the queue
+_MOST_AT_ONCE = 16
 # how long the threads have to end; those that work for a call that was cancelled may take longer
 _END_S = 1.0
 _NO_MESSAGE = "the call brought no message; it has exactly one"
@@ -66,7 +74,8 @@ class Method(Protocol):
     def together(self, request: InferRequest, /) -> int:
         """With how many of its model, itself included, a call gains by being answered.
 
-        0: it takes so little that it is answered at once; 1: it does not gain.
+        0: they take so little that they are answered before others are looked for; 1: it does not
+        gain.
         """
         ...
 
@@ -142,11 +151,12 @@ class DirectCalls:
 
     @staticmethod
     def possible(server: grpc.Server) -> bool:
-        """Whether this release of grpcio has what is needed; else its own way serves."""
+        """Whether this release of grpcio does what is needed; else its own way serves."""
         below = getattr(server, "_cy_server", None)
         found = _core()
         return (
             found is not None
+            and _PROVEN[0] <= _release() < _PROVEN[1]
             and all(hasattr(found, name) for name in _NEEDED)
             and all(hasattr(below, name) for name in _NEEDED_OF_SERVER)
         )
@@ -225,14 +235,15 @@ class DirectCalls:
                 continue
             first = self._ready.popleft()
             most = self._method.together(first.request)
-            if most:
-                return self._with_others(first, most)
-            self._answer([first])
+            taken = self._with_others(first, most or _MOST_AT_ONCE)
+            if most or sum(each.call.n_bytes for each in taken) > _LITTLE_BYTES:
+                return taken
+            self._answer(taken)
         return None
 
     def _with_others(self, first: _Arrived, most: int) -> list[_Arrived]:
         """A call, and those of its model that are there too."""
-        while len(self._ready) < most - 1 and self._poll(_AT_ONCE):
+        while len(self._ready) < min(most, self._open) - 1 and self._poll(_AT_ONCE):
             pass
         model, key = first.request.model, first.call.key
         alike = [
@@ -351,6 +362,12 @@ class DirectCalls:
 
 def _sent(_event: Any) -> None:
     """The answer is on its way."""
+
+
+def _release() -> tuple[int, ...]:
+    """The first two numbers of grpcio's version."""
+    found = re.match(r"(\d+)\.(\d+)", importlib.import_module("grpc").__version__)
+    return tuple(map(int, found.groups())) if found else ()
 
 
 def _core() -> Any:
