@@ -502,7 +502,7 @@ def test_names_of_other_teams_are_in_no_list_and_no_message(secured):
     listed = http.get("/v1/models", headers=keys["letters team"]).json()["models"]
     assert [each["name"] for each in listed] == ["letters"]
     answer = http.get("/v2/models/letters/versions/9", headers=keys["letters team"])
-    assert refused(answer, 404) == "no model 'letters' of that version is known here"
+    assert refused(answer, 404) == "no model 'letters' is known here, or not in that version"
     document = http.get("/openapi.json", headers=keys["letters team"]).text
     assert "letters" in document
     assert not re.search("scales|patches|digits", document)

@@ -169,7 +169,7 @@ class InferenceService:
         """The same error, or one without the names of models that only others may see."""
         if all(self.sees(key, package.name) for package in self.host.store.list()):
             return error
-        return ModelNotFoundError(f"no model {model[:80]!r} of that version is known here")
+        return ModelNotFoundError(f"no model {model[:80]!r} is known here, or not in that version")
 
     def retry_after_s(self, error: OverloadedError) -> float:
         """When a call that was refused with `error` may find room."""
