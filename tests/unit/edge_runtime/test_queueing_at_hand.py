@@ -103,7 +103,7 @@ def test_a_model_is_tiny_that_runs_for_less_than_waking_a_thread(run_s: float, t
 
 
 def test_a_model_that_is_slow_only_after_pauses_is_tiny() -> None:
-    ran_s = iter([50e-6, 45e-6, 50e-6, 5e-6, 50e-6, 50e-6])
+    ran_s = iter([50e-6, 45e-6, 50e-6, 25e-6, 8e-6, 5e-6])
 
     def run(tensors: Mapping[str, Any]) -> Ran:
         return Ran({"y": tensors["x"]}, next(ran_s), 0.0)
