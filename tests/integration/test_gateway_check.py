@@ -132,15 +132,14 @@ def bare(monkeypatch):
 
 
 def test_without_the_extra_a_file_that_needs_it_is_refused_with_what_installs_it(check, bare):
-    said, code = check('[tenants.shop]\nmodels = ["digits"]\n')
-    assert (code, said.splitlines()[0]) == (
-        1,
-        "FILE: it would not start: 3 errors, with 2 warnings",
-    )
+    said, code = check('[tenants.shop]\nmodels = ["digits"]\n[telemetry]\ntraces = true\n')
+    assert code == 1
+    assert said.startswith("FILE: it would not start: 4 errors")
     for words in (
         "listen.http_port: serving HTTP needs an extra: pip install 'wherever[gateway]'; or say",
         "listen.metrics_port: serving metrics needs an extra",
         "line 1: tenants: keeping tenants apart needs an extra",
+        "line 4: telemetry.traces: tracing needs an extra: pip install 'wherever[telemetry]'",
     ):
         assert words in joined(said)
 

@@ -30,6 +30,12 @@ def keeps_usage() -> bool:
     return _installed("limits", "sqlalchemy", "alembic")
 
 
+def has_tracing() -> bool:
+    """Whether what records and sends traces is installed."""
+    # one after the other: looking inside a package that is not there is an error
+    return _installed("opentelemetry") and _installed("opentelemetry.sdk", "opentelemetry.exporter")
+
+
 def lacking(config: GatewayConfig) -> Iterator[Fault]:
     """What a file asks for and nothing here can do; each with what to do about it."""
     listen = config.listen
@@ -39,6 +45,8 @@ def lacking(config: GatewayConfig) -> Iterator[Fault]:
         yield _fault("listen.metrics_port", "serving metrics")
     if config.tenants and not keeps_usage():
         yield Fault("tenants", str(missing_extra("keeping tenants apart", "gateway")))
+    if config.telemetry.traces and not has_tracing():
+        yield Fault("telemetry.traces", str(missing_extra("tracing", "telemetry")))
 
 
 def as_installed(config: GatewayConfig) -> tuple[GatewayConfig, list[Fault]]:
