@@ -313,9 +313,15 @@ def test_other_methods_are_refused_with_those_that_are_served(peer, method):
     assert method in answer.json()["error"]
 
 
+def test_a_path_where_nothing_is_says_where_to_look(peer):
+    words = "GET /v3: nothing is served at this path; what is stands in /openapi.json"
+    assert peer.get("/v3").json() == {"error": words}
+
+
 def test_infer_takes_posts_alone_and_head_has_no_body(peer):
     answer = peer.get("/v2/models/scales/infer")
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert answer.json()["error"].endswith(": this path takes POST")
     answer = peer.http.head("/v2")
     assert (answer.status_code, answer.content) == (200, b"")
     assert int(answer.headers["content-length"]) > 0

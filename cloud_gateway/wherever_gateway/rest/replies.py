@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -90,5 +91,15 @@ def error_reply(
 async def http_error(request: Request, error: HTTPException) -> Response:
     """The answer to a request that HTTP itself has no good answer for."""
     # not `request.url`, which a wrong header Host would break
-    words = f"{request.method} {request.scope['path']}: {error.detail}"
+    words = f"{request.method} {request.scope['path']}: {_detail(error)}"
     return json_reply({"error": words[:MAX_WORDS]}, error.status_code, dict(error.headers or {}))
+
+
+def _detail(error: HTTPException) -> str:
+    """What is wrong, where the phrase of the status alone would not say what would be right."""
+    allowed = (error.headers or {}).get("Allow")
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and allowed:
+        return f"this path takes {allowed}"
+    if error.detail == HTTPStatus.NOT_FOUND.phrase:
+        return "nothing is served at this path; what is stands in /openapi.json"
+    return error.detail
