@@ -362,6 +362,7 @@ def test_the_models_are_listed_with_what_they_take_and_give(http):
 def test_a_typed_call_takes_posts_alone(http):
     answer = http.get("/v1/models/scales:predict")
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert answer.json()["error"] == "GET /v1/models/scales:predict: this path takes POST"
 
 
 def test_a_model_that_was_unloaded_is_not_found_and_not_listed(scales_package):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -97,7 +98,7 @@ async def http_error(request: Request, error: HTTPException) -> Response:
 
 def _detail(error: HTTPException) -> str:
     """What is wrong, where the phrase of the status alone would not say what would be right."""
-    allowed = (error.headers or {}).get("Allow")
+    allowed = Headers(error.headers).get("allow")
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and allowed:
         return f"this path takes {allowed}"
     if error.detail == HTTPStatus.NOT_FOUND.phrase:
