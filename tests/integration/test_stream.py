@@ -381,6 +381,7 @@ def test_calls_go_over_one_stream_once_the_server_offers_it(serve, remote):
     host = remote(server.port)
     host.infer(SCALES, 5)
     assert open_streams(server) == 0
+    assert eventually(lambda: host.pings)  # or the channel, and its stream, would be replaced
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda _: scores(host.infer(SCALES, 5)), range(64)))
     started = [host.start(SCALES._replace(id=str(n)), 5) for n in range(64)]
