@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
@@ -249,7 +250,7 @@ class LoadedVariant:
         sizes = [len(state[names[0]]) for state in states]
         outputs, together_s, queue_s, shared = self.resident.run(feed, urgency, len(states))
         engine_s = together_s / len(states)
-        ends = np.cumsum(sizes).tolist()
+        ends = list(itertools.accumulate(sizes))
         if any(array.shape[:1] != (ends[-1],) for array in outputs.values()):
             raise EngineError(f"variant {self.variant.id!r} did not give one row for each it got")
         rows = [

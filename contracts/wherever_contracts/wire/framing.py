@@ -85,6 +85,14 @@ def split(data: bytes, bulk_tag: int, position: int = 0, size: int | None = None
     return Fields(b"".join(header), ids[0] if ids else b"", doubles, bulk)
 
 
+def sole_value(data: bytes, tag: int, position: int, end: int) -> Buffer | None:
+    """The value of the one field from `position` to `end`; None where there is anything else."""
+    if position >= end or data[position] != tag:
+        return None
+    start, ends = _value_at(data, position + 1, tag)
+    return _part(data, start, end) if ends == end else None
+
+
 def parse(name: str, data: bytes) -> Any:
     """Parse a message with protobuf.
 

@@ -19,6 +19,7 @@ from wherever_contracts.wire.framing import (
     double_parameter,
     length_field,
     parse,
+    sole_value,
     split,
     text_field,
 )
@@ -50,8 +51,9 @@ _MAX_INT64 = 2**63 - 1
 # what is remembered of headers: so many, and none that is longer
 _REMEMBERED, _LONGEST = 512, 2048
 
-# (message, the first bytes of one) -> the header that it began with, as bytes and as read
-_ALIKE = 24
+# (message, the first bytes of one) -> the header that it began with, as bytes and as read; the
+# shortest headers have the model's name and so many bytes
+_ALIKE = 16
 _recent: dict[tuple[str, bytes], tuple[bytes, _Header]] = {}
 
 
@@ -152,10 +154,14 @@ def _take_apart(name: str, bulk_tag: int, data: bytes, start: int, end: int | No
 
 def _like_recent(name: str, bulk_tag: int, data: bytes, start: int, end: int) -> _Message | None:
     """The message, when it begins with the very header that one before it began with."""
-    recent = _recent.get((name, data[start : start + _ALIKE]))
+    recent = _recent.get((name, _beginning(data, start)))
     if recent is None or not data.startswith(recent[0], start, end):
         return None
-    fields = split(data, bulk_tag, start + len(recent[0]), end)
+    begins = start + len(recent[0])
+    alone = sole_value(data, bulk_tag, begins, end)  # half of what it takes to split the fields
+    if alone is not None:
+        return _Message(recent[1], "", recent[1].parameters.copy(), (alone,))
+    fields = split(data, bulk_tag, begins, end)
     return None if fields is None or fields.header else _message(recent[1], fields)
 
 
@@ -167,11 +173,17 @@ def _from_fields(name: str, bulk_tag: int, data: bytes, start: int, end: int) ->
     if len(fields.header) > _LONGEST:
         return _message(_read_header(name, fields.header), fields)
     header = _known_header(name, fields.header)
-    if len(fields.header) >= _ALIKE and data.startswith(fields.header, start, end):
+    begins = _beginning(data, start)
+    if len(fields.header) >= len(begins) and data.startswith(fields.header, start, end):
         if len(_recent) >= _REMEMBERED:
             _recent.clear()
-        _recent[name, fields.header[:_ALIKE]] = fields.header, header
+        _recent[name, begins] = fields.header, header
     return _message(header, fields)
+
+
+def _beginning(data: bytes, start: int) -> bytes:
+    """The field with the model's name, whose length is its second byte, and what follows it."""
+    return data[start : start + _ALIKE + data[start + 1]] if start + 1 < len(data) else b""
 
 
 def _message(header: _Header, fields: Fields) -> _Message | None:

@@ -28,16 +28,34 @@ class Known(NamedTuple):
     parameters: Parameters
 
 
+class Plan(NamedTuple):
+    """What a call's words ask for: what is to run, with which options, for which outputs."""
+
+    loaded: LoadedVariant
+    known: Known
+    names: Sequence[str]
+    options: Mapping[str, float]
+
+    def fits(self, request: InferRequest, before: InferRequest) -> bool:
+        """Whether the plan for the one `before`, of the same model, is that for `request` too.
+
+        Options are read each time: 1 and True are equal, and only one of them is a number.
+        """
+        return (
+            request.parameters == before.parameters
+            and request.version == before.version
+            and request.outputs == before.outputs
+            and self.known.options.isdisjoint(request.parameters)
+        )
+
+
 class Asked(NamedTuple):
     """A call that was read: what is to run, on what."""
 
     request: InferRequest
     grant: Grant
-    loaded: LoadedVariant
-    known: Known
-    names: Sequence[str]
+    plan: Plan
     inputs: Mapping[str, Any]
-    options: Mapping[str, float]
 
 
 def text_of(parameters: Parameters, name: str) -> str:
@@ -65,7 +83,8 @@ def alike(asked: Sequence[Asked | InferResponse | Exception]) -> Iterable[dict[i
     groups: dict[object, dict[int, Asked]] = {}
     for at, each in enumerate(asked):
         if isinstance(each, Asked):
-            key = id(each.loaded), tuple(sorted(each.options.items()))
+            plan = each.plan
+            key = id(plan.loaded), tuple(sorted(plan.options.items())) if plan.options else ()
             groups.setdefault(key, {})[at] = each
     return groups.values()
 

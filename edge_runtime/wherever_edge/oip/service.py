@@ -36,6 +36,7 @@ from wherever_edge.oip.admission import Open, Served
 from wherever_edge.oip.asking import (
     Asked,
     Known,
+    Plan,
     alike,
     chosen,
     other_signature,
@@ -127,7 +128,7 @@ class InferenceService:
         model = requests[0].model
         if len(requests) == 1 or RAW_MARK in model or self._elsewhere(model) is not None:
             return list(map(self._answer_or_error, requests, callers))
-        asked = [self._enter(*call) for call in zip(requests, callers, strict=True)]
+        asked = self._enter_all(requests, callers)
         answers: list[InferResponse | Exception | None] = [
             None if isinstance(each, Asked) else each for each in asked
         ]
@@ -219,26 +220,33 @@ class InferenceService:
             return self._answer_raw(request, grant)
         asked = self._read(request, grant)
         with self.queue.admit(grant.urgency):
-            answer = asked.loaded.answer(asked.inputs, asked.options, grant.urgency)
+            answer = asked.plan.loaded.answer(asked.inputs, asked.plan.options, grant.urgency)
             load = self.queue.crowding()
         return self._told(asked, answer, load)
 
-    def _read(self, request: InferRequest, grant: Grant) -> Asked:
+    def _read(self, request: InferRequest, grant: Grant, before: Asked | None = None) -> Asked:
+        """Read a call; what the one `before` it asked for need not be found out again."""
+        if before is not None and before.plan.fits(request, before.request):
+            plan = before.plan
+        else:
+            plan = self._planned(request)
+        return Asked(request, grant, plan, plan.loaded.wire_inputs.read(request.inputs))
+
+    def _planned(self, request: InferRequest) -> Plan:
         parameters = request.parameters
         loaded = self.host.resolve(request.model, request.version, text_of(parameters, VARIANT_KEY))
         known = self._known.get(loaded.ran) or self._learn(loaded)
         if text_of(parameters, SIGNATURE_KEY) not in ("", known.digest):
             raise other_signature(loaded)
         names = chosen(request.outputs, known.outputs)
-        inputs = loaded.wire_inputs.read(request.inputs)
         options = check_options(
             loaded.signature, {name: parameters[name] for name in known.options & parameters.keys()}
         )
-        return Asked(request, grant, loaded, known, names, inputs, options)
+        return Plan(loaded, known, names, options)
 
     def _told(self, asked: Asked, answer: Answer, load: float) -> Forwarded:
-        loaded = asked.loaded
-        said = answer_parameters(asked.known.parameters, answer, loaded.ran)
+        loaded, known, names, _ = asked.plan
+        said = answer_parameters(known.parameters, answer, loaded.ran)
         said[LOAD_KEY] = load
         outputs = answer.outputs
         response = InferResponse(
@@ -246,7 +254,7 @@ class InferenceService:
             loaded.package.version,
             asked.request.id,
             said,
-            tuple([from_array(name, outputs[name]) for name in asked.names]),
+            tuple([from_array(name, outputs[name]) for name in names]),
         )
         ran = answer.ran
         served = Served(
@@ -260,7 +268,22 @@ class InferenceService:
         except Exception as error:  # noqa: BLE001 (each call of several has its own)
             return error
 
-    def _enter(self, request: InferRequest, caller: Caller) -> Asked | InferResponse | Exception:
+    def _enter_all(
+        self, requests: Sequence[InferRequest], callers: Sequence[Caller]
+    ) -> list[Asked | InferResponse | Exception]:
+        """Let calls of one model in."""
+        asked: list[Asked | InferResponse | Exception] = []
+        before: Asked | None = None
+        for request, caller in zip(requests, callers, strict=True):
+            entered = self._enter(request, caller, before)
+            if isinstance(entered, Asked):
+                before = entered
+            asked.append(entered)
+        return asked
+
+    def _enter(
+        self, request: InferRequest, caller: Caller, before: Asked | None
+    ) -> Asked | InferResponse | Exception:
         """A call that was let in and read, or how it has ended already."""
         try:
             grant = self._admission.admit(request, caller, urgency_of(request.parameters, caller))
@@ -269,7 +292,7 @@ class InferenceService:
         if grant.kept is not None:
             return grant.kept._replace(id=request.id)
         try:
-            return self._read(request, grant)
+            return self._read(request, grant, before)
         except ModelNotFoundError as error:
             grant.failed(error)
             return self.discreet(error, request.model, caller.key)
@@ -353,10 +376,10 @@ class InferenceService:
 def _answers(asked: Sequence[Asked]) -> list[Answer | WhereverError]:
     if not asked:
         return []
-    first = asked[0]
+    plan = asked[0].plan
     urgency = most_urgent([each.grant.urgency for each in asked])
     inputs = [each.inputs for each in asked]
-    return first.loaded.answer_many(inputs, first.options, urgency, if_it_pays=True)
+    return plan.loaded.answer_many(inputs, plan.options, urgency, if_it_pays=True)
 
 
 def _failed(asked: Asked, error: Exception) -> Exception:

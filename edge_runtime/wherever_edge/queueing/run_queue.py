@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Generator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from wherever_contracts.errors import DeadlineError, OverloadedError, WhereverError
 from wherever_contracts.places import PRIORITIES
-from wherever_edge.queueing.inside import Inside
+from wherever_edge.queueing.inside import Inside, InsideTogether
 from wherever_edge.queueing.limit import Limit
 from wherever_edge.queueing.line import Line
 from wherever_edge.queueing.policy import Standing, ahead_of, displaced_by
@@ -119,18 +119,9 @@ class RunQueue:
         """
         return Inside(self, urgency)
 
-    @contextmanager
-    def admit_many(self, urgencies: Sequence[Urgency]) -> Generator[list[WhereverError | None]]:
+    def admit_many(self, urgencies: Sequence[Urgency]) -> InsideTogether:
         """Let calls in that come together; gives why not, for each in its place, or None."""
-        refused: list[WhereverError | None] = []
-        with ExitStack() as inside:
-            for urgency in urgencies:
-                try:
-                    inside.enter_context(self.admit(urgency))
-                    refused.append(None)
-                except WhereverError as error:
-                    refused.append(error)
-            yield refused
+        return InsideTogether(self, urgencies)
 
     def enter(self, urgency: Urgency) -> None:
         """Let a call in; each that was let in has to `leave`.
@@ -139,19 +130,13 @@ class RunQueue:
             OverloadedError, DeadlineError: as `admit` does.
         """
         with self._lock:
+            self._let_in(urgency, perf_counter())
+
+    def enter_many(self, urgencies: Iterable[Urgency]) -> list[WhereverError | None]:
+        """Let calls in that come together; each that was has to `leave`."""
+        with self._lock:
             now = perf_counter()
-            if _is_late(urgency, now):
-                raise self._late()
-            if self._line and urgency.deadline is not None:
-                self._refuse_the_hopeless(urgency, urgency.deadline - now)
-            if self.runs is not None and self.max_waiting is not None:
-                room = self._limit.room(now, self.runs, self.max_waiting)
-                if self.inside >= room:
-                    self._make_room(urgency, now, room)
-            if not self.inside:
-                self._limit.busy(now)
-            self.inside += 1
-            self._places.take(urgency.tenant, urgency.weight)
+            return [self._refusal(urgency, now) for urgency in urgencies]
 
     def turn_away(self, tenant: str) -> None:
         """Refuse a tenant's call before it is read, where it would find no room whatever it is.
@@ -170,18 +155,20 @@ class RunQueue:
             if self.inside >= room and not self._may_find_room(tenant, room):
                 raise OverloadedError(self._refused(now))
 
-    def leave(self, urgency: Urgency, *, answered: bool) -> None:
-        """A call that was let in has ended.
+    def leave(self, urgencies: Iterable[Urgency], *, answered: bool) -> None:
+        """Calls that were let in have ended.
 
         Args:
-            urgency: what it was let in with.
-            answered: whether it was worked on to its end.
+            urgencies: what they were let in with.
+            answered: whether they were worked on to their end.
         """
         with self._lock:
-            self.inside -= 1
-            self._places.give_back(urgency.tenant)
-            if answered:
-                self._limit.answered(perf_counter(), self._row_s)
+            now = perf_counter()
+            for urgency in urgencies:
+                self.inside -= 1
+                self._places.give_back(urgency.tenant)
+                if answered:
+                    self._limit.answered(now, self._row_s)
 
     def begin(self, group: Group | None) -> bool:
         """Begin a run now if there is room for it; each that began has to `end`."""
@@ -202,16 +189,8 @@ class RunQueue:
         deadline = NEVER if urgency.deadline is None else urgency.deadline
         size = 0 if group is None else group.row_bytes * rows
         number = next(self._numbers)
-        standing = Standing(
-            _RANKS[urgency.priority],
-            deadline,
-            number,
-            group,
-            rows,
-            size,
-            urgency.tenant,
-            max(LEAST_WEIGHT, urgency.weight),
-        )
+        rank, weight = _RANKS[urgency.priority], max(LEAST_WEIGHT, urgency.weight)
+        standing = Standing(rank, deadline, number, group, rows, size, urgency.tenant, weight)
         return Turn(standing, group, tensors, urgency)
 
     def wait(self, turn: Turn) -> None:
@@ -259,6 +238,27 @@ class RunQueue:
         for each in turn.company:
             each.ring()
         turn.company = []
+
+    def _refusal(self, urgency: Urgency, now: float) -> WhereverError | None:
+        try:
+            self._let_in(urgency, now)
+        except WhereverError as error:
+            return error
+        return None
+
+    def _let_in(self, urgency: Urgency, now: float) -> None:
+        if _is_late(urgency, now):
+            raise self._late()
+        if self._line and urgency.deadline is not None:
+            self._refuse_the_hopeless(urgency, urgency.deadline - now)
+        if self.runs is not None and self.max_waiting is not None:
+            room = self._limit.room(now, self.runs, self.max_waiting)
+            if self.inside >= room:
+                self._make_room(urgency, now, room)
+        if not self.inside:
+            self._limit.busy(now)
+        self.inside += 1
+        self._places.take(urgency.tenant, urgency.weight)
 
     def _line_up(self, turn: Turn) -> None:
         group = turn.group
