@@ -140,6 +140,8 @@ def test_the_more_were_refused_the_later_they_are_told_to_come_again():
     held.release()
 
 
+@pytest.mark.full
+@pytest.mark.alone
 def test_while_calls_are_refused_fewer_wait_than_at_other_times():
     """Far more callers than places, who come again at once."""
     queue = RunQueue(2, 64)
