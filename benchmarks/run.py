@@ -25,6 +25,7 @@ import quantization
 import records
 import start_up
 import transports
+from gateway import rows as gateway_rows
 from harness import Row, table
 from routing import run as routing
 
@@ -45,6 +46,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "isolation": isolation.rows,
     "engines": engines.rows,
     "routing": routing.rows,
+    "gateway": gateway_rows.rows,
 }
 HEAD = """# Measured
 

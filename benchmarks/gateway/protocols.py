@@ -38,8 +38,8 @@ from wherever_edge.oip.endpoints import Endpoint
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
+from gateway.peers_models import manifest  # noqa: E402
 from gateway_process import Gateway  # noqa: E402 (beside this folder)
-from peers_models import manifest  # noqa: E402
 
 GIVEN, MADE = 8, 384
 ROWS = (1, 4, 16, 64, 256, 1024)
