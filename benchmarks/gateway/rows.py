@@ -45,7 +45,7 @@ def _layers(model: str) -> str:
 
 
 def _rate(case: dict[str, Any]) -> float:
-    return statistics.median(case["rates"])
+    return float(statistics.median(case["rates"]))
 
 
 def _overload() -> Iterator[Row]:
