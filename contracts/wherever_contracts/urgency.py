@@ -43,11 +43,13 @@ def most_urgent(urgencies: Sequence[Urgency]) -> Urgency:
     """
     if len(urgencies) == 1:
         return urgencies[0]
-    calls = Counter(each.tenant for each in urgencies)
-    payer = max(urgencies, key=lambda each: calls[each.tenant])
+    calls = Counter([each.tenant for each in urgencies])
+    payer = urgencies[0]
+    if len(calls) > 1:
+        payer = max(urgencies, key=lambda each: calls[each.tenant])
     deadlines = [each.deadline for each in urgencies if each.deadline is not None]
     return payer._replace(
-        priority=min((each.priority for each in urgencies), key=PRIORITIES.index),
+        priority=min({each.priority for each in urgencies}, key=PRIORITIES.index),
         deadline=max(deadlines) if len(deadlines) == len(urgencies) else None,
         gone=lambda: all(each.gone() for each in urgencies),
     )

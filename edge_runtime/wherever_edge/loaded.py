@@ -272,7 +272,8 @@ class LoadedVariant:
     def _finished(self, state: State, ran: EngineRan) -> Answer | WhereverError:
         state.update(ran.outputs)
         try:
-            self._run_steps(self._post, state)
+            if self._post:
+                self._run_steps(self._post, state)
             return self._collect(state, ran)
         except WhereverError as error:
             return error
@@ -282,7 +283,8 @@ class LoadedVariant:
     ) -> State | WhereverError:
         state: State = {**row, "options": options, URGENCY: urgency}
         try:
-            self._run_steps(self._pre, state)
+            if self._pre:
+                self._run_steps(self._pre, state)
         except WhereverError as error:
             return error
         return state
