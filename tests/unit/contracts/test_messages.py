@@ -348,3 +348,22 @@ def test_bfloat16_is_read_as_the_float32_whose_upper_half_it_is():
     assert (read.view(np.uint32) == halves.astype(np.uint32) << 16).all()
     with pytest.raises(ValueError, match=r"10 bytes for BF16\[5\], not 16"):
         to_array(WireTensor("x", "BF16", (5,), halves.tobytes()))
+
+
+def test_headers_of_short_names_are_known_again_whatever_follows_them():
+    def asked(value: float, *, id_: str = "", model: str = "m") -> InferRequest:
+        rows = from_array("x", np.full((1, 512), value, np.float32))
+        return InferRequest(model, "", id_, {}, (rows,))
+
+    first, second = asked(1.0), asked(2.0)
+    assert decode_request(encode_request(first)) == first._replace(boundary="device")
+    begins = messages._beginning(encode_request(second), 0)
+    assert ("ModelInferRequest", begins) in messages._recent
+    for request in (second, asked(3.0, id_="7"), asked(4.0, model="n"), first):
+        decoded = decode_request(encode_request(request))
+        assert (decoded.model, decoded.id) == (request.model, request.id)
+        assert np.array_equal(to_array(decoded.inputs[0]), to_array(request.inputs[0]))
+    data = encode_request(first)
+    for cut in range(len(begins), len(data)):
+        with pytest.raises(WireError):
+            decode_request(data[:cut])
