@@ -55,6 +55,8 @@ class GatewayProcess:
 
     def send(self, number: int) -> None:
         os.kill(self.process.pid, number)
+        if number == signal.SIGSTOP:  # it may answer calls until it has really stopped
+            os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOWAIT)
 
     def kill(self) -> None:
         self._end(signal.SIGKILL)

@@ -275,7 +275,7 @@ def sines(tmp_path):
     Between its matrix products are sines, which stay float: each costs two changes of type.
     """
     rng = np.random.default_rng(0)
-    turns = [np.linalg.qr(rng.normal(size=(4, 4)))[0].astype(np.float32) for _ in range(12)]
+    turns = [np.linalg.qr(rng.normal(size=(4, 4)))[0].astype(np.float32) for _ in range(24)]
     nodes = []
     for at in range(len(turns)):
         nodes.append(helper.make_node("MatMul", [f"x{at}", f"turn{at}"], [f"turned{at}"]))
