@@ -169,7 +169,8 @@ def seven() -> bytes:
 
 def test_the_server_speaks_of_itself(peer):
     said = peer.get("/v2").json()
-    assert (said["name"], said["extensions"]) == ("wherever", ["wherever", "binary_tensor_data"])
+    extensions = ["wherever", "classification", "binary_tensor_data"]
+    assert (said["name"], said["extensions"]) == ("wherever", extensions)
     assert peer.get("/v2/health/live").json() == {"live": True}
     assert peer.get("/v2/health/ready").json() == {"ready": True}
     assert "server" not in peer.get("/v2").headers

@@ -94,10 +94,36 @@ def test_refusals_keep_their_status(client):
     with pytest.raises(InferenceServerException) as caught:
         client.infer("nope", [numbers()])
     assert caught.value.status() == "StatusCode.NOT_FOUND"
-    wanted = triton.InferRequestedOutput("scores", class_count=2)
-    with pytest.raises(InferenceServerException) as caught:
-        client.infer("scales", [numbers()], outputs=[wanted])
-    assert "classification" in str(caught.value)
+    wanted = triton.InferRequestedOutput("probabilities", class_count=2)
+    bare = triton.InferInput("x", [1, 3], "FP32")
+    bare.set_data_from_numpy(VALUES.reshape(1, 3))
+    with pytest.raises(InferenceServerException, match="bare tensors") as caught:
+        client.infer("scales--small", [bare], outputs=[wanted])
+    assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
+
+
+def test_an_image_in_and_labels_out(client):
+    image = triton.InferInput("image", [1], "BYTES")
+    image.set_data_from_numpy(np.array([_png()], dtype=object))
+    best, second = _classes(client.infer("digits", [image], outputs=[_best_two()]))
+    assert best[0] >= second[0]
+    assert best[2] == str(best[1])  # digits are called by their numbers
+
+
+def test_labels_have_the_order_of_their_scores(client):
+    plain = client.infer("scales", [numbers()]).as_numpy("scores")
+    first, second = _classes(client.infer("scales", [numbers()], outputs=[_best_two()]))
+    assert [first[1], second[1]] == np.argsort(-plain)[:2].tolist()
+    assert first[0] == pytest.approx(plain.max(), abs=1e-6)
+
+
+def _best_two() -> triton.InferRequestedOutput:
+    return triton.InferRequestedOutput("scores", class_count=2)
+
+
+def _classes(result) -> list[tuple[float, int, str]]:
+    parts = [text.decode().split(":") for text in result.as_numpy("scores")]
+    return [(float(value), int(index), label) for value, index, label in parts]
 
 
 def test_compressed_calls(client):

@@ -57,7 +57,8 @@ def _digest(key: str, request: InferRequest) -> str:
         [tensor.name, tensor.datatype, tensor.shape, tensor.content_type, len(tensor.data)]
         for tensor in request.inputs
     ]
-    told = _json([request.model, request.version, parameters, heads, request.outputs])
+    wanted = [*request.outputs, *map(list, request.classes)]
+    told = _json([request.model, request.version, parameters, heads, wanted])
     digest = hmac.new(key.encode("utf-8", "surrogatepass"), told, sha256)
     for tensor in request.inputs:
         digest.update(tensor.data)

@@ -6,10 +6,11 @@ message's own bytes. Headers that were seen before are neither built nor parsed 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from wherever_contracts.wire.classification import CLASSIFICATION
 from wherever_contracts.wire.contents import to_raw
 from wherever_contracts.wire.framing import (
     ID_TAG,
@@ -65,7 +66,8 @@ def encode_request(request: InferRequest) -> bytes:
     """
     try:
         parts = _parts(request, request.inputs, _RAW_INPUT_TAG)
-        parts[:0] = map(_wanted, request.outputs)
+        classes = dict(request.classes)
+        parts[:0] = [_wanted(name, classes.get(name, 0)) for name in request.outputs]
         return b"".join(parts)
     except (ValueError, TypeError) as error:
         raise WireError(f"a request that cannot be put into a message: {error}") from error
@@ -97,6 +99,7 @@ def decode_request(data: bytes, start: int = 0, end: int | None = None) -> Infer
         parameters,
         _with_contents(header.tensors, bulk, "input"),
         header.wanted,
+        classes=header.classes,
     )
 
 
@@ -129,6 +132,7 @@ class _Header(NamedTuple):
     parameters: Parameters
     tensors: tuple[_Tensor, ...]
     wanted: tuple[str, ...]
+    classes: tuple[tuple[str, int], ...]
 
 
 class _Message(NamedTuple):
@@ -210,7 +214,8 @@ def _header(message: Any) -> _Header:
         message.model_version,
         _parameters(message.parameters),
         tuple(map(_tensor, message.inputs if is_request else message.outputs)),
-        tuple(map(_wanted_name, message.outputs)) if is_request else (),
+        tuple([output.name for output in message.outputs]) if is_request else (),
+        tuple(_classes(message.outputs)) if is_request else (),
     )
 
 
@@ -224,17 +229,22 @@ def _tensor(message: Any) -> _Tensor:
     return _Tensor(message.name, message.datatype, shape, content_type, contents)
 
 
-def _wanted_name(message: Any) -> str:
-    _supported(message)
-    name: str = message.name
-    return name
+def _classes(outputs: Any) -> Iterator[tuple[str, int]]:
+    """The outputs that are asked for as classes, and how many."""
+    for output in outputs:
+        most = _supported(output, but=CLASSIFICATION).get(CLASSIFICATION, 0)
+        if type(most) is not int or most < 0:
+            words = f"{CLASSIFICATION} is a number of classes, not {most!r}"
+            raise WireError(f"output {output.name!r}: {words}")
+        if most:
+            yield output.name, most
 
 
-def _supported(message: Any) -> Parameters:
+def _supported(message: Any, but: str = "") -> Parameters:
     """The tensor's parameters, none of which would change the answer's meaning if ignored."""
     parameters = _parameters(message.parameters)
-    for name in parameters:
-        if name == "classification" or name.startswith("shared_memory"):
+    for name in parameters.keys() - {but}:
+        if name == CLASSIFICATION or name.startswith("shared_memory"):
             raise WireError(f"tensor {message.name!r}: {name!r} is not supported here")
     return parameters
 
@@ -325,8 +335,11 @@ def _tensor_head(name: str, datatype: str, shape: tuple[int, ...], content_type:
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _wanted(name: str) -> bytes:
-    return _framed(_WANTED_TAG, CLASSES["InferRequestedOutputTensor"](name=name))
+def _wanted(name: str, classes: int) -> bytes:
+    message = CLASSES["InferRequestedOutputTensor"](name=name)
+    if classes:
+        message.parameters[CLASSIFICATION].int64_param = classes
+    return _framed(_WANTED_TAG, message)
 
 
 def _framed(tag: int, message: Any) -> bytes:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from wherever_contracts.errors import InputError
 from wherever_contracts.tensors import DTYPE_OF_WIRE
+from wherever_contracts.wire.classification import CLASSIFICATION
 from wherever_contracts.wire.framing import WireError
 from wherever_contracts.wire.json_contents import (
     BASE64,
@@ -90,10 +91,10 @@ def decode_request(model: str, version: str, body: bytes, json_size: int | None)
     parameters = root.member("parameters")
     inputs = tuple(read_tensor(field, raw) for field in root.member("inputs").elements())
     raw.finish()
-    wanted, raw_by_name = _outputs(root.member("outputs"))
+    wanted, raw_by_name, classes = _outputs(root.member("outputs"))
     id_ = root.member("id").text("")
     return RestRequest(
-        InferRequest(model, version, id_, parameters.parameters(), inputs, wanted),
+        InferRequest(model, version, id_, parameters.parameters(), inputs, wanted, classes=classes),
         _timeout_s(parameters.member(TIMEOUT)),
         parameters.member(BINARY_OUTPUTS).flag(default=False),
         raw_by_name,
@@ -224,24 +225,30 @@ def _datatype(field: Field) -> str:
     return datatype
 
 
-def _supported(parameters: Field) -> Field:
+def _supported(parameters: Field, but: str = "") -> Field:
     """A tensor's parameters, none of which would change the answer's meaning if ignored."""
-    for name in parameters.parameters():
-        if name == "classification" or name.startswith("shared_memory"):
+    for name in parameters.parameters().keys() - {but}:
+        if name == CLASSIFICATION or name.startswith("shared_memory"):
             raise parameters.member(name).wrong("nothing: it is not supported here")
     return parameters
 
 
-def _outputs(field: Field) -> tuple[tuple[str, ...], dict[str, bool]]:
-    """The outputs that are asked for, and which of them said whether they come as raw contents."""
+def _outputs(
+    field: Field,
+) -> tuple[tuple[str, ...], dict[str, bool], tuple[tuple[str, int], ...]]:
+    """The outputs that are asked for; whether they come as raw contents; and those as classes."""
     names: list[str] = []
     raw: dict[str, bool] = {}
+    classes: list[tuple[str, int]] = []
     for output in field.elements() if field.given else ():
         names.append(output.member("name").text())
-        binary = _supported(output.member("parameters")).member(_BINARY)
+        parameters = _supported(output.member("parameters"), but=CLASSIFICATION)
+        binary, most = parameters.member(_BINARY), parameters.member(CLASSIFICATION)
         if binary.given:
             raw[names[-1]] = binary.flag(default=False)
-    return tuple(names), raw
+        if most.given and most.size():
+            classes.append((names[-1], most.size()))
+    return tuple(names), raw, tuple(classes)
 
 
 def _timeout_s(field: Field) -> float | None:

@@ -7,9 +7,11 @@ server that answers with numbers in JSON is understood all the same.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from wherever_contracts.wire.classification import CLASSIFICATION
 from wherever_contracts.wire.framing import WireError
 from wherever_contracts.wire.json_fields import Field
 from wherever_contracts.wire.metadata import ModelMetadata, ServerMetadata, TensorMetadata
@@ -146,7 +148,7 @@ def _said(request: InferRequest, timeout_s: float | None, *, raw: bool) -> dict[
     if request.id:
         said["id"] = request.id
     if request.outputs:
-        said["outputs"] = [{"name": name} for name in request.outputs]
+        said["outputs"] = [_wanted(name, dict(request.classes)) for name in request.outputs]
     return said
 
 
@@ -176,3 +178,8 @@ def _tensors(field: Field) -> tuple[TensorMetadata, ...]:
 def _tensor(field: Field) -> TensorMetadata:
     shape = tuple(length.integer() for length in field.member("shape").elements())
     return TensorMetadata(field.member("name").text(), field.member("datatype").text(), shape)
+
+
+def _wanted(name: str, classes: Mapping[str, int]) -> dict[str, Any]:
+    most = classes.get(name, 0)
+    return {"name": name, "parameters": {CLASSIFICATION: most}} if most else {"name": name}

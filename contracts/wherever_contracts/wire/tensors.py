@@ -51,7 +51,8 @@ class InferRequest(NamedTuple):
 
     `boundary` says how far its contents may travel, and by default nowhere; what sends it holds to
     that (`wherever_edge.egress.guard`). It does not travel itself. `headers` go along as the
-    transport has them: HTTP's headers, or gRPC's metadata.
+    transport has them: HTTP's headers, or gRPC's metadata. `classes` names outputs that are wanted
+    as their best classes, and how many (see `wherever_contracts.wire.classification`).
     """
 
     model: str
@@ -62,6 +63,7 @@ class InferRequest(NamedTuple):
     outputs: tuple[str, ...] = ()
     boundary: Boundary = "device"
     headers: tuple[tuple[str, str], ...] = ()
+    classes: tuple[tuple[str, int], ...] = ()
 
 
 class InferResponse(NamedTuple):

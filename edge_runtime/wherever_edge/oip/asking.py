@@ -45,6 +45,7 @@ class Plan(NamedTuple):
             request.parameters == before.parameters
             and request.version == before.version
             and request.outputs == before.outputs
+            and request.classes == before.classes
             and self.known.options.isdisjoint(request.parameters)
         )
 

@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from wherever_contracts.tensors import WIRE_TYPES
+from wherever_contracts.wire.classification import CLASSIFICATION
 from wherever_contracts.wire.metadata import ServerMetadata, TensorMetadata
 from wherever_contracts.wire.said import (
     CONFIDENCE_KEY,
@@ -31,7 +32,7 @@ def server_metadata() -> ServerMetadata:
     """What a server of ours says about itself."""
     from importlib.metadata import version  # noqa: PLC0415 (28 ms)
 
-    return ServerMetadata(PLATFORM, version("wherever"), (EXTENSION,))
+    return ServerMetadata(PLATFORM, version("wherever"), (EXTENSION, CLASSIFICATION))
 
 
 def answer_parameters(same: Parameters, answer: Answer, planned: Ran) -> Parameters:

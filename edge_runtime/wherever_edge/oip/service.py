@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from wherever_contracts.errors import (
+    InputError,
     ModelNotFoundError,
     OverloadedError,
     WhereverError,
@@ -17,6 +18,11 @@ from wherever_contracts.wire.asked import (
     RAW_MARK,
     SIGNATURE_KEY,
     VARIANT_KEY,
+)
+from wherever_contracts.wire.classification import (
+    CLASSIFICATION,
+    refuse_without_classes,
+    with_classes,
 )
 from wherever_contracts.wire.metadata import ModelMetadata
 from wherever_contracts.wire.said import (
@@ -239,6 +245,7 @@ class InferenceService:
         if text_of(parameters, SIGNATURE_KEY) not in ("", known.digest):
             raise other_signature(loaded)
         names = chosen(request.outputs, known.outputs)
+        refuse_without_classes(dict(request.classes), loaded.signature)
         options = check_options(
             loaded.signature, {name: parameters[name] for name in known.options & parameters.keys()}
         )
@@ -249,6 +256,8 @@ class InferenceService:
         said = answer_parameters(known.parameters, answer, loaded.ran)
         said[LOAD_KEY] = load
         outputs = answer.outputs
+        if asked.request.classes:
+            outputs = with_classes(outputs, dict(asked.request.classes), loaded.signature)
         response = InferResponse(
             loaded.package.name,
             loaded.package.version,
@@ -327,6 +336,8 @@ class InferenceService:
         name, _, variant = request.model.partition(RAW_MARK)
         loaded = self.host.resolve(name, request.version, variant)
         session = loaded.session
+        if request.classes:
+            raise InputError(request.classes[0][0], "bare tensors as they are", CLASSIFICATION)
         names = chosen(request.outputs, [spec.name for spec in session.outputs])
         feed = feed_of(session.inputs, request.inputs)
         del session  # one that is held while its call waits could not leave the memory

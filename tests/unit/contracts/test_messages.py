@@ -66,8 +66,9 @@ TENSORS = st.lists(
     ),
     max_size=4,
 ).map(tuple)
+OUTPUTS = st.lists(TEXT, max_size=3, unique=True).map(tuple)
 REQUESTS = st.builds(
-    InferRequest, TEXT, TEXT, TEXT, PARAMETERS, TENSORS, st.lists(TEXT, max_size=3).map(tuple)
+    InferRequest, TEXT, TEXT, TEXT, PARAMETERS, TENSORS, OUTPUTS, classes=st.just(())
 )
 RESPONSES = st.builds(InferResponse, TEXT, TEXT, TEXT, PARAMETERS, TENSORS)
 
@@ -253,6 +254,19 @@ def test_typed_contents_become_raw(datatype: str, field: str, values: list[Any])
                 outputs=[
                     {
                         "name": "y",
+                        "parameters": {
+                            "classification": CLASSES["InferParameter"](string_param="3")
+                        },
+                    }
+                ]
+            ),
+            "classification is a number of classes, not '3'",
+        ),
+        (
+            CLASSES["ModelInferRequest"](
+                inputs=[
+                    {
+                        "name": "x",
                         "parameters": {"classification": CLASSES["InferParameter"](int64_param=3)},
                     }
                 ]
@@ -367,3 +381,8 @@ def test_headers_of_short_names_are_known_again_whatever_follows_them():
     for cut in range(len(begins), len(data)):
         with pytest.raises(WireError):
             decode_request(data[:cut])
+
+
+def test_outputs_that_are_wanted_as_classes_travel_with_how_many():
+    asked = InferRequest("m", "", "", {}, (), ("y", "z"), classes=(("z", 3),))
+    assert decode_request(encode_request(asked)) == asked

@@ -247,7 +247,14 @@ HUGE = int("9" * 400)
         ({"outputs": {}}, "outputs: expected an array, found an object"),
         ({"outputs": [{}]}, "outputs[0].name: expected a string, found nothing"),
         ({"outputs": ["y"]}, 'outputs[0]: expected an object, found "y"'),
-        ({"outputs": [{"name": "y", "parameters": {"classification": 3}}]}, "not supported here"),
+        (
+            {"outputs": [{"name": "y", "parameters": {"classification": "3"}}]},
+            "classification: expected a whole number from 0",
+        ),
+        (
+            {"outputs": [{"name": "y", "parameters": {"shared_memory_region": "a"}}]},
+            "not supported here",
+        ),
         ({"outputs": [{"name": "y", "parameters": {"binary_data": 1}}]}, "expected true or false"),
     ],
 )
