@@ -11,7 +11,6 @@ from wherever_contracts.errors import SettingsError, missing_extra
 from wherever_contracts.places import PRIORITIES, WITHIN
 from wherever_edge.oip.endpoints import is_loopback
 from wherever_gateway.config.amounts import said_size
-from wherever_gateway.config.extras import keeps_usage
 from wherever_gateway.config.faults import hidden
 from wherever_gateway.config.review import DEFAULT_TENANT, first_match, protection_of
 
@@ -229,7 +228,7 @@ def _running(config: GatewayConfig) -> Iterator[str]:
 def _telling(config: GatewayConfig, sight: Sight) -> Iterator[str]:
     url = config.state.url
     where = hidden(url.get_secret_value()) if url else str(sight.home / "gateway" / "state.db")
-    if keeps_usage():
+    if sight.keeps_usage:
         yield f"usage to {where}, every {config.state.usage_every_s:g} s"
     else:
         yield f"no usage: {missing_extra('keeping it', 'gateway')}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from wherever_contracts.errors import SettingsError, WhereverError
-from wherever_gateway.config.extras import lacking
+from wherever_gateway.config.extras import keeps_usage, lacking
 from wherever_gateway.config.faults import Fault, hidden
 from wherever_gateway.config.lines import dotted
 
@@ -26,6 +26,7 @@ class Sight(NamedTuple):
         refused: packages that cannot be served, each with the reason.
         keys: the names of the keys that count.
         faults: what is missing or cannot be read.
+        keeps_usage: whether what keeps usage is installed.
     """
 
     home: Path
@@ -33,6 +34,7 @@ class Sight(NamedTuple):
     refused: list[str]
     keys: list[str]
     faults: list[Fault]
+    keeps_usage: bool = True
 
 
 def look(config: GatewayConfig, home: Path) -> Sight:
@@ -45,7 +47,7 @@ def look(config: GatewayConfig, home: Path) -> Sight:
     models, refused, faults = _packages(config, home)
     keys, key_faults = _keys(home)
     faults += [*key_faults, *lacking(config), *_files(config), *_addresses(config)]
-    return Sight(home, models, refused, keys, faults)
+    return Sight(home, models, refused, keys, faults, keeps_usage())
 
 
 def _packages(

@@ -321,6 +321,11 @@ def test_metrics_that_others_may_read_are_said():
     assert said["listens"][2] == "metrics on http://0.0.0.0:8002: open to all who reach it"
 
 
+def test_it_is_said_when_usage_cannot_be_kept():
+    sight = Sight(Path("/home"), {}, [], [], [], keeps_usage=False)
+    assert account(read(""), sight)["tells"][0].startswith("no usage: keeping it needs")
+
+
 def test_faults_come_before_the_account():
     faults = [Fault("a", "b", 3, fatal=False), Fault("c", "d " * 50)]
     text = text_of("x", {"listens": ["here"]}, faults)
