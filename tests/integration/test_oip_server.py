@@ -481,8 +481,9 @@ def test_a_call_whose_client_has_gone_by_its_turn_is_dropped(serve, held):
     gone = peer.start(SCALES, timeout=None)
     assert eventually(lambda: peer.server.queue.waiting == 1)
     gone.cancel()
-    # a later call of the same client: when it is heard, the cancellation was too
-    assert metadata.decode_ready(peer.call(SERVICE + "ServerReady"))
+    line = peer.server.queue._line
+    (waiting,) = line.standings()
+    assert eventually(line.turn(waiting.number).urgency.gone)
     held.release.set()
     assert first.result()
     assert eventually(lambda: peer.server.queue.dropped == 1)

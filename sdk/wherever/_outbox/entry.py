@@ -24,8 +24,9 @@ T = TypeVar("T")
 
 MAX_HEADER_BYTES = 1024 * 1024
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
-# of a request: its tensors stand beside it, and when it is sent, nobody follows its trace any more
-_APART = ("inputs", "headers")
+# of a request: its tensors stand beside it, when it is sent nobody follows its trace any more, and
+# calls of the SDK want numbers and not classes
+_APART = ("inputs", "headers", "classes")
 _SIGNATURE, _BUFFER, _OUTPUT = "signature", "input ", "output "
 
 
