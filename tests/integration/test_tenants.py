@@ -110,9 +110,8 @@ def working(host: LocalHost) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def host(echo_package, scales_package) -> LocalHost:
-    host = LocalHost(Store([echo_package.root, scales_package.root]), distance="cloud")
-    host.queue.bound(1, 16)
-    return host
+    store = Store([echo_package.root, scales_package.root])
+    return LocalHost(store, distance="cloud", runs=1, max_waiting=16)
 
 
 @pytest.fixture
