@@ -17,9 +17,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    SerializerFunctionWrapHandler,
     ValidationError,
-    model_serializer,
     model_validator,
 )
 
@@ -104,14 +102,6 @@ class InputEntry(_Part):
     finite: bool = True
     max_bytes: int = Field(default=32 * 1024 * 1024, gt=0)
     ends_bytes: int | None = Field(default=None, gt=0)
-
-    @model_serializer(mode="wrap")
-    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # signatures without it keep the digest that they had before it existed
-        data: dict[str, Any] = write(self)
-        if self.ends_bytes is None:
-            data.pop("ends_bytes", None)
-        return data
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -348,14 +338,6 @@ class Manifest(_Part):
         check_releases(self.release, self.boundary, [each.name for each in inputs], images)
         return self
 
-    @model_serializer(mode="wrap")
-    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # packages without rules are written as before there were any
-        data: dict[str, Any] = write(self)
-        if not self.release:
-            data.pop("release", None)
-        return data
-
     def all_files(self) -> Iterator[FileEntry]:
         """Every file listed, each path once."""
         seen: set[str] = set()
@@ -374,6 +356,9 @@ class Manifest(_Part):
     def to_bytes(self) -> bytes:
         """The canonical bytes: two-space indent, fields in schema order, a final newline."""
         data = self.model_dump(mode="json", by_alias=True, exclude_defaults=False)
+        _leave_out_unset_ends(data["signature"])
+        if not self.release:
+            del data["release"]
         return (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()
 
 
@@ -404,8 +389,18 @@ def parse_manifest(data: bytes, source: str = MANIFEST_NAME) -> Manifest:
 def signature_digest(signature: Signature) -> str:
     """The sha256 (hex) of the signature's canonical JSON: equal for equal contracts."""
     data = signature.model_dump(mode="json", by_alias=True)
+    _leave_out_unset_ends(data)
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+# What came to the schema later is left out where it is not used: bytes and digests of what was made
+# before stay as they were. It is not left out by a serializer of pydantic's, which would make an
+# error of a Ctrl-C.
+def _leave_out_unset_ends(signature: dict[str, Any]) -> None:
+    for each in signature["inputs"]:
+        if each["ends_bytes"] is None:
+            del each["ends_bytes"]
 
 
 def _read_json(data: bytes, source: str) -> dict[str, Any]:

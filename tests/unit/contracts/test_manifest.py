@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -230,10 +231,13 @@ def test_a_newer_kind_of_input_says_that_an_update_would_read_it(schema, newer):
     assert ("update wherever to read it" in str(caught.value)) is newer
 
 
-def test_only_bytes_have_ends_and_signatures_without_them_are_written_as_before():
+def test_only_bytes_have_ends_and_packages_without_them_are_written_as_before():
     one = {"name": "file", "kind": "bytes", "ends_bytes": 4096}
-    assert InputEntry.model_validate(one).model_dump()["ends_bytes"] == 4096
-    assert "ends_bytes" not in InputEntry.model_validate({"name": "x", "kind": "text"}).model_dump()
+    assert b'"ends_bytes": 4096' in parse(changed("signature.inputs.0", one)).to_bytes()
+    assert b"ends_bytes" not in parse(PLAIN).to_bytes()
+    # as it was when there were none
+    before = "63f9a472"
+    assert signature_digest(parse(PLAIN).signature).startswith(before)
     with pytest.raises(ValueError, match="only an input of kind 'bytes' can have ends_bytes"):
         InputEntry.model_validate({**one, "kind": "text"})
     with pytest.raises(ValueError, match="max_bytes must be at least twice ends_bytes"):
@@ -388,3 +392,29 @@ def test_reading_and_writing_loses_nothing_and_comes_to_rest(data):
 def test_any_bytes_are_read_or_refused_in_words(data):
     with pytest.raises(ManifestError):
         parse_manifest(data)
+
+
+def test_a_ctrl_c_while_a_manifest_is_read_is_no_fault_of_the_manifest():
+    """Whichever of our functions, or of pydantic's in Python, it comes in."""
+    calls = 0
+
+    def interrupt_at(number):
+        nonlocal calls
+        calls = 0
+
+        def seen(frame, event, argument):
+            nonlocal calls
+            calls += event == "call"
+            if event == "call" and calls == number:
+                raise KeyboardInterrupt
+
+        sys.setprofile(seen)
+        try:
+            parse(PLAIN)
+        finally:
+            sys.setprofile(None)
+
+    interrupt_at(0)
+    for number in range(1, calls):
+        with pytest.raises(KeyboardInterrupt):
+            interrupt_at(number)
