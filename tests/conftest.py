@@ -177,18 +177,35 @@ def build_scales() -> Callable[..., Package]:
     return build
 
 
-def _scales_manifest(root: Path) -> dict[str, Any]:
+@pytest.fixture(scope="session")
+def slow_scales_package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """The package `scales`, whose runs take long enough to wait for each other on any machine."""
+    root = tmp_path_factory.mktemp("packages") / "scales"
+    return build_package(root, _scales_manifest(root, width=1024))
+
+
+def _scales_manifest(root: Path, width: int = 3) -> dict[str, Any]:
+    """The manifest; a `width` above 3 multiplies by so large a matrix, to the same result."""
+    numbers = np.eye(3, width, dtype=np.float32)
+    layers = (numbers, np.eye(width, dtype=np.float32), numbers.T) if width > 3 else ()
+    multiplied = [
+        helper.make_node("MatMul", [f"h{n}" if n else "x", f"w{n}"], [f"h{n + 1}"])
+        for n in range(len(layers))
+    ]
+    weights = [numpy_helper.from_array(layer, f"w{n}") for n, layer in enumerate(layers)]
     variants = []
     for name, factor, places in (("small", 1.0, ["device"]), ("large", 50.0, ["cloud"])):
+        last = f"h{len(layers)}" if layers else "x"
         graph = helper.make_graph(
             [
-                helper.make_node("Mul", ["x", "factor"], ["scaled"]),
+                *multiplied,
+                helper.make_node("Mul", [last, "factor"], ["scaled"]),
                 helper.make_node("Softmax", ["scaled"], ["probabilities"]),
             ],
             name,
             [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", 3])],
             [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["rows", 3])],
-            [numpy_helper.from_array(np.float32(factor), "factor")],
+            [numpy_helper.from_array(np.float32(factor), "factor"), *weights],
         )
         shape = {"dtype": "float32", "shape": [-1, 3]}
         variants.append(

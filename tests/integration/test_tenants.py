@@ -109,8 +109,9 @@ def working(host: LocalHost) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def host(echo_package, scales_package) -> LocalHost:
-    store = Store([echo_package.root, scales_package.root])
+def host(echo_package, slow_scales_package) -> LocalHost:
+    # what takes no longer than its queue does not wait in it
+    store = Store([echo_package.root, slow_scales_package.root])
     return LocalHost(store, distance="cloud", runs=1, max_waiting=16)
 
 
