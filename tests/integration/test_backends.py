@@ -166,17 +166,23 @@ class Caller:
         return self.headers.get(name)
 
 
-def grant(caller: Caller, timeout_s: float = 10.0, boundary: str = "anywhere", **urgency) -> Any:
+def grant(
+    caller: Caller,
+    timeout_s: float = 10.0,
+    boundary: str = "anywhere",
+    headers: tuple[tuple[str, str], ...] = (),
+    **urgency,
+) -> Any:
     until = time.perf_counter() + timeout_s
     urgent = Urgency(deadline=until, gone=lambda: not caller.is_active(), **urgency)
-    return SimpleNamespace(urgency=urgent, boundary=boundary, kept=None)
+    return SimpleNamespace(urgency=urgent, boundary=boundary, kept=None, headers=headers)
 
 
 def ask(backends: Backends, request: InferRequest = SCALES, **given: Any) -> InferResponse:
     caller = given.pop("caller", None) or Caller()
     found = backends.find(request.model)
     assert found is not None
-    return found.infer(request, caller, grant(caller, **given)).response
+    return found.infer(request, grant(caller, **given)).response
 
 
 def eventually(true: Callable[[], object], within_s: float = 20.0) -> bool:
@@ -247,7 +253,7 @@ def test_through_a_gateway_the_answer_is_that_of_the_server_behind_it(pair, behi
 def test_what_is_counted_names_the_backend_and_what_ran(pair, behind):
     backends = behind(far=backend(pair[0].address))
     caller = Caller()
-    served = backends.find("scales").infer(SCALES, caller, grant(caller)).served
+    served = backends.find("scales").infer(SCALES, grant(caller)).served
     assert (served.model, served.version, served.variant) == ("scales", "1.0.0", "large")
     assert (served.backend, served.rows) == ("far", 1)
     assert served.engine_s > 0
@@ -503,7 +509,8 @@ def test_of_the_caller_only_the_call_and_its_trace_travel(behind, serve_infer):
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     caller = Caller(headers={"authorization": "Bearer secret", "traceparent": trace})
     ours = {"signature": "s", "priority": "batch", "idempotency_key": "k"}
-    ask(backends, SCALES._replace(parameters={**ours, "threshold": 0.5}), caller=caller)
+    asked = SCALES._replace(parameters={**ours, "threshold": 0.5})
+    ask(backends, asked, caller=caller, headers=(("traceparent", trace),))
     request, metadata = seen[0]
     assert request.parameters == {"threshold": 0.5}
     assert request.inputs == (NUMBERS,)

@@ -229,7 +229,7 @@ class Far:
         self._metadata = metadata
         self.asked = 0
 
-    def infer(self, request: InferRequest, caller: Any, grant: Any) -> Forwarded:
+    def infer(self, request: InferRequest, grant: Any) -> Forwarded:
         words = from_bytes("upper", [b"ABC", b"\xff"], (2,))
         return Forwarded(InferResponse("far", "3", "", {}, (words,)), Served("far", "3"))
 
@@ -262,9 +262,9 @@ def test_one_element_of_bytes_at_another_server_may_be_an_image(host):
     sent = []
 
     class Noting(Far):
-        def infer(self, request: InferRequest, caller: Any, grant: Any) -> Forwarded:
+        def infer(self, request: InferRequest, grant: Any) -> Forwarded:
             sent.append(bytes(request.inputs[0].data[4:]))
-            return super().infer(request, caller, grant)
+            return super().infer(request, grant)
 
     tensors = TensorMetadata("image", "BYTES", (1,)), TensorMetadata("upper", "BYTES", (-1,))
     far = Noting(ModelMetadata("far", ("3",), "x", tensors[:1], tensors[1:]))

@@ -14,7 +14,6 @@ from wherever_contracts.errors import (
     RefusedError,
     WhereverError,
 )
-from wherever_contracts.wire.traceparent import TRACEPARENT, read_traceparent
 from wherever_edge.host_health.forecast import Work
 from wherever_edge.host_health.health import USUAL
 from wherever_edge.host_health.tokens import RetryTokens
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from wherever_contracts.places import Place
     from wherever_contracts.wire.metadata import ModelMetadata
     from wherever_contracts.wire.tensors import InferRequest
-    from wherever_edge.oip.admission import Caller, Grant
+    from wherever_edge.oip.admission import Grant
     from wherever_gateway.backends.doors import Doors
 
 # what servers say about a model is asked again after this; and whether it is ready
@@ -82,13 +81,12 @@ class Backend:
         self._readiness: Remembered[bool] = Remembered(READY_FRESH_S)
         self._descriptions: Remembered[ModelMetadata] = Remembered(METADATA_FRESH_S)
 
-    def infer(self, request: InferRequest, model: str, caller: Caller, grant: Grant) -> Forwarded:
+    def infer(self, request: InferRequest, model: str, grant: Grant) -> Forwarded:
         """Have a server answer a call.
 
         Args:
             request: the caller's.
             model: what the model is called there.
-            caller: whose call it is.
             grant: what it was granted.
 
         Raises:
@@ -103,8 +101,7 @@ class Backend:
         standing = self.standing
         travel.refuse_beyond(grant.boundary, standing.place, self.name)
         deadline = deadline_of(grant.urgency, standing.timeout_s)
-        trace = _trace(caller, grant)
-        asked = Asked(request, model, grant.urgency, grant.boundary, deadline, trace)
+        asked = Asked(request, model, grant.urgency, grant.boundary, deadline, grant.headers)
         with self._inside(standing, asked):
             tokens = self.watch.tokens
             call = Call(self.name, standing.replicas, tokens, asked, self._wait_for_one)
@@ -210,18 +207,6 @@ class Backend:
     def _usual_s(self, standing: Standing, model: str) -> float:
         work = Work(model)
         return min((each.forecast(work, USUAL).latency_s for each in standing.replicas), default=0)
-
-
-def _trace(caller: Caller, grant: Grant) -> tuple[tuple[str, str], ...]:
-    """The headers by which the backend's spans belong to the caller's trace, if it has one.
-
-    A grant that is watched knows them: the spans of this server stand in between.
-    """
-    known: tuple[tuple[str, str], ...] | None = getattr(grant, "headers", None)
-    if known is not None:
-        return known
-    header = caller.header(TRACEPARENT)
-    return ((TRACEPARENT, header),) if header and read_traceparent(header) else ()
 
 
 def _not_there(error: WhereverError) -> WhereverError:

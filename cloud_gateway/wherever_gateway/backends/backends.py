@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from wherever_contracts.places import Place
     from wherever_contracts.wire.metadata import ModelMetadata
     from wherever_contracts.wire.tensors import InferRequest
-    from wherever_edge.oip.admission import Caller, Grant
+    from wherever_edge.oip.admission import Grant
     from wherever_edge.oip.elsewhere import Forwarded
 
 MOST_AT_ONCE = 256
@@ -210,9 +210,9 @@ class Behind(NamedTuple):
     name: str
     model: str
 
-    def infer(self, request: InferRequest, caller: Caller, grant: Grant) -> Forwarded:
+    def infer(self, request: InferRequest, grant: Grant) -> Forwarded:
         """Have a server answer a call; see `Backend.infer`."""
-        return self.backend.infer(request, self.model, caller, grant)
+        return self.backend.infer(request, self.model, grant)
 
     def ready(self, model: str, version: str) -> bool:
         """Whether a server says that it answers calls for the model."""

@@ -139,6 +139,11 @@ class Granted:
         """How far the call may travel."""
         return self._standing.boundary
 
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """None: who watches the call knows of its trace."""
+        return ()
+
     def answered(self, response: InferResponse, served: Served) -> None:
         """The call has its answer."""
         if self._end(response):

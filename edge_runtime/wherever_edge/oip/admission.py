@@ -77,6 +77,11 @@ class Grant(Protocol):
         """The answer that the very same call was given before; None when it is to be answered."""
         ...
 
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """What tells a server behind this one where the call stands in its trace."""
+        ...
+
     def answered(self, response: InferResponse, served: Served) -> None:
         """The call has its answer; not called for one that was `kept`."""
         ...
@@ -115,6 +120,7 @@ class _Everyone(NamedTuple):
     urgency: Urgency
     kept: InferResponse | None = None
     boundary: Boundary = "anywhere"
+    headers: tuple[tuple[str, str], ...] = ()
 
     def answered(self, response: InferResponse, served: Served) -> None:
         pass

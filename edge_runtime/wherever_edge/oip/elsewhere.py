@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     from wherever_contracts.wire.metadata import ModelMetadata
     from wherever_contracts.wire.tensors import InferRequest, InferResponse
-    from wherever_edge.oip.admission import Caller, Grant, Served
+    from wherever_edge.oip.admission import Grant, Served
 
 
 class Elsewhere(Protocol):
     """A server behind this one that answers for some models."""
 
-    def infer(self, request: InferRequest, caller: Caller, grant: Grant) -> Forwarded:
+    def infer(self, request: InferRequest, grant: Grant) -> Forwarded:
         """Have it answer a call; raises as `wherever_edge.oip.client.RemoteHost.infer`."""
         ...
 

@@ -114,7 +114,7 @@ class InferenceService:
         if grant.kept is not None:
             return grant.kept._replace(id=request.id)
         try:
-            response, served = self._answer(request, caller, grant)
+            response, served = self._answer(request, grant)
         except ModelNotFoundError as error:
             grant.failed(error)
             raise self.discreet(error, request.model, caller.key) from error
@@ -216,10 +216,10 @@ class InferenceService:
             tuple(map(tensor_metadata, signature.outputs)),
         )
 
-    def _answer(self, request: InferRequest, caller: Caller, grant: Grant) -> Forwarded:
+    def _answer(self, request: InferRequest, grant: Grant) -> Forwarded:
         elsewhere = self._elsewhere(request.model)
         if elsewhere is not None:
-            response, served = elsewhere.infer(request, caller, grant)
+            response, served = elsewhere.infer(request, grant)
             said = {**response.parameters, **self._parameters}
             return Forwarded(response._replace(parameters=said), served)
         if RAW_MARK in request.model:
