@@ -20,8 +20,9 @@ from wherever_devices.machine import Machine, probe
 from wherever_devices.plans import departures
 from wherever_edge.engines.engine import Resources, runs_at_once
 from wherever_edge.eviction import Pin, is_tight
-from wherever_edge.loaded import LoadedVariant, shares_runs, tell_substituted
+from wherever_edge.loaded import LoadedVariant, tell_substituted
 from wherever_edge.memory import resident_bytes
+from wherever_edge.opened import shares_runs
 from wherever_edge.opening import Isolation, engines_for, open_variant
 from wherever_edge.proving import Proving
 from wherever_edge.queueing.bounds import Bounds, bounds_of

@@ -15,6 +15,7 @@ from wherever_contracts.receipts import Answer, Ran
 from wherever_contracts.tensors import describe
 from wherever_contracts.urgency import CALM, Urgency
 from wherever_edge.counters import COUNTERS
+from wherever_edge.opened import ran_by, shares_runs
 from wherever_edge.pipelines.pipeline import State, Step, StepContext, compile_steps
 from wherever_edge.pipelines.rows import IN_TURN, run_in_turn
 from wherever_edge.queueing.desk import URGENCY, needs_desk
@@ -105,7 +106,7 @@ class LoadedVariant:
         )
         self.batches: bool = shares_runs(variant, session)
         self._at_once = not needs_desk(self.signature) and not session.pids
-        self.ran: Ran = _ran(package, variant, session)
+        self.ran: Ran = ran_by(package, variant, session)
         self.wire_inputs: WireInputs = WireInputs(self.signature)
 
     @property
@@ -378,12 +379,6 @@ def _patience_s(urgency: Urgency) -> float:
     return min(_BACK_S, urgency.deadline - perf_counter())
 
 
-def shares_runs(variant: Variant, session: Session) -> bool:
-    """Whether rows of several calls may share a run of the engine."""
-    every = (*session.inputs, *session.outputs)
-    return variant.tensors.batch and all(spec.shape[:1] == (-1,) for spec in every)
-
-
 def tell_substituted(loaded: LoadedVariant) -> None:
     """Log and count what is not as planned."""
     for words in loaded.substituted:
@@ -391,20 +386,3 @@ def tell_substituted(loaded: LoadedVariant) -> None:
         COUNTERS.add(
             "wherever_substitutions_total", model=loaded.package.name, variant=loaded.variant.id
         )
-
-
-def _ran(package: Package, variant: Variant, session: Session) -> Ran:
-    facts = session.facts
-    return Ran(
-        model=package.name,
-        version=package.version,
-        variant=variant.id,
-        package_digest=package.digest,
-        variant_digest=package.variant_digest(variant.id),
-        trust=package.trust,
-        engine=facts.engine,
-        engine_version=facts.version,
-        provider=facts.provider,
-        precision=facts.precision,
-        threads=facts.threads,
-    )
