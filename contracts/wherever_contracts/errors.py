@@ -289,12 +289,14 @@ class AttemptError(WhereverError):
             call; None: it said nothing.
         status: what the host ended the call with, in its protocol's words ("NOT_FOUND", "404");
             "" when there was no answer.
+        said: the words that came with the status, the host's or those of what carried the call.
     """
 
     code = "attempt"
     retryable = True
     retry_after_s: float | None = None
     status: str = ""
+    said: str = ""
 
 
 class UnreachableError(AttemptError):

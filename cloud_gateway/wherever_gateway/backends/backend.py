@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -9,7 +10,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wherever_contracts.errors import (
-    AttemptError,
     ModelNotFoundError,
     RefusedError,
     WhereverError,
@@ -24,6 +24,7 @@ from wherever_gateway.backends.call import Asked, Call, deadline_of, in_turn
 from wherever_gateway.backends.remembered import Remembered
 from wherever_gateway.backends.replica import Replica
 from wherever_gateway.backends.room import Room
+from wherever_gateway.watching.log import Spell
 
 if TYPE_CHECKING:
     from wherever_contracts.places import Place
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from wherever_contracts.wire.tensors import InferRequest
     from wherever_edge.oip.admission import Grant
     from wherever_gateway.backends.doors import Doors
+
+_LOG = logging.getLogger(__name__)
 
 # what servers say about a model is asked again after this; and whether it is ready
 METADATA_FRESH_S = 10.0
@@ -43,6 +46,7 @@ _TOKEN_RATIO = 0.2
 # a call waits for a place so many times as long as one usually takes, within these bounds
 _WAITS = 4.0
 _LEAST_WAIT_S, _LONGEST_WAIT_S = 0.1, 1.0
+_LINES_A_SECOND = 2
 
 
 class Standing(NamedTuple):
@@ -78,6 +82,7 @@ class Backend:
         self.watch = Watch(RetryTokens(_TOKENS, _TOKEN_RATIO), on_back=self._came_back)
         self.standing = Standing((), "cloud", 0.0)
         self._room = Room()
+        self._spell = Spell(_LINES_A_SECOND)
         self._readiness: Remembered[bool] = Remembered(READY_FRESH_S)
         self._descriptions: Remembered[ModelMetadata] = Remembered(METADATA_FRESH_S)
 
@@ -104,7 +109,7 @@ class Backend:
         asked = Asked(request, model, grant.urgency, grant.boundary, deadline, grant.headers)
         with self._inside(standing, asked):
             tokens = self.watch.tokens
-            call = Call(self.name, standing.replicas, tokens, asked, self._wait_for_one)
+            call = Call(self.name, standing.replicas, tokens, asked, self._wait_for_one, self._log)
             response = travel.inbound(call.answer(), request)
         return Forwarded(response, travel.served(response, self.name))
 
@@ -131,7 +136,7 @@ class Backend:
         for replica in self._in_turn(model):
             try:
                 said = replica.host.model_metadata(model, version, 1.0)
-            except AttemptError as error:
+            except WhereverError as error:
                 tried.append(verdicts.Tried(replica.name, error))
                 continue
             self._descriptions.keep(model, version, said, monotonic())
@@ -150,13 +155,14 @@ class Backend:
     def _last_known(
         self, model: str, version: str, tried: Sequence[verdicts.Tried]
     ) -> ModelMetadata:
-        refused = [each.error for each in tried if isinstance(each.error, RefusedError)]
+        refused = [each for each in tried if isinstance(each.error, RefusedError)]
         if refused:
             raise _not_there(verdicts.told(self.name, model, refused[0]))
         last = self._descriptions.last(model, version)
         if last is not None:
             return last
         shut = [verdicts.Shut(each.name, each.health.why, each.health) for each in self._shut()]
+        self._log(tried, shut, ())
         raise verdicts.nobody(self.name, model, tried, shut, ())
 
     def _says_ready(self, replica: Replica, model: str, version: str) -> bool:
@@ -176,6 +182,19 @@ class Backend:
     def _came_back(self) -> None:
         with self._back:
             self._back.notify_all()
+
+    def _log(
+        self,
+        tried: Sequence[verdicts.Tried],
+        shut: Sequence[verdicts.Shut],
+        lacking: Sequence[str],
+    ) -> None:
+        """Tell the operator what callers are not told; a few times a second at most."""
+        left_out = self._spell.pass_(monotonic())
+        if left_out is not None:
+            more = f" ({left_out} more were not written)" if left_out else ""
+            words = verdicts.logged(tried, shut, lacking)
+            _LOG.warning("the backend %r: %s%s", self.name, words, more)
 
     def _wait_for_one(self, wait_s: float) -> None:
         with self._back:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from random import random
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from wherever_contracts.errors import RefusedError, UnreachableError, WhereverError
 from wherever_edge.counters import COUNTERS
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from wherever_contracts.urgency import Urgency
     from wherever_contracts.wire.tensors import InferRequest, InferResponse
     from wherever_edge.host_health.tokens import RetryTokens
+
+Logs: TypeAlias = Callable[
+    [Sequence[verdicts.Tried], Sequence[verdicts.Shut], Sequence[str]], object
+]
 
 RETRIES = "wherever_backend_retries_total"
 _MOST_ATTEMPTS = 2
@@ -61,6 +65,7 @@ class Call:
         tokens: the budget for second attempts.
         asked: the call.
         wait_for_one: waits, so many seconds at most, until one that was shut out is back.
+        log: takes what is for the operator alone, as `verdicts.logged` does.
     """
 
     def __init__(
@@ -70,6 +75,7 @@ class Call:
         tokens: RetryTokens,
         asked: Asked,
         wait_for_one: Callable[[float], object],
+        log: Logs,
     ) -> None:
         self._backend = backend
         self._replicas = replicas
@@ -79,6 +85,7 @@ class Call:
         self._tried: list[verdicts.Tried] = []
         self._passed_over: set[str] = set()
         self._wait_for_one = wait_for_one
+        self._log = log
         self._has_waited = False
         self._attempts = 0
 
@@ -140,10 +147,13 @@ class Call:
             self._attempts -= 1  # it did not even begin
             return
         error.__traceback__ = None  # its frames would keep the message alive
-        self._tried.append(verdicts.Tried(replica.name, error))
+        tried = verdicts.Tried(replica.name, error)
+        self._tried.append(tried)
         self._passed_over.add(replica.name)
         if not is_worth_another(error):
-            raise verdicts.told(self._backend, self._asked.request.model, error)
+            if not verdicts.is_the_callers(error):
+                self._log([tried], (), ())
+            raise verdicts.told(self._backend, self._asked.request.model, tried)
         if self._attempts >= _MOST_ATTEMPTS or not self._tokens.spend():
             raise self._nobody((), ())
         COUNTERS.add(RETRIES, backend=self._backend)
@@ -204,12 +214,14 @@ class Call:
 
     def _nobody(self, shut: Sequence[verdicts.Shut], lacking: Sequence[str]) -> WhereverError:
         model = self._asked.request.model
+        self._log(self._tried, shut, lacking)
         return verdicts.nobody(self._backend, model, self._tried, shut, lacking)
 
     def _refuse_late(self) -> None:
         if self._asked.urgency.gone():
             raise verdicts.given_up(self._backend)
         if self._asked.left_s <= 0:
+            self._log(self._tried, (), ())
             raise verdicts.out_of_time(self._backend, self._tried)
 
 

@@ -1,4 +1,4 @@
-"""What the caller of a backend is told when it has no answer. Pure."""
+"""What the caller of a backend is told when it has no answer, and what the log says. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from wherever_contracts.errors import (
-    BlockedError,
+    AttemptError,
+    ClosedError,
     DeadlineError,
     InputError,
     ModelNotFoundError,
@@ -19,7 +20,7 @@ from wherever_contracts.errors import (
     WhereverError,
 )
 from wherever_edge.host_health.health import HealthFacts
-from wherever_edge.host_health.wording import brief
+from wherever_gateway.backends import wording
 
 NOT_FOUND = ("NOT_FOUND", "404")
 _WRONG_INPUT = ("INVALID_ARGUMENT", "OUT_OF_RANGE", "400", "422")
@@ -31,8 +32,8 @@ class Shut(NamedTuple):
     """A replica that no call could be sent to.
 
     Attributes:
-        name: the replica's.
-        why: why not.
+        name: the replica's, which is its address.
+        why: why not, for the log.
         facts: what is known of it.
     """
 
@@ -54,7 +55,7 @@ class Shut(NamedTuple):
 
 
 class Tried(NamedTuple):
-    """A replica that was asked, and what it answered."""
+    """A replica that was asked, and what it answered; the name is its address."""
 
     name: str
     error: WhereverError
@@ -73,7 +74,7 @@ def nobody(
         lacking: those that do not have the model.
     """
     if tried and not _unanswered(tried[-1].error):
-        return told(backend, model, tried[-1].error)
+        return told(backend, model, tried[-1])
     busy_s = [each.free_in_s for each in shut if each.is_busy]
     busy_s += [_free_in_s(each.error) for each in tried if isinstance(each.error, OverloadedError)]
     if busy_s:
@@ -85,35 +86,47 @@ def nobody(
         return error
     if lacking and not tried and not shut:
         return ModelNotFoundError(
-            f"no server of the backend {backend!r} has the model {model!r} ready now "
-            f"({', '.join(lacking)}); load it there, or leave it out of the backend's models"
+            f"no server of the backend {backend!r} has the model {model!r} ready now; load it "
+            "there, or leave it out of the backend's models"
         )
     return UnreachableError(
         f"no server of the backend {backend!r} can answer {model!r} now "
-        f"({_listed(tried, shut, lacking)}); are they running, and open to this machine?"
+        f"({_listed(tried, shut, lacking)}); the gateway's log says which servers"
     )
 
 
-def told(backend: str, model: str, error: WhereverError) -> WhereverError:
+def told(backend: str, model: str, tried: Tried) -> WhereverError:
     """What the caller is told of an error that a replica, or the way to it, ended its call with.
 
-    What concerns the caller passes as it is; what concerns this gateway's own key there is none of
-    the caller's key.
+    What the replica said of the call passes in its words, without addresses; what concerns this
+    gateway's own key there is none of the caller's key.
     """
+    error, said = tried.error, wording.reason(tried.error, tried.name)
     if isinstance(error, NotAllowedError):
         return RemoteError(
-            f"the backend {backend!r} does not let this gateway ask for {model!r} ({error}); who "
-            "runs the gateway has to give it another key (api_key_file)"
+            f"the backend {backend!r} does not let this gateway ask for {model!r}; who runs the "
+            "gateway has to give it another key (api_key_file)"
         )
-    if isinstance(error, BlockedError):
-        return RemoteError(f"the backend {backend!r} was not asked: {error}")
-    if not isinstance(error, RefusedError):
-        return error
-    if error.status in NOT_FOUND:
-        return ModelNotFoundError(f"the backend {backend!r} has no model {model!r} ({error})")
-    if error.status in _WRONG_INPUT:
-        return InputError("", f"what {model!r} takes at the backend {backend!r}", str(error))
-    return error
+    if isinstance(error, RefusedError):
+        if error.status in NOT_FOUND:
+            return ModelNotFoundError(f"the backend {backend!r} has no model {model!r} ({said})")
+        if error.status in _WRONG_INPUT:
+            return InputError("", f"what {model!r} takes at the backend {backend!r}", said)
+    because = f" ({said})" if said else ""
+    return _like(error, f"a server of the backend {backend!r} {wording.happened(error)}{because}")
+
+
+def is_the_callers(error: WhereverError) -> bool:
+    """Whether an error is about the call alone, so that the operator has nothing to do."""
+    return isinstance(error, RefusedError) and not isinstance(error, NotAllowedError)
+
+
+def logged(tried: Sequence[Tried], shut: Sequence[Shut], lacking: Sequence[str]) -> str:
+    """The same for the operator's log: which servers, where they are, and why."""
+    parts = [str(each.error) for each in tried]
+    parts += [f"{each.name} was not asked: {each.why}" for each in shut]
+    parts += [f"{name} does not have the model ready" for name in lacking]
+    return "; ".join(parts) or "the call's time was over before a server had answered"
 
 
 def given_up(backend: str) -> DeadlineError:
@@ -125,9 +138,9 @@ def given_up(backend: str) -> DeadlineError:
 
 def out_of_time(backend: str, tried: Sequence[Tried]) -> DeadlineError:
     """The error of a call that has no time left to ask another replica."""
+    before = f" ({_listed(tried, (), ())})" if tried else ""
     return DeadlineError(
-        f"the backend {backend!r} did not answer in time ({_listed(tried, (), ())}); give the call "
-        "more time"
+        f"the backend {backend!r} did not answer in time{before}; give the call more time"
     )
 
 
@@ -154,7 +167,16 @@ def _free_in_s(error: OverloadedError) -> float:
 
 
 def _listed(tried: Sequence[Tried], shut: Sequence[Shut], lacking: Sequence[str]) -> str:
-    parts = [brief(str(each.error)) for each in tried]
-    parts += [f"{each.name} was not asked: {each.why}" for each in shut]
-    parts += [f"{name} does not have the model ready" for name in lacking]
-    return "; ".join(parts)
+    parts = [wording.happened(each.error) for each in tried]
+    parts += [wording.kept_away(each.facts) for each in shut]
+    parts += ["did not have the model ready" for _ in lacking]
+    return wording.listed(parts)
+
+
+def _like(error: WhereverError, words: str) -> WhereverError:
+    """An error of the same kind in other words."""
+    if not isinstance(error, AttemptError):
+        return UnreachableError(words) if isinstance(error, ClosedError) else RemoteError(words)
+    alike = type(error)(words)
+    alike.retry_after_s, alike.status = error.retry_after_s, error.status
+    return alike

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from wherever_contracts import errors
 from wherever_contracts.errors import AttemptError
-from wherever_edge.oip.status import pushback_s, worded
+from wherever_edge.oip.status import MAX_WORDS, pushback_s, worded
 
 _KINDS: dict[int, type[AttemptError]] = {
     401: errors.NotAllowedError,
@@ -63,6 +63,7 @@ def status_error(
     )
     error.retry_after_s = _retry_after_s(retry_after) if pushback is None else pushback_s(pushback)
     error.status = str(status)
+    error.said = details[:MAX_WORDS]
     return error
 
 

@@ -182,6 +182,7 @@ def attempt_error(
     )
     error.retry_after_s = pushback_s(pushback)
     error.status = status
+    error.said = details[:MAX_WORDS]
     return error
 
 

@@ -17,6 +17,7 @@ from wherever_contracts.errors import (
     ClosedError,
     DeadlineError,
     ForbiddenError,
+    ForkedError,
     InputError,
     ModelNotFoundError,
     NotAllowedError,
@@ -31,7 +32,7 @@ from wherever_contracts.wire.tensors import InferRequest, InferResponse, WireTen
 from wherever_edge.host_health.ejection import Standing
 from wherever_edge.host_health.forecast import Forecast
 from wherever_edge.host_health.health import HostHealth
-from wherever_gateway.backends import attempts, travel, verdicts
+from wherever_gateway.backends import attempts, travel, verdicts, wording
 from wherever_gateway.backends.absences import ABSENT_S, PRESENT_S, Absences
 from wherever_gateway.backends.names import Named, Names
 from wherever_gateway.backends.order import Bearing, lighter
@@ -332,11 +333,121 @@ def nobody(tried=(), off=(), lacking=()) -> WhereverError:
     return verdicts.nobody("far", "m", errors, off, lacking)
 
 
-def test_when_no_server_answers_all_are_listed():
-    error = nobody([UnreachableError("s:0 is away")], [shut("a:1", state="open")], ["b:2"])
+def test_when_no_server_answers_callers_read_what_is_wrong_and_the_log_says_where():
+    tried = [verdicts.Tried("s:0", UnreachableError("s:0 is away"))]
+    off = [shut("a:1", state="open"), shut("c:3", state="open")]
+    error = verdicts.nobody("far", "m", tried, off, ["b:2"])
     assert type(error) is UnreachableError
-    for words in ("s:0 is away", "a:1 was not asked: why", "b:2 does not have the model"):
+    for words in (
+        "one server could not be reached",
+        "2 servers had failed a moment ago",
+        "one server did not have the model",
+    ):
         assert words in str(error)
+    log = verdicts.logged(tried, off, ["b:2"])
+    for words in ("s:0 is away", "a:1 was not asked: why", "b:2 does not have the model"):
+        assert words in log
+    assert not any(address in str(error) for address in ("s:0", "a:1", "c:3", "b:2"))
+    assert verdicts.logged((), (), ()) == "the call's time was over before a server had answered"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"pushed_back_s": 0.2, "state": "open"}, "had asked to be sent no call for now"),
+        ({"state": "trial"}, "had just come back"),
+        ({"doubtful": True}, "overdue"),
+        ({"ejected_s": 5.0}, "worse than others"),
+        ({"in_flight": 4, "limit": 4}, "as many calls on the way"),
+    ],
+)
+def test_why_a_server_was_sent_nothing_is_told(changes, words):
+    assert words in wording.kept_away(shut(**changes).facts)
+
+
+def said(kind: type[AttemptError], status: str, words: str) -> verdicts.Tried:
+    error = kind(f"10.0.0.5:8001 did not like it ({status}: {words})")
+    error.status, error.said, error.retry_after_s = status, words, 3.0
+    return verdicts.Tried("10.0.0.5:8001", error)
+
+
+def test_what_a_server_says_of_a_call_passes_in_its_own_words():
+    words = "input 'x': expected [1,3,224,224] of FP32 in v1.2.3, found 12:30:05 of std::bad_alloc"
+    for kind, status in (
+        (RefusedError, "INVALID_ARGUMENT"),
+        (RefusedError, "NOT_FOUND"),
+        (RefusedError, "UNIMPLEMENTED"),
+        (RemoteError, "INTERNAL"),
+    ):
+        error = verdicts.told("far", "m", said(kind, status, words))
+        assert words in str(error)
+        assert "10.0.0.5" not in str(error)
+    assert (error.status, error.retry_after_s) == ("INTERNAL", 3.0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        (UnreachableError, "UNAVAILABLE"),
+        (UntrustedPeerError, "UNAVAILABLE"),
+        (DeadlineError, "DEADLINE_EXCEEDED"),
+        (OverloadedError, "RESOURCE_EXHAUSTED"),
+        (NotAllowedError, "UNAUTHENTICATED"),
+    ],
+)
+def test_what_the_way_to_a_server_says_is_for_the_log_alone(kind, status):
+    words = "failed to connect to all addresses; last error: triton-7.internal refused"
+    tried = said(kind, status, words)
+    error = verdicts.told("far", "m", tried)
+    assert "'far'" in str(error)
+    assert "internal" not in str(error)
+    assert "10.0.0.5" not in str(error)
+    assert words in verdicts.logged([tried], (), ())
+
+
+@pytest.mark.parametrize(
+    ("words", "passed"),
+    [
+        ("gpu-3.lan:8001 is busy", "the server is busy"),
+        ("at http://gpu-3.lan:8001/v2: busy", "at the server/v2: busy"),
+        ("gpu-3.lan says", "the server says"),
+        ("not gpu-3.lan.example", "not gpu-3.lan.example"),
+        ("see grpc://other:8001/x, or not", "see an address/x, or not"),
+        ("ipv4:10.1.2.3:8001: refused", "ipv4:an address: refused"),
+        ("at 10.1.2.3.", "at an address."),
+        ("ipv6:[fe80::1]:8001 and fe80::2: refused", "ipv6:an address and an address: refused"),
+        ("version 1.2.3, 1.2.3.4.5 and 999.1.1.1", "version 1.2.3, 1.2.3.4.5 and 999.1.1.1"),
+        ("a[1:2], [3] at 12:30:05, std::bad", "a[1:2], [3] at 12:30:05, std::bad"),
+    ],
+)
+def test_no_address_is_left_in_the_words_of_a_server(words, passed):
+    assert wording.without_addresses(words, "gpu-3.lan:8001") == passed
+
+
+def test_a_server_without_a_dot_in_its_name_is_known_by_its_port():
+    assert wording.without_addresses("triton:8001 ran triton", "triton:8001") == (
+        "the server ran triton"
+    )
+
+
+def test_what_was_wrong_before_a_call_was_sent_is_told_without_the_address():
+    large = RefusedError("the call to a:1 has 70 bytes and the limit is 64; send less")
+    told = verdicts.told("far", "m", verdicts.Tried("a:1", large))
+    assert "the call to the server has 70 bytes and the limit is 64" in str(told)
+    broken = BadAnswerError("http://a:1 answered with a tensor of 3 bytes")
+    told = verdicts.told("far", "m", verdicts.Tried("a:1", broken))
+    assert type(told) is BadAnswerError
+    assert "the server answered with a tensor of 3 bytes" in str(told)
+    for error in (ClosedError("the connection to a:1 was closed"), ForkedError("no a:1")):
+        told = verdicts.told("far", "m", verdicts.Tried("a:1", error))
+        assert isinstance(told, UnreachableError if type(error) is ClosedError else RemoteError)
+        assert "a:1" not in str(told)
+
+
+def test_the_operator_is_told_what_is_not_the_caller_s():
+    assert verdicts.is_the_callers(RefusedError("no"))
+    assert not verdicts.is_the_callers(NotAllowedError("no"))
+    assert not verdicts.is_the_callers(UnreachableError("away"))
 
 
 def test_a_backend_without_room_says_when_there_may_be_some():
@@ -379,12 +490,13 @@ def refused(kind: type[AttemptError], status: str) -> AttemptError:
     ],
 )
 def test_what_concerns_the_caller_is_told_as_its_own(error, means):
-    assert type(verdicts.told("far", "m", error)) is means
+    assert type(verdicts.told("far", "m", verdicts.Tried("a:1", error))) is means
 
 
 def test_those_who_wait_no_more_and_those_who_waited_too_long_are_told_so():
     assert "nobody waits" in str(verdicts.given_up("far"))
     tried = [verdicts.Tried("a:1", UnreachableError("a:1 is away"))]
-    assert "a:1 is away" in str(verdicts.out_of_time("far", tried))
+    assert "one server could not be reached" in str(verdicts.out_of_time("far", tried))
+    assert "did not answer in time; give" in str(verdicts.out_of_time("far", []))
     assert verdicts.crowded("far", 3, 0.0).retry_after_s == 0.01
     assert verdicts.crowded("far", 3, 60.0).retry_after_s == 1.0
