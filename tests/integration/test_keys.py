@@ -21,7 +21,7 @@ import pytest
 import wherever
 from wherever_contracts.errors import NoRouteError, NotAllowedError
 from wherever_contracts.wire import metadata
-from wherever_contracts.wire.schema import HEALTH_SERVICE
+from wherever_contracts.wire.schema import HEALTH_SERVICE, INFERENCE_SERVICE
 from wherever_contracts.wire.tensors import InferRequest, from_array
 from wherever_edge.oip.client import RemoteHost
 from wherever_edge.oip.endpoints import Endpoint
@@ -60,6 +60,10 @@ class Secured:
         scheme = "grpcs" if self.ready["tls"] else "grpc"
         endpoint = Endpoint.parse(f"{scheme}://localhost:{self.port}")
         return RemoteHost(endpoint, security=security, place="nearby")
+
+    def channel(self) -> grpc.Channel:
+        credentials = grpc.ssl_channel_credentials(self.certificate)
+        return grpc.secure_channel(f"localhost:{self.port}", credentials)
 
     def lets_in(self, key: str | None) -> bool:
         """Whether calls with this key are answered, over both protocols."""
@@ -166,6 +170,10 @@ def test_every_way_in_needs_a_key_but_asking_whether_it_is_well(gateway):
         assert gateway.status(path) == 401
     for path in ("/v2/health/live", "/v2/health/ready"):
         assert gateway.status(path) == 200
+    with gateway.channel() as channel:
+        for method in ("ServerLive", "ServerReady"):
+            ask = channel.unary_unary(f"/{INFERENCE_SERVICE}/{method}")
+            assert ask(b"", timeout=5) == b"\x08\x01"
     with closing(gateway.remote(None)) as host:
         host.probe(5)
         for ask in (host.server_metadata, lambda: host.model_metadata("scales")):
@@ -177,8 +185,7 @@ def test_every_way_in_needs_a_key_but_asking_whether_it_is_well(gateway):
 
 
 def test_watching_its_health_needs_a_key(gateway):
-    credentials = grpc.ssl_channel_credentials(gateway.certificate)
-    with grpc.secure_channel(f"localhost:{gateway.port}", credentials) as channel:
+    with gateway.channel() as channel:
         watch = channel.unary_stream(f"/{HEALTH_SERVICE}/Watch")
         with pytest.raises(grpc.RpcError) as caught:
             next(watch(metadata.encode_health_request(), timeout=5))

@@ -131,7 +131,9 @@ def test_compressed_calls(client):
     assert result.as_numpy("scores").argmax() == 1
 
 
-def test_tls_and_a_key_in_a_header(scales_package, tmp_path):
+def test_tls_and_a_key_in_a_header_which_probes_of_the_server_need_not_bring(
+    scales_package, tmp_path
+):
     identity, store = make_identity(["localhost"]), KeyStore(tmp_path)
     headers = {"authorization": f"Bearer {store.add('triton')}"}
     roots = tmp_path / "ca"
@@ -141,7 +143,11 @@ def test_tls_and_a_key_in_a_header(scales_package, tmp_path):
     server.start()
     url = f"localhost:{server.port}"
     with triton.InferenceServerClient(url, ssl=True, root_certificates=str(roots)) as client:
-        assert client.is_server_ready(headers=headers)
+        assert client.is_server_live()
+        assert client.is_server_ready(headers={"authorization": "Bearer unknown"})
+        with pytest.raises(InferenceServerException, match="API key is needed"):
+            client.is_model_ready("scales")
+        assert client.is_model_ready("scales", headers=headers)
         assert client.infer("scales", [numbers()], headers=headers).as_numpy("scores").argmax() == 1
         with pytest.raises(InferenceServerException, match="API key is needed") as caught:
             client.infer("scales", [numbers()])

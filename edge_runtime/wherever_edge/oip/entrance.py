@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
@@ -25,6 +25,7 @@ class Entrance(grpc.ServerInterceptor):
     Args:
         keys: decides who may call.
         keyed: beginnings of the methods that need a key.
+        free: methods that begin so and need none.
         refuse: ends a call with an error.
         handler_for: what answers the calls of a method that bring this key; None when that is the
             same for all.
@@ -35,6 +36,7 @@ class Entrance(grpc.ServerInterceptor):
         self,
         keys: KeyChecker,
         keyed: tuple[str, ...],
+        free: Collection[str],
         *,
         refuse: Refuse,
         handler_for: Callable[[str, KeyInfo], Handler | None],
@@ -42,6 +44,7 @@ class Entrance(grpc.ServerInterceptor):
     ) -> None:
         self._keys = keys
         self._keyed = keyed
+        self._free = free
         self._refuse = refuse
         self._handler_for = handler_for
         self._needed = needed
@@ -52,7 +55,7 @@ class Entrance(grpc.ServerInterceptor):
     ) -> Handler | None:
         """The method's handler, or one that refuses."""
         method = handler_call_details.method
-        if not method.startswith(self._keyed):
+        if not method.startswith(self._keyed) or method in self._free:
             return continuation(handler_call_details)
         try:
             metadata = handler_call_details.invocation_metadata

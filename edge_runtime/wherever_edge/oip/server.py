@@ -68,6 +68,8 @@ _KEYED = (
     "/wherever.Calls/",
     "/grpc.reflection.",
 )
+# what of it needs none: it says nothing but whether the server is there
+_OPEN = frozenset({f"/{INFERENCE_SERVICE}/ServerLive", f"/{INFERENCE_SERVICE}/ServerReady"})
 # a method -> the extension of the protocol that it belongs to
 _EXTENSIONS = {
     f"/{INFERENCE_SERVICE}/RepositoryIndex": "model_repository",
@@ -98,7 +100,7 @@ class InferenceServer:
         identity: speak TLS, as this server; None speaks plaintext.
         keys: knows who calls; None knows nobody.
         keys_needed: whether calls need a key. Asking once whether the server is well (health
-            `Check`) needs none.
+            `Check`, `ServerLive`, `ServerReady`) needs none.
         services: further services, as service -> method -> function; they are open to everybody
             and check themselves who may call.
         methods: further methods of the protocol's own service, which check themselves whether
@@ -266,6 +268,7 @@ class InferenceServer:
             Entrance(
                 self._keys,
                 _KEYED,
+                _OPEN,
                 refuse=self._abort,
                 handler_for=lambda path, key: (
                     self._handler_for(path, key) if path in self._own_paths else None
