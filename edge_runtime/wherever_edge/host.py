@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection
 from dataclasses import replace
-from time import perf_counter
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from wherever_contracts.errors import (
-    EngineError,
-    GoldenError,
-    ModelNotFoundError,
-    WhereverError,
-)
+from wherever_contracts.errors import ModelNotFoundError, WhereverError
 from wherever_contracts.manifest import Variant
 from wherever_devices.choice import Option, Row, order_options, table
 from wherever_devices.machine import Machine, probe
-from wherever_devices.plans import departures
 from wherever_edge.engines.engine import Resources, runs_at_once
 from wherever_edge.eviction import Pin, is_tight
-from wherever_edge.loaded import LoadedVariant, tell_substituted
+from wherever_edge.loaded import LoadedVariant
 from wherever_edge.memory import resident_bytes
-from wherever_edge.opened import shares_runs
 from wherever_edge.opening import Isolation, engines_for, open_variant
 from wherever_edge.proving import Proving
 from wherever_edge.queueing.bounds import Bounds, bounds_of
-from wherever_edge.queueing.desk import desk_for, needs_desk
-from wherever_edge.queueing.lane import lane_of
 from wherever_edge.queueing.run_queue import RunQueue
-from wherever_edge.queueing.sharing import AS_USUAL
+from wherever_edge.readying import Readying
 from wherever_edge.residents import Loaded, Residents
 from wherever_edge.tune.guidance import Guidance
 from wherever_edge.updates.state import CHANNELS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from wherever_contracts.places import Place
@@ -43,7 +32,6 @@ if TYPE_CHECKING:
     from wherever_edge.engines.engine import Session
     from wherever_edge.packages.store import Package, Store
     from wherever_edge.queueing.sharing import Sharing
-    from wherever_edge.resident import Resident
     from wherever_edge.tune.guidance import Deciding
 
 __all__ = ["Loaded", "LoadedVariant", "LocalHost"]
@@ -102,9 +90,6 @@ class LocalHost:
         self.threads = self._guide.threads
         self._wished = Bounds(runs, max_waiting)
         self.queue = RunQueue(*self._bounds())
-        self._desk = desk_for(distance, self.machine.usable_cores)
-        self._batching = batching
-        self._sharing: Callable[[str], Sharing] = lambda _model: AS_USUAL
         self._isolation: Isolation = isolation
         self._engines = engines_for(isolation)
         self._resources = Resources(
@@ -112,13 +97,18 @@ class LocalHost:
             cache_dir=None if home is None else home / "compiled",
             frugal=memory_max_bytes is not None and is_tight(memory_max_bytes),
         )
-        self._proving = Proving(self.machine, home) if proves else None
         self._residents = Residents(self._open, memory_max_bytes, resident_bytes())
-        self._variants: dict[tuple[object, ...], LoadedVariant] = {}
+        self._readying = Readying(
+            self._residents,
+            self.queue,
+            machine=self.machine,
+            distance=distance,
+            batching=batching,
+            proving=Proving(self.machine, home) if proves else None,
+        )
         self._aliases: dict[tuple[str, str, str], LoadedVariant] = {}
         self._outdated: set[tuple[str, str, str]] = set()
         self._withdrawn: set[str] = set()
-        self._lock = threading.RLock()
         for name in pinned:
             self._residents.pin(self._pin(name, "", ""))
 
@@ -158,7 +148,7 @@ class LocalHost:
         What does not fit this machine is told in the answer's `passed_over`; what was to run and
         an engine cannot load after all, in `substituted`.
         """
-        return self._first(package, self._wanted(package, variant), ())
+        return self._readying.first(package, self._wanted(package, variant))
 
     def load(self, package: Package, variant: Variant, engine: str = "") -> LoadedVariant:
         """Load a variant of a package, or return the one that is loaded.
@@ -175,11 +165,11 @@ class LocalHost:
         wanted = self._wanted(package, variant.id)
         if engine:
             wanted = [each for each in wanted if each.plan and each.plan.engine == engine]
-        return self._first(package, wanted, ())
+        return self._readying.first(package, wanted)
 
     def load_as(self, package: Package, variant: Variant, plan: RunPlan) -> LoadedVariant:
         """Load a variant by this plan and no other; raises as `load` does."""
-        return self._ready(package, Option(variant, plan), (), (), ())
+        return self._readying.by(package, Option(variant, plan))
 
     def options(self, package: Package) -> list[Option]:
         """Every way to answer for a package's model, the one to try first at the front."""
@@ -261,11 +251,7 @@ class LocalHost:
         Args:
             sharing: how, by the model's name.
         """
-        with self._lock:
-            self._sharing = sharing
-            for loaded in list(self._variants.values()):
-                if loaded.resident.lane is not None:
-                    loaded.resident.lane.share_by(sharing(loaded.package.name))
+        self._readying.share_by(sharing)
 
     def loaded(self) -> list[Loaded]:
         """What was loaded and not let go of, in memory or able to come back; last used first."""
@@ -311,21 +297,15 @@ class LocalHost:
         A session is freed when the last call in it has ended.
         """
         self._residents.release(used)
-        with self._lock:
-            for known in list(self._variants):
-                if known[0] not in used:
-                    self._variants.pop(known, None)
+        self._readying.release(used)
 
     def forget(self) -> None:
         """Drop every session and engine; the next call loads anew."""
-        self._lock = threading.RLock()
         self._engines = engines_for(self._isolation)
         self._residents.forget()
-        self._variants = {}
         self._aliases = {}
         self.queue = self.queue.again()
-        self._proving = self._proving and self._proving.again()
-        self._desk = desk_for(self.distance, self.machine.usable_cores)
+        self._readying.forget(self.queue)
 
     def close(self) -> None:
         """Close every session, each when the last call in it has ended."""
@@ -340,87 +320,6 @@ class LocalHost:
         name = model.partition("@")[0]
         if name in self._withdrawn:
             raise ModelNotFoundError(f"model {name!r} was unloaded here; load it to use it again")
-
-    def _first(
-        self, package: Package, options: Sequence[Option], failed: tuple[str, ...]
-    ) -> LoadedVariant:
-        """The first option that opens; those that were to and do not are told as substituted.
-
-        Raises:
-            EngineError: none does; it tells why, for each.
-            GoldenError: none does, and one gives other answers than it should.
-        """
-        passed_over: list[str] = []
-        wrong: GoldenError | None = None
-        for position, option in enumerate(options):
-            reason = option.unfit
-            if option.plan is not None and not reason:
-                rest = options[position + 1 :]
-                try:
-                    return self._ready(package, option, passed_over, failed, rest)
-                except (EngineError, GoldenError) as error:
-                    failed += (f"{option.variant.id}: {error}",)
-                    if isinstance(error, GoldenError):
-                        wrong = error
-                    continue
-            passed_over.append(f"{option.variant.id}: {reason}")
-        reasons = "; ".join((*passed_over, *failed))
-        raise wrong or EngineError(f"no variant of {package.name!r} can run here ({reasons})")
-
-    def _ready(
-        self,
-        package: Package,
-        option: Option,
-        passed_over: Sequence[str],
-        failed: tuple[str, ...],
-        rest: Sequence[Option],
-    ) -> LoadedVariant:
-        variant, started = option.variant, perf_counter()
-        resident = self._resident(package, variant, cast("RunPlan", option.plan))
-        left = [option for option in rest if option.plan is not None and not option.unfit]
-        key = (
-            package.digest,
-            variant.id,
-            resident.plan,
-            tuple(passed_over),
-            failed,
-            tuple((option.variant.id, option.plan) for option in left),
-        )
-        known = self._variants.get(key)
-        if known is not None and known.resident is resident:
-            return known
-        others = departures(resident.plan, resident.bring_back().facts.ran)
-        loaded = LoadedVariant(
-            package,
-            variant,
-            resident,
-            tuple(passed_over),
-            (*failed, *(f"{variant.id}: {other}" for other in others)),
-            next_best=(lambda: self._first(package, left, ())) if left else None,
-            desk=self._desk if needs_desk(package.manifest.signature) else None,
-        )
-        if self._proving is not None:
-            self._proving.require(loaded, perf_counter() - started)
-        first = self._variants.setdefault(key, loaded)
-        if first is loaded:
-            tell_substituted(loaded)
-        return first
-
-    def _resident(self, package: Package, variant: Variant, plan: RunPlan) -> Resident:
-        """The session of a variant under a plan, opened once whoever asks at the same time."""
-        resident = self._residents.get(package, variant, plan)
-        session = resident.bring_back()
-        with self._lock:
-            if resident.lane is None:
-                resident.lane = lane_of(
-                    self.queue,
-                    resident,
-                    session,
-                    joins=self._batching and shares_runs(variant, session),
-                    cores=self.machine.usable_cores,
-                )
-                resident.lane.share_by(self._sharing(package.name))
-        return resident
 
     def _bounds(self) -> Bounds:
         decision = self._guide.decision
