@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias, cast
 import grpc
 
 from wherever_contracts.errors import OverloadedError
-from wherever_contracts.wire.framing import WireError
 from wherever_contracts.wire.messages import encode_response
 from wherever_contracts.wire.streaming import (
     CALLS_SERVICE,
@@ -150,7 +149,7 @@ class Streams:
             return (self._error(number, outcome),)
         try:
             response = encode_response(outcome)
-        except WireError as error:
+        except Exception as error:  # noqa: BLE001 (each call of several has its own)
             return (self._error(number, error),)
         most = self._rules.max_bytes
         if len(response) > most:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from wherever_contracts.wire.tensors import InferRequest, InferResponse
     from wherever_edge.oip.admission import Caller
     from wherever_edge.oip.keys import KeyInfo
+
+_LOG = logging.getLogger(__name__)
 
 Outcome: TypeAlias = "InferResponse | Exception"
 
@@ -92,10 +95,10 @@ class Workers:
         """
         with self._lock:
             lane = self._lane(call)
-            if lane.workers or self._together(call.request) == 1:
+            if lane.workers or self._company(call) == 1:
                 return False
             lane.workers = 1
-        self._done([call], self._answer([call]))
+        self._work_on([call])
         with self._lock:
             more = bool(lane.waiting)
             lane.workers = int(more)
@@ -123,7 +126,21 @@ class Workers:
 
     def _work(self, lane: _Lane) -> None:
         while calls := self._next(lane):
+            self._work_on(calls)
+
+    def _work_on(self, calls: Sequence[Asked]) -> None:
+        """Answer calls; never raises, or their lane would count a worker that is gone."""
+        try:
             self._done(calls, self._answer(calls))
+        except BaseException:  # noqa: BLE001 (logged; the calls behind them go on)
+            _LOG.exception("the answers to %d calls of streams were lost", len(calls))
+
+    def _company(self, call: Asked) -> int:
+        """With how many a call gains by being answered; never raises."""
+        try:
+            return self._together(call.request)
+        except Exception:  # noqa: BLE001 (answered by itself, the call says why)
+            return 1
 
     def _next(self, lane: _Lane) -> list[Asked]:
         """What a worker does now; nothing when it is not needed any more."""
@@ -133,7 +150,7 @@ class Workers:
         with self._lock:
             calls: list[Asked] = []
             if lane.waiting:
-                together = self._together(lane.waiting[0].request)
+                together = self._company(lane.waiting[0])
                 lane.alone = together != 1
                 calls = lane.take(together)
             if not calls:
@@ -148,8 +165,9 @@ class Workers:
         try:
             requests = [call.request for call in calls]
             return self._infer_many(requests, [call.caller for call in calls])
-        except Exception as error:  # noqa: BLE001 (told to each of them)
-            return [error] * len(calls)
+        except BaseException as error:  # noqa: BLE001 (told to each; a model may end a thread, too)
+            told = error if isinstance(error, Exception) else RuntimeError(repr(error))
+            return [told] * len(calls)
 
 
 class _Lane:
