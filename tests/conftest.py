@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import shutil
 import signal
+import socket
 import tempfile
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -110,6 +112,24 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("WHEREVER_HOME", str(home))
     return home
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """Finds ports for servers that are to come back to theirs, or cannot be given port 0.
+
+    They lie below those that the system hands out: nobody is given one in between.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 4
+    ports = itertools.count(20_000 + 3_000 * worker + os.getpid() % 2_000)
+
+    def find() -> int:
+        for port in ports:
+            with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+                return port
+        raise AssertionError
+
+    return find
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -25,21 +24,13 @@ NUMBERS = np.arange(12, dtype=np.float32).reshape(4, 3)
 TEXTS = ["grüß Gott", "", "naïve"]
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
 @pytest.fixture(scope="module")
-def mlserver(peer_python, tmp_path_factory):
+def mlserver(peer_python, free_port, tmp_path_factory):
     """Ports of gRPC and REST of an MLServer with the models `doubled` and `capitals`."""
     # 1.7.1 does not start with the newer uvloop
     python = peer_python("mlserver", "mlserver==1.7.1", "uvloop==0.21.0")
     folder = tmp_path_factory.mktemp("mlserver")
-    grpc_port, http_port, metrics_port = free_ports(3)
+    grpc_port, http_port, metrics_port = (free_port() for _ in range(3))
     settings = {"host": "127.0.0.1", "grpc_port": grpc_port, "http_port": http_port}
     settings |= {"metrics_port": metrics_port, "parallel_workers": 0, "debug": False}
     settings |= {"grpc_max_message_length": 64 * 1024 * 1024}

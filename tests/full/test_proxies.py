@@ -28,11 +28,6 @@ VALUES = np.arange(150_000, dtype=np.float32)
 REQUEST = InferRequest("echo", "", "id", {}, (from_array("given", VALUES),), boundary="anywhere")
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
-
-
 @pytest.fixture
 def run() -> Iterator[Callable[..., None]]:
     """Runs a program beside the test, which goes on when the program listens at `port`."""
@@ -79,7 +74,7 @@ def ask(address: str, security: ClientSecurity | None = None) -> str:
 
 
 @pytest.fixture
-def tinyproxy(run, debian, tmp_path) -> Callable[[str], str]:
+def tinyproxy(run, debian, free_port, tmp_path) -> Callable[[str], str]:
     """Starts tinyproxy with a line of settings."""
 
     def start(setting: str) -> str:
@@ -165,7 +160,7 @@ http {{
 
 
 @pytest.fixture
-def nginx(run, debian, gateway, tmp_path) -> Callable[[str], tuple[int, bytes]]:
+def nginx(run, debian, free_port, gateway, tmp_path) -> Callable[[str], tuple[int, bytes]]:
     """Starts nginx in front of the gateway's REST; gives its port and certificate."""
 
     def start(listen: str) -> tuple[int, bytes]:

@@ -30,10 +30,12 @@ METHOD_SERVICE = "inference.GRPCInferenceService"
 class GatewayProcess:
     """`wherever gateway` in a process of its own; keeps its port when started again."""
 
-    def __init__(self, packages: tuple[Path, ...], arguments: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, port: int, packages: tuple[Path, ...], arguments: tuple[str, ...] = ()
+    ) -> None:
         self._packages = [part for path in packages for part in ("--packages", str(path))]
         self._arguments = arguments
-        self._port = "0"
+        self._port = str(port)
         self.process: subprocess.Popen[str] | None = None
         self.ready: dict = {}
 
@@ -47,7 +49,6 @@ class GatewayProcess:
         line = self.process.stdout.readline()
         assert line, f"the gateway ended with {self.process.wait()} before it was ready"
         self.ready = json.loads(line)
-        self._port = self.address.rpartition(":")[2]
 
     @property
     def address(self) -> str:
@@ -75,12 +76,12 @@ class GatewayProcess:
 
 
 @pytest.fixture
-def start_gateway() -> Iterator[Callable[..., GatewayProcess]]:
+def start_gateway(free_port: Callable[[], int]) -> Iterator[Callable[..., GatewayProcess]]:
     """Starts a gateway for packages; it is ended with the test."""
     with ExitStack() as stack:
 
         def start(*packages: Path, arguments: tuple[str, ...] = ()) -> GatewayProcess:
-            gateway = GatewayProcess(packages, arguments)
+            gateway = GatewayProcess(free_port(), packages, arguments)
             gateway.start()
             stack.callback(gateway.kill)
             return gateway
@@ -89,9 +90,9 @@ def start_gateway() -> Iterator[Callable[..., GatewayProcess]]:
 
 
 @pytest.fixture(scope="module")
-def digits_gateway() -> Iterator[GatewayProcess]:
+def digits_gateway(free_port: Callable[[], int]) -> Iterator[GatewayProcess]:
     """A gateway with the model that comes with the wheel; a module's tests share it."""
-    gateway = GatewayProcess(())
+    gateway = GatewayProcess(free_port(), ())
     gateway.start()
     yield gateway
     gateway.kill()
