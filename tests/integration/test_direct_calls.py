@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 import grpc
 import pytest
 
+from wherever_contracts.urgency import Urgency
 from wherever_contracts.wire.messages import decode_request, encode_request
+from wherever_contracts.wire.schema import INFERENCE_SERVICE
 from wherever_contracts.wire.tensors import InferRequest
+from wherever_edge.host import LocalHost
 from wherever_edge.oip.direct import DirectCall, DirectCalls, Status
-from wherever_edge.oip.keys import KeyInfo
+from wherever_edge.oip.keys import KeyChecker, KeyInfo, KeyStore
+from wherever_edge.oip.server import InferenceServer
+from wherever_edge.packages.store import Store
+from wherever_gateway.state.state import State
+from wherever_gateway.tenants.admission import Tenants
+from wherever_gateway.tenants.rules import Rules
+from wherever_gateway.watching.cells import OTHER
+from wherever_gateway.watching.metrics import Metrics
+from wherever_gateway.watching.watched import Watched
 
 Ask: TypeAlias = Callable[..., Any]
 
@@ -63,7 +77,7 @@ class Method:
         codes = {PermissionError: REFUSED, OverflowError: FULL}
         return Status(codes.get(type(error), FAILED), str(error), (("kind", type(error).__name__),))
 
-    def full(self) -> Exception:
+    def full(self, _key: KeyInfo | None) -> Exception:
         return OverflowError("full")
 
 
@@ -214,3 +228,30 @@ def test_what_is_quick_with_little_is_not_answered_by_the_thread_that_polls_when
 def _arrived(model: str, key: KeyInfo | None = None, n_bytes: int = 0) -> Any:
     request = InferRequest(model, "", "", {}, (), ())
     return SimpleNamespace(request=request, call=SimpleNamespace(key=key, n_bytes=n_bytes))
+
+
+def test_a_call_that_is_refused_unread_is_counted_for_its_tenant(
+    echo_package: Any, tmp_path: Path
+) -> None:
+    store, state, metrics = KeyStore(tmp_path), State(None), Metrics()
+    key = f"Bearer {store.add('ann')}"
+    host = LocalHost(Store([echo_package.root]), distance="cloud", runs=1, max_waiting=8)
+    admission = Watched(Tenants(lambda: Rules({}), state), metrics)
+    server = InferenceServer(host, port=0, keys=KeyChecker(store), admission=admission)
+    server.start()
+    limit = host.queue._limit
+    limit.level, limit._refused_at = 1, math.inf  # as after a refusal, for as long as this takes
+    with ExitStack() as stack:
+        channel = stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{server.port}"))
+        for _ in range(2):
+            stack.enter_context(host.queue.admit(Urgency(tenant="ann")))
+        infer = channel.unary_unary(f"/{INFERENCE_SERVICE}/ModelInfer")
+        with pytest.raises(grpc.RpcError) as refused:
+            infer(b"no request", timeout=SOON_S, metadata=(("authorization", key),))
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    server.drain(0)
+    ((failure, tally),) = metrics.counted().failed.items()
+    assert (*failure, tally.count) == (OTHER, "", "ann", "overloaded", 1)
+    assert metrics.in_flight == 0
+    ((cell, usage),) = state.usage.take().items()
+    assert (cell.tenant, cell.model, usage.refused) == ("ann", "", 1)

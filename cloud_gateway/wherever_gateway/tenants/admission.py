@@ -88,6 +88,10 @@ class Tenants:
             granted.look_back(request)
         return granted
 
+    def turned_away(self, key: KeyInfo | None, error: Exception) -> None:
+        """Count a call that was refused unread, under no model."""
+        self.usage.refused(tenant_of(key), "")
+
     def may_see(self, key: KeyInfo | None, model: str) -> bool:
         """Whether a model is shown to who brings this key."""
         try:

@@ -155,6 +155,7 @@ class Cells:
         self._versions: dict[str, list[str]] = {}
         self._tenants: set[str] = set()
         self._found: dict[tuple[str, str, str], Cell] = {}
+        self._unread: dict[tuple[str, str], Tally] = {}
         self.answered: dict[Key, Cell] = {}
         self.failed: dict[Failure, Tally] = {}
 
@@ -168,10 +169,18 @@ class Cells:
         label = self._model_that_failed(model)
         known = self._versions.get(label, [])
         newest = known[-1] if known else ""
-        key = Failure(label, version if version in known else newest, self.tenant(tenant), reason)
-        if key not in self.failed and len(self.failed) >= self._limits.cells:
-            key = Failure(OTHER, "", OTHER, reason)
-        return self.failed.setdefault(key, Tally())
+        return self._failure(
+            Failure(label, version if version in known else newest, self.tenant(tenant), reason)
+        )
+
+    def unread(self, tenant: str, reason: str) -> Tally:
+        """Where calls are counted that were refused before it was known what they ask for."""
+        found = self._unread.get((tenant, reason))
+        if found is None:
+            found = self._failure(Failure(OTHER, "", self.tenant(tenant), reason))
+            if self.tenant(tenant) == tenant:  # so that there is a bound
+                self._unread[tenant, reason] = found
+        return found
 
     def tenant(self, tenant: str) -> str:
         """What a tenant's calls are counted as."""
@@ -181,6 +190,11 @@ class Cells:
             return OTHER
         self._tenants.add(tenant)
         return tenant
+
+    def _failure(self, key: Failure) -> Tally:
+        if key not in self.failed and len(self.failed) >= self._limits.cells:
+            key = Failure(OTHER, "", OTHER, key.reason)
+        return self.failed.setdefault(key, Tally())
 
     def _enter(self, asked: Key) -> Cell:
         key = self._named(asked)

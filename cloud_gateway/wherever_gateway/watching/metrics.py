@@ -106,6 +106,11 @@ class Metrics:
             self._in_flight -= 1
             self._cells.failure(model, version, tenant, reason).add(total_s)
 
+    def turned_away(self, tenant: str, reason: str) -> None:
+        """A call was refused before it was read; neither `began` nor an end of it is told."""
+        with self._lock:
+            self._cells.unread(tenant, reason).count += 1
+
     def counted(self) -> Counted:
         """What was counted so far; calls wait for some of the copying, and never for all of it."""
         with self._lock:

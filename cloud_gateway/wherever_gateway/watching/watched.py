@@ -52,6 +52,11 @@ class Watched:
         self.tracing = tracing
         self.log = log
 
+    def turned_away(self, key: KeyInfo | None, error: Exception) -> None:
+        """Count a call that was refused unread; it has no span and no line in the log."""
+        self.inner.turned_away(key, error)
+        self.metrics.turned_away(tenant_of(key), code_of(error))
+
     def may_see(self, key: KeyInfo | None, model: str) -> bool:
         """Whether a model is there for who brings this key."""
         return self.inner.may_see(key, model)

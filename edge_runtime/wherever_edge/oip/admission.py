@@ -109,6 +109,10 @@ class Admission(Protocol):
         """
         ...
 
+    def turned_away(self, key: KeyInfo | None, error: Exception) -> None:
+        """A call was refused before its message was read: what it asks for is not known."""
+        ...
+
     def may_see(self, key: KeyInfo | None, model: str) -> bool:
         """Whether a model is there for who brings this key (None for no key)."""
         ...
@@ -135,6 +139,9 @@ class Open:
     def admit(self, request: InferRequest, caller: Caller, urgency: Urgency) -> Grant:
         """Let a call in."""
         return _Everyone(urgency)
+
+    def turned_away(self, key: KeyInfo | None, error: Exception) -> None:
+        """A call was refused unread; nobody counts."""
 
     def may_see(self, key: KeyInfo | None, model: str) -> bool:
         """Every model is there for everybody."""

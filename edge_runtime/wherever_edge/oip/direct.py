@@ -89,8 +89,8 @@ class Method(Protocol):
         """What a client is told of an error."""
         ...
 
-    def full(self) -> Exception:
-        """What a call is told that there is no room for."""
+    def full(self, key: KeyInfo | None, /) -> Exception:
+        """What a call with this key is told that there is no room for."""
         ...
 
 
@@ -294,7 +294,7 @@ class DirectCalls:
         """Refuse a call of a tenant that holds its share of the places, when all are taken."""
         tenant = tenant_of(call.key)
         if self._open >= self._most and not self._places.spare_one(tenant, self._most):
-            raise self._method.full()
+            raise self._method.full(call.key)
         self._places.take(tenant)
         self._open += 1
         call.place = tenant

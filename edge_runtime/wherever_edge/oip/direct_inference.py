@@ -46,7 +46,11 @@ class DirectInference:
         """
         key = self._enter(authorization)
         if self._service.answers_all:
-            self._service.queue.turn_away(tenant_of(key))
+            try:
+                self._service.queue.turn_away(tenant_of(key))
+            except OverloadedError as error:
+                self._service.turned_away(key, error)
+                raise
         return key
 
     def read(self, data: bytes) -> InferRequest:
@@ -64,9 +68,11 @@ class DirectInference:
         except Exception as error:  # noqa: BLE001 (told to its client)
             return (error,)
 
-    def full(self) -> OverloadedError:
-        """What a call is told that there is no room for."""
-        return OverloadedError("as many calls are here as there is room for; try again later")
+    def full(self, key: KeyInfo | None) -> OverloadedError:
+        """What a call with this key is told that there is no room for."""
+        error = OverloadedError("as many calls are here as there is room for; try again later")
+        self._service.turned_away(key, error)
+        return error
 
 
 def _encoded(answer: InferResponse | Exception) -> bytes | Exception:

@@ -25,12 +25,7 @@ from wherever_contracts.wire.classification import (
     with_classes,
 )
 from wherever_contracts.wire.metadata import ModelMetadata
-from wherever_contracts.wire.said import (
-    ENGINE_KEY,
-    LOAD_KEY,
-    QUEUE_KEY,
-    RAN_KEY,
-)
+from wherever_contracts.wire.said import ENGINE_KEY, LOAD_KEY, QUEUE_KEY, RAN_KEY
 from wherever_contracts.wire.tensors import (
     InferRequest,
     InferResponse,
@@ -79,6 +74,9 @@ class InferenceService:
         parameters: put into every response.
         admission: decides about every call, and is told how it ended.
         elsewhere: the server that answers for a model in place of this one, if one does.
+
+    Attributes:
+        turned_away: is told of a call that was refused before its message was read.
     """
 
     def __init__(
@@ -91,6 +89,7 @@ class InferenceService:
         self.host = host
         self._parameters = parameters
         self._admission: Admission = admission or Open()
+        self.turned_away = self._admission.turned_away
         self._elsewhere = elsewhere
         self._known: dict[Ran, Known] = {}
 

@@ -135,3 +135,16 @@ def test_no_call_is_lost_while_versions_stay(calls):
     for model, tenant in calls:
         cells.cell(model, "1", tenant).total.add(0.1)
     assert sum(sum(cell.total.counts) for cell in cells.answered.values()) == len(calls)
+
+
+def test_what_was_refused_unread_is_counted_by_tenant_in_bounded_room():
+    cells = Cells(some, LIMITS)
+    for number in range(100):
+        for _ in range(2):
+            cells.unread(f"n{number}", "overloaded").count += 1
+    counted = {key.tenant: tally.count for key, tally in cells.failed.items()}
+    assert counted == {"n0": 2, "n1": 2, "n2": 2, "n3": 2, OTHER: 192}
+    assert {(key.model, key.version, key.reason) for key in cells.failed} == {
+        (OTHER, "", "overloaded")
+    }
+    assert len(cells._unread) == 4
