@@ -35,6 +35,12 @@ from wherever_contracts.wire.tensors import InferRequest, from_array
 from wherever_convert.builder import build_package
 from wherever_edge.oip.keys import KeyChecker, KeyStore
 
+BENCHMARKS = Path(__file__).parents[1]
+if str(BENCHMARKS) not in sys.path:
+    sys.path.append(str(BENCHMARKS))
+
+from gateway.peers_models import manifest  # noqa: E402 (found through the path above)
+
 HEAVY, LIGHT = "heavy", "light"
 LIGHT_EVERY_S = 0.2
 CALLERS = (2, 3, 4, 6, 8)
@@ -410,32 +416,7 @@ def _quantile_ms(seconds: Sequence[float], part: float) -> float:
 def _package(root: Path) -> None:
     root.mkdir(parents=True)
     save(_network(), root / "model.onnx")
-    x = {"name": "x", "dtype": "float32", "shape": [-1, 3, SIDE, SIDE]}
-    y = {"name": "y", "dtype": "float32", "shape": [-1, CONVOLUTIONS[-1][0]]}
-    build_package(
-        root,
-        {
-            "schema": "1.0",
-            "name": "cnn",
-            "version": "1.0.0",
-            "boundary": "anywhere",
-            "reference": "onnx",
-            "signature": {
-                "inputs": [{**x, "kind": "tensor"}],
-                "outputs": [y],
-                "value": {"kind": "tensors"},
-            },
-            "variants": [
-                {
-                    "id": "onnx",
-                    "format": "onnx",
-                    "precision": "float32",
-                    "files": [{"path": "model.onnx"}],
-                    "tensors": {"inputs": [x], "outputs": [y], "batch": True},
-                }
-            ],
-        },
-    )
+    build_package(root, manifest("cnn", (3, SIDE, SIDE), CONVOLUTIONS[-1][:1]))
 
 
 def _network() -> ModelProto:

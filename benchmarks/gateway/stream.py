@@ -36,6 +36,11 @@ from wherever_edge.oip.keys import KeyStore
 from wherever_edge.oip.security import ClientSecurity
 
 HERE = Path(__file__).parent
+if str(HERE.parent) not in sys.path:
+    sys.path.append(str(HERE.parent))
+
+from gateway.peers_models import manifest  # noqa: E402 (found through the path above)
+
 WIDTHS = {"tiny": (4, 3), "mlp": (512, 512, 512, 512, 10)}
 # (model, calls in flight, whether by `start` or by threads that wait)
 CASES = (
@@ -269,34 +274,7 @@ def _package(directory: Path, name: str) -> str:
     root.mkdir()
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.save(model, str(root / "model.onnx"))
-    x, y = (
-        {"name": side, "dtype": "float32", "shape": [-1, width]}
-        for side, width in (("x", widths[0]), ("y", widths[-1]))
-    )
-    build_package(
-        root,
-        {
-            "schema": "1.0",
-            "name": name,
-            "version": "1.0.0",
-            "boundary": "anywhere",
-            "reference": "onnx",
-            "signature": {
-                "inputs": [{**x, "kind": "tensor"}],
-                "outputs": [y],
-                "value": {"kind": "tensors"},
-            },
-            "variants": [
-                {
-                    "id": "onnx",
-                    "format": "onnx",
-                    "precision": "float32",
-                    "files": [{"path": "model.onnx"}],
-                    "tensors": {"inputs": [x], "outputs": [y], "batch": True},
-                }
-            ],
-        },
-    )
+    build_package(root, manifest(name, widths[:1], widths[-1:]))
     return str(root)
 
 
