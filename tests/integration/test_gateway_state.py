@@ -427,3 +427,15 @@ def test_hours_that_are_given_up_while_the_database_is_away_are_counted(tmp_path
     assert not state.write()
     assert COUNTERS.snapshot()[LOST] == before + 2
     assert len(state.usage.take()) == 1
+
+
+def test_usage_without_a_database_takes_bounded_room_and_one_line_says_so(monkeypatch, caplog):
+    monkeypatch.setattr(ledger_module, "MAX_CELLS", 10)
+    state, before = State(None), COUNTERS.snapshot().get(LOST, 0)
+    for number in range(100):
+        state.usage.failed(f"tenant-{number}", "m")
+    state.close()
+    assert COUNTERS.snapshot()[LOST] == before + 90
+    assert len(state.usage.take()) == 10
+    (record,) = caplog.records
+    assert "the oldest are given up" in record.getMessage()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from time import time
@@ -58,22 +59,31 @@ class Usage(NamedTuple):
 
 Cells: TypeAlias = dict[Cell, Usage]
 
-# hours of tenants and models that wait to be written; beyond that what is oldest is given up
+# hours of tenants and models that are kept until they are written; when there are more, so many of
+# the oldest are given up at a time that looking for them costs calls nothing
 MAX_CELLS = 100_000
+_GIVE_UP = 0.1
 
 _NOTHING = Usage()
 _CALLS, _FAILED, _REFUSED, _REPEATED, _BYTES_IN, _BYTES_OUT, _ENGINE_S, _QUEUE_S = range(8)
 
 
 class Ledger:
-    """Counts usage by tenant, model and hour. Safe to use from many threads.
+    """Counts usage by tenant, model and hour, in bounded room. Safe to use from many threads.
 
     Args:
         clock: seconds since 1970.
+        gave_up: is told how many hours of tenants and models were given up, the oldest first,
+            because nobody took them in time.
     """
 
-    def __init__(self, clock: Callable[[], float] = time) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time,
+        gave_up: Callable[[int], object] = lambda _cells: None,
+    ) -> None:
         self._clock = clock
+        self._gave_up = gave_up
         self._lock = threading.Lock()
         self._cells: dict[tuple[str, str, int], list[Any]] = {}
 
@@ -118,25 +128,23 @@ class Ledger:
         with self._lock:
             for key, usage in cells.items():
                 self._cells[key] = _sums(usage, self._cells.get(key, _NOTHING))
-
-    def give_up_oldest(self) -> int:
-        """Forget the oldest of what is too much to wait for being written.
-
-        Returns:
-            The hours of tenants and models that were given up.
-        """
-        with self._lock:
-            over = max(0, len(self._cells) - MAX_CELLS)
-            for oldest in sorted(self._cells, key=lambda key: key[2])[:over]:
-                del self._cells[oldest]
-        return over
+            if len(self._cells) > MAX_CELLS:
+                self._give_up_oldest(len(self._cells) - MAX_CELLS)
 
     def _cell(self, tenant: str, model: str) -> list[Any]:
         key = tenant, model, int(self._clock()) // HOUR_S * HOUR_S
         cell = self._cells.get(key)
         if cell is None:
+            if len(self._cells) >= MAX_CELLS:
+                self._give_up_oldest(math.ceil(_GIVE_UP * MAX_CELLS))
             cell = self._cells[key] = list(_NOTHING)
         return cell
+
+    def _give_up_oldest(self, cells: int) -> None:
+        """Forget so many, now that they have waited for too long to be written."""
+        for oldest in sorted(self._cells, key=lambda key: key[2])[:cells]:
+            del self._cells[oldest]
+        self._gave_up(cells)
 
 
 def _sums(one: Iterable[Any], other: Iterable[Any]) -> list[Any]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from wherever_edge.counters import COUNTERS
 from wherever_gateway.state.kept import MAX_MEMORY_BYTES, TTL_S, Kept, KeptAnswers
-from wherever_gateway.state.ledger import Ledger
+from wherever_gateway.state.ledger import MAX_CELLS, Ledger
 
 if TYPE_CHECKING:
     from wherever_gateway.state.database import Database
@@ -66,7 +66,8 @@ class State:
         max_kept_bytes: int = MAX_KEPT_BYTES,
         clock: Callable[[], float] = time,
     ) -> None:
-        self.usage = Ledger(clock)
+        self.usage = Ledger(clock, self._note_lost)
+        self._told_lost = False
         self.kept = KeptAnswers(
             self._look_up,
             self._wake,
@@ -102,9 +103,6 @@ class State:
                 self._write(self._database)
             except Exception as error:  # noqa: BLE001 (the boundary: drivers raise what they like)
                 self._note_away(self._database, error)
-                lost = self.usage.give_up_oldest()
-                if lost:
-                    COUNTERS.add(LOST, lost)
                 return False
             self._note_back(self._database)
         return True
@@ -209,10 +207,23 @@ class State:
             )
         self.away = words
 
+    def _note_lost(self, cells: int) -> None:
+        """Count what the usage gave up, and say so once for each time that nothing is written."""
+        COUNTERS.add(LOST, cells)
+        if not self._told_lost:
+            self._told_lost = True
+            _LOG.warning(
+                "usage is kept for %d hours of tenants and models until it is written, and these "
+                "are too many: the oldest are given up (%s counts them); see to its database",
+                MAX_CELLS,
+                LOST,
+            )
+
     def _note_back(self, database: Database) -> None:
         if self.away:
             _LOG.warning("the state in %s can be used again", database.name)
         self.away = ""
+        self._told_lost = False
 
 
 def _database(url: str) -> Database:

@@ -55,7 +55,6 @@ def test_what_could_not_be_written_is_counted_again():
     ledger.failed("ann", "m")
     ledger.refused("bob", "m")
     ledger.put_back(taken)
-    assert ledger.give_up_oldest() == 0
     counted = ledger.take()
     assert counted[Cell("ann", "m", 7200)].failed == 2
     assert counted[Cell("bob", "m", 7200)].refused == 1
@@ -64,10 +63,27 @@ def test_what_could_not_be_written_is_counted_again():
 def test_when_too_much_waits_the_oldest_hours_are_given_up(monkeypatch):
     monkeypatch.setattr(ledger_module, "MAX_CELLS", 3)
     cells = {Cell("ann", "m", hour): Usage(calls=1) for hour in (5, 1, 4, 2, 3)}
-    ledger = Ledger(Clock())
+    given_up: list[int] = []
+    ledger = Ledger(Clock(), given_up.append)
     ledger.put_back(cells)
-    assert ledger.give_up_oldest() == 2
+    assert given_up == [2]
     assert {cell.hour for cell in ledger.take()} == {3, 4, 5}
+
+
+def test_where_nobody_writes_the_room_is_bounded_and_the_newest_hours_stay(monkeypatch):
+    monkeypatch.setattr(ledger_module, "MAX_CELLS", 20)
+    clock, given_up = Clock(), []
+    ledger = Ledger(clock, given_up.append)
+    for hour in range(100):
+        clock.now_s = 3600.0 * hour
+        for _ in range(2):
+            ledger.failed("ann", "m")
+    counted = ledger.take()
+    assert [cell.hour // 3600 for cell in counted] == list(range(100 - len(counted), 100))
+    assert len(counted) in (19, 20)
+    assert sum(given_up) == 100 - len(counted)
+    assert set(given_up) == {2}
+    assert all(usage.failed == 2 for usage in counted.values())
 
 
 def test_no_call_is_lost_between_threads():
