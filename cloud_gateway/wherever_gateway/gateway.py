@@ -185,21 +185,30 @@ class Gateway:
     def drain(self) -> bool:
         """Take no more calls, let those that run end, and stop; True when all ended in time.
 
-        What was counted of them is written down after the last has ended.
+        What was counted of them is written down after the last has ended. What fails in one
+        front is logged, and keeps neither the other nor what comes after from its end.
         """
         if self._watcher is not None:
             self._watcher.close()
-        grace_s = self.options.grace_s
         with ThreadPoolExecutor(1) as pool:
-            if self._http is not None:
-                pool.submit(self._http.drain, grace_s)
-            self.server.drain(grace_s)
+            fronts = [pool.submit(self._drained, self._http)] if self._http is not None else []
+            well = self._drained(self.server)
+        well = well and all(front.result() for front in fronts)
         # asked when all have stopped, because the calls of all pass the same queue
         done = self.host.queue.inside == 0
         self._parts.close()
         if done:
             self.host.close()
-        return done
+        return well and done
+
+    def _drained(self, front: InferenceServer | RestFront) -> bool:
+        """Have a front end its calls and stop; False, and a line in the log, when it fails."""
+        try:
+            front.drain(self.options.grace_s)
+        except Exception:  # noqa: BLE001 (logged; the rest is to be drained)
+            _LOG.exception("%s failed while it was drained", type(front).__name__)
+            return False
+        return True
 
     def _reload(self) -> Changes:
         if self.options.reread is not None:

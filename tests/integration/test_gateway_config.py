@@ -34,7 +34,7 @@ from wherever_edge.oip.server import InferenceServer
 from wherever_edge.packages.store import Store
 from wherever_gateway.config.loading import load_config
 from wherever_gateway.gateway import Gateway
-from wherever_gateway.options import options_of
+from wherever_gateway.options import GatewayOptions, options_of
 
 WHEREVER = (sys.executable, "-m", "wherever", "gateway")
 HEAD = """
@@ -339,6 +339,28 @@ def test_administrators_reload_over_http_and_are_told_what_changed(tmp_path):
         assert gateway.status()["backends"] == {}
     finally:
         assert gateway.drain()
+
+
+@pytest.mark.parametrize("fails", ["server", "_http"])
+def test_a_front_that_fails_at_its_end_keeps_the_other_from_nothing(
+    scales_package, monkeypatch, caplog, fails
+):
+    gateway = Gateway(GatewayOptions((scales_package.root,), grpc_port=0, http_port=0))
+    gateway.start()
+    ports = [int(address.rpartition(":")[2]) for address in (gateway.grpc, gateway.http)]
+    drain = getattr(gateway, fails).drain
+
+    def fail(grace_s):
+        drain(grace_s)
+        raise RuntimeError("it broke")
+
+    monkeypatch.setattr(getattr(gateway, fails), "drain", fail)
+    assert not gateway.drain()
+    for port in ports:
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), 5)
+    assert "failed while it was drained" in caplog.text
+    assert "it broke" in caplog.text
 
 
 def test_options_win_over_the_file(tmp_path):
