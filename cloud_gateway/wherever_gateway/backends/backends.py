@@ -90,10 +90,6 @@ class Backends:
         self._table = _Table(Names({}), {}, {})
         self.reconfigure(settings)
 
-    def __call__(self, model: str, /) -> Behind | None:
-        """The same as `find`; so they are a `wherever_edge.oip.elsewhere.Finder`."""
-        return self.find(model)
-
     def __bool__(self) -> bool:
         """Whether there is any backend now."""
         return bool(self._table.backends)
@@ -105,6 +101,9 @@ class Backends:
             return table.found[model]
         except KeyError:
             return table.look_up(model)
+
+    # so they are a `wherever_edge.oip.elsewhere.Finder`
+    __call__ = find
 
     @property
     def models(self) -> dict[str, Named]:

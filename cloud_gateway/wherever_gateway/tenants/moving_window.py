@@ -63,6 +63,13 @@ class MovingWindow:
         else:
             self._spans.append(_Span(now_s, amount))
 
+    def take(self, now_s: float, limit: int, amount: int) -> bool:
+        """Count an amount if there is room for it now."""
+        if self.used(now_s) + amount > limit:
+            return False
+        self.use(now_s, amount)
+        return True
+
     def take_back(self, amount: int) -> None:
         """Count no more what was used last."""
         self._used -= amount

@@ -125,7 +125,7 @@ class Quotas:
     def _use_rates(self, rates: Sequence[RateLimit], n_bytes: int) -> None:
         windows = self._windows
         for at, (key, amount, every_s, counts_bytes, _) in enumerate(rates):
-            if not windows.acquire_entry(key, amount, every_s, n_bytes if counts_bytes else 1):
+            if not windows.take(key, amount, every_s, n_bytes if counts_bytes else 1):
                 for used in rates[:at]:
                     windows.give_back(used.key, used.cost(n_bytes))
                 raise self._refusal(rates[at], n_bytes)

@@ -36,12 +36,12 @@ class Windows(MemoryStorage):
 
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """Use an amount if there is room for it in the last `expiry` seconds."""
+        return self.take(key, limit, expiry, amount)
+
+    def take(self, key: str, limit: int, every_s: int, amount: int) -> bool:
+        """The same, for calls by the thousand: the library wraps what it knows the name of."""
         with self.lock:
-            now_s, window = self._clock(), self._window(key, expiry)
-            if window.wait_s(now_s, limit, amount):
-                return False
-            window.use(now_s, amount)
-            return True
+            return self._window(key, every_s).take(self._clock(), limit, amount)
 
     def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
         """When the oldest of what counts came, and how much counts."""

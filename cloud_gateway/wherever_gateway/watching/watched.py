@@ -89,13 +89,11 @@ class _Call:
         "_tenant",
         "_version",
         "_watched",
-        "boundary",
         "kept",
         "urgency",
     )
 
     _grant: Grant
-    boundary: Boundary
     kept: InferResponse | None
     urgency: Urgency
 
@@ -109,6 +107,11 @@ class _Call:
         self._model = request.model
         self._version = request.version
         self._tenant = tenant_of(caller.key)
+
+    @property
+    def boundary(self) -> Boundary:
+        """How far the call may travel."""
+        return self._grant.boundary
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
@@ -129,7 +132,6 @@ class _Call:
         """It was let in; when its answer is there already, it has ended."""
         self._grant = grant
         self.urgency = grant.urgency
-        self.boundary = grant.boundary
         self.kept = grant.kept
         if grant.kept is not None:
             self._watched.metrics.gave_kept(self._tenant)

@@ -15,8 +15,9 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from wherever_edge.oip.calling import header_in, tenant_of
@@ -36,7 +37,8 @@ _PROVEN = (1, 80), (1, 86)
 _NEEDED = ("CompletionQueue", "CompletionType", "ReceiveCloseOnServerOperation")
 _NEEDED_OF_SERVER = ("register_completion_queue", "register_method", "request_registered_call")
 _NO_FLAGS = 0
-_ASKED_FOR = 32
+# calls are asked for in lots, which costs less than one by one; at least so many are asked for
+_LEAST_ASKED_FOR, _LOT = 32, 16
 _AT_ONCE = 0.0
 _NO_DEADLINE_S = 1e9
 _OK, _UNIMPLEMENTED = 0, 12
@@ -175,6 +177,7 @@ class DirectCalls:
         self._counting = threading.Lock()
         self._ready: deque[_Arrived] = deque()
         self._places = Places()
+        self._asked_for = 0
         self._open = 0
         self._idle = 0
         self._threads: list[threading.Thread] = []
@@ -187,8 +190,7 @@ class DirectCalls:
         Several are asked for at a time, so that those that arrive while all threads are at work are
         taken all the same: a server that stops turns away what was not taken.
         """
-        for _ in range(_ASKED_FOR):
-            self._ask_for_call()
+        self._ask_for_calls(_LEAST_ASKED_FOR + _LOT)
         self._spawn()
 
     def close(self) -> None:
@@ -236,7 +238,7 @@ class DirectCalls:
             first = self._ready.popleft()
             most = self._method.together(first.request)
             taken = self._with_others(first, most or _MOST_AT_ONCE)
-            if most or sum(each.call.n_bytes for each in taken) > _LITTLE_BYTES:
+            if most or sum([each.call.n_bytes for each in taken]) > _LITTLE_BYTES:
                 return taken
             self._answer(taken)
         return None
@@ -245,6 +247,8 @@ class DirectCalls:
         """A call, and those of its model that are there too."""
         while len(self._ready) < min(most, self._open) - 1 and self._poll(_AT_ONCE):
             pass
+        if not self._ready:
+            return [first]
         model, key = first.request.model, first.call.key
         alike = [
             each
@@ -270,17 +274,23 @@ class DirectCalls:
             _LOG.exception("a call was lost")
         return True
 
-    def _ask_for_call(self) -> None:
+    def _ask_for_calls(self, count: int) -> None:
+        self._asked_for += count
+        queue = self._queue
         with suppress(ValueError):  # the server stops; a call that is here has its answer still
-            self._server.request_registered_call(self._queue, self._queue, self._path, self._begin)
+            for _ in range(count):
+                self._server.request_registered_call(queue, queue, self._path, self._begin)
 
     def _begin(self, event: Any) -> None:
         """A call has come."""
         if not event.success:
             return  # the server stops
-        self._ask_for_call()
+        self._asked_for -= 1
+        if self._asked_for <= _LEAST_ASKED_FOR:
+            self._ask_for_calls(_LOT)
         call = DirectCall(event)
-        self._batch(call, (self._core.ReceiveCloseOnServerOperation(_NO_FLAGS),), self._ended(call))
+        close = (self._core.ReceiveCloseOnServerOperation(_NO_FLAGS),)
+        call.rpc.start_server_batch(close, partial(self._ended, call))
         try:
             call.key = self._method.enter(call.header("authorization"))
             self._take_place(call)
@@ -288,7 +298,7 @@ class DirectCalls:
             self._refuse(call, error)
             return
         receive = (self._core.ReceiveMessageOperation(_NO_FLAGS),)
-        self._batch(call, receive, self._received(call))
+        call.rpc.start_server_batch(receive, partial(self._received, call))
 
     def _take_place(self, call: DirectCall) -> None:
         """Refuse a call of a tenant that holds its share of the places, when all are taken."""
@@ -299,34 +309,31 @@ class DirectCalls:
         self._open += 1
         call.place = tenant
 
-    def _ended(self, call: DirectCall) -> Callable[[Any], None]:
-        def ended(event: Any) -> None:
-            if call.place is not None:
-                self._open -= 1
-                self._places.give_back(call.place)
-            if event.batch_operations[0].cancelled():
-                call.gone()
+    def _ended(self, call: DirectCall, event: Any) -> None:
+        """A call is over, answered or given up."""
+        if call.place is not None:
+            self._open -= 1
+            self._places.give_back(call.place)
+        if event.batch_operations[0].cancelled():
+            call.gone()
 
-        return ended
-
-    def _received(self, call: DirectCall) -> Callable[[Any], None]:
-        def received(event: Any) -> None:
-            data: bytes | None = event.batch_operations[0].message()
-            if data is None:
-                self._end(call, Status(_UNIMPLEMENTED, _NO_MESSAGE))
-                return
-            call.n_bytes = len(data)
-            try:
-                self._ready.append(_Arrived(call, self._method.read(data)))
-            except Exception as error:  # noqa: BLE001 (told to its client)
-                self._refuse(call, error)
-
-        return received
+    def _received(self, call: DirectCall, event: Any) -> None:
+        """A call's message has come."""
+        data: bytes | None = event.batch_operations[0].message()
+        if data is None:
+            self._end(call, Status(_UNIMPLEMENTED, _NO_MESSAGE))
+            return
+        call.n_bytes = len(data)
+        try:
+            self._ready.append(_Arrived(call, self._method.read(data)))
+        except Exception as error:  # noqa: BLE001 (told to its client)
+            self._refuse(call, error)
 
     def _answer(self, arrived: Sequence[_Arrived]) -> None:
-        left = deque(each.call for each in arrived)
+        calls, requests = zip(*arrived, strict=True)
+        left = deque(calls)
         try:
-            for answer in self._method.answer([each.request for each in arrived], list(left)):
+            for answer in self._method.answer(requests, calls):
                 if isinstance(answer, Exception):
                     self._refuse(left[0], answer)
                 else:
@@ -354,10 +361,7 @@ class DirectCalls:
         )
         with self._counting:
             if not self._closing:  # a queue that is shut down takes no operation
-                self._batch(call, tuple(operations), _sent)
-
-    def _batch(self, call: DirectCall, operations: tuple[Any, ...], tag: Any) -> None:
-        call.rpc.start_server_batch(operations, tag)
+                call.rpc.start_server_batch(tuple(operations), _sent)
 
 
 def _sent(_event: Any) -> None:

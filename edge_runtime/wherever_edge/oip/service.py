@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from wherever_contracts.errors import (
@@ -224,9 +224,10 @@ class InferenceService:
         if RAW_MARK in request.model:
             return self._answer_raw(request, grant)
         asked = self._read(request, grant)
-        with self.queue.admit(grant.urgency):
+        queue = self.host.queue
+        with queue.admit(grant.urgency):
             answer = asked.plan.loaded.answer(asked.inputs, asked.plan.options, grant.urgency)
-            load = self.queue.crowding()
+            load = queue.crowding()
         return self._told(asked, answer, load)
 
     def _read(self, request: InferRequest, grant: Grant, before: Asked | None = None) -> Asked:
@@ -244,10 +245,12 @@ class InferenceService:
         if text_of(parameters, SIGNATURE_KEY) not in ("", known.digest):
             raise other_signature(loaded)
         names = chosen(request.outputs, known.outputs)
-        refuse_without_classes(dict(request.classes), loaded.signature)
-        options = check_options(
-            loaded.signature, {name: parameters[name] for name in known.options & parameters.keys()}
-        )
+        if request.classes:
+            refuse_without_classes(dict(request.classes), loaded.signature)
+        options: Mapping[str, float] = {}
+        if known.options:
+            given = {name: parameters[name] for name in known.options & parameters.keys()}
+            options = check_options(loaded.signature, given)
         return Plan(loaded, known, names, options)
 
     def _told(self, asked: Asked, answer: Answer, load: float) -> Forwarded:
@@ -257,13 +260,8 @@ class InferenceService:
         outputs = answer.outputs
         if asked.request.classes:
             outputs = with_classes(outputs, dict(asked.request.classes), loaded.signature)
-        response = InferResponse(
-            loaded.package.name,
-            loaded.package.version,
-            asked.request.id,
-            said,
-            tuple([from_array(name, outputs[name]) for name in names]),
-        )
+        tensors = tuple([from_array(name, outputs[name]) for name in names])
+        response = InferResponse(*loaded.ran[:2], asked.request.id, said, tensors)
         ran = answer.ran
         served = Served(
             ran.model, ran.version, ran.variant, answer.queue_s, answer.engine_s, answer.rows
