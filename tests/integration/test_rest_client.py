@@ -30,6 +30,7 @@ from wherever_contracts.wire.rest_bodies import RestRequest, decode_request, enc
 from wherever_contracts.wire.tensors import InferRequest, InferResponse, from_array, to_array
 from wherever_edge.oip.client import RemoteHost
 from wherever_edge.oip.endpoints import Endpoint
+from wherever_edge.oip.rest import RestConnection
 from wherever_edge.oip.security import ClientSecurity
 from wherever_gateway.gateway import Gateway, GatewayOptions
 
@@ -142,7 +143,7 @@ def test_a_started_call_that_is_given_up_ends_at_once(serve_http, remote):
 
     host = remote(f"http://{serve_http(held).address}")
     call = host.start(request(), 10)
-    assert begun.wait(5)
+    assert begun.wait(30)
     call.cancel()
     with pytest.raises(CancelledError):
         call.result()
@@ -326,7 +327,7 @@ def test_calls_that_wait_for_their_turn_end_when_the_host_is_closed(serve_http, 
 
     host = remote(f"http://{serve_http(held).address}")
     calls = [host.start(request(), 20) for _ in range(40)]  # 32 go at a time
-    assert all(begun.acquire(timeout=5) for _ in range(32))
+    assert all(begun.acquire(timeout=30) for _ in range(32))
     host.close()
     release.set()
     ends: set[type] = set()
@@ -336,6 +337,21 @@ def test_calls_that_wait_for_their_turn_end_when_the_host_is_closed(serve_http, 
         except ClosedError as error:
             ends.add(type(error))
     assert ends == {ClosedError}
+
+
+def test_as_many_calls_as_there_are_threads_may_begin_with_a_search(
+    serve_http, remote, monkeypatch
+):
+    searching, find = threading.Barrier(32), RestConnection.find
+
+    def together(*asked: Any) -> None:
+        searching.wait(30)
+        find(*asked)
+
+    monkeypatch.setattr(RestConnection, "find", together)
+    host = remote(f"http://{serve_http(echoing).address}")
+    calls = [host.start(request(), 20) for _ in range(32)]
+    assert all(call.result().outputs for call in calls)
 
 
 def test_a_closed_host_says_so(gateway, remote):

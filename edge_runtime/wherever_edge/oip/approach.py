@@ -44,8 +44,11 @@ if TYPE_CHECKING:
 
 Chosen: TypeAlias = "Connection | RestConnection"
 
-# calls over REST that are under way at a time; others wait for their turn
+# calls over REST that are under way at a time, and searches; others wait for their turn
 _THREADS = 32
+# who looks for a way waits for questions over REST: in the same threads, as many searches as
+# there are threads would wait for each other
+_ASKING, _SEARCHING = "wherever-remote", "wherever-search"
 # in a forked child whose host has no REST, how long that is taken for granted
 _FORGET_AFTER_S = 10.0
 
@@ -77,7 +80,7 @@ class Approach:
         self._closed = False
         self._grpc: Connection | None = None
         self._rest: RestConnection | None = None
-        self._pool: ThreadPoolExecutor | None = None
+        self._pools: dict[str, ThreadPoolExecutor] = {}
         self._had_rest = False
         self._no_rest_until = float("-inf")
 
@@ -126,7 +129,9 @@ class Approach:
 
         self._refuse_closed()
         try:
-            return DeferredCall(self._threads(), lambda: self.find(time).start(request, time))
+            return DeferredCall(
+                self._threads(_SEARCHING), lambda: self.find(time).start(request, time)
+            )
         except RuntimeError as error:  # they take no more
             raise self._closed_error() from error
 
@@ -162,11 +167,11 @@ class Approach:
         with self._lock:
             self._closed = True
             connections = (self._grpc, self._rest)
-            pool = self._pool
+            pools = tuple(self._pools.values())
         for connection in connections:
             if connection is not None:
                 connection.close()
-        if pool is not None:
+        for pool in pools:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _try_grpc(self, time: Allotted, *, more_to_ask: bool) -> AttemptError | None:
@@ -264,7 +269,7 @@ class Approach:
                 function()
 
         with suppress(RuntimeError, ClosedError):
-            self._threads().submit(do)
+            self._threads(_SEARCHING).submit(do)
 
     def _over_grpc(self) -> Connection:
         forks.note_use()  # first: a child may be forked while another thread imports
@@ -289,18 +294,19 @@ class Approach:
                     max_bytes=self._max_bytes,
                     way=self._way,
                     place=self._place,
-                    executor=self._threads(),
+                    executor=self._threads(_ASKING),
                     threads=_THREADS,
                     heard=self._heard,
                 )
             return self._rest
 
-    def _threads(self) -> ThreadPoolExecutor:
+    def _threads(self, name: str) -> ThreadPoolExecutor:
         with self._lock:
-            if self._pool is None:
+            pool = self._pools.get(name)
+            if pool is None:
                 self._refuse_closed()
-                self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="wherever-remote")
-            return self._pool
+                pool = self._pools[name] = ThreadPoolExecutor(_THREADS, thread_name_prefix=name)
+            return pool
 
     def _refuse_closed(self) -> None:
         if self._closed:
