@@ -214,6 +214,7 @@ class HttpServer(ThreadingHTTPServer):
     """Answers POST by a function of (path, headers, body); GET /v2 as the protocol has it."""
 
     daemon_threads = True
+    request_queue_size = 128  # of 5, more that connect at once wait for seconds: TCP tries again
 
     def __init__(
         self,

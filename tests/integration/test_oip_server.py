@@ -124,7 +124,7 @@ def held(host) -> Iterator[HeldHost]:
     held.release.set()
 
 
-def eventually(true: Callable[[], bool], within_s: float = 5.0) -> bool:
+def eventually(true: Callable[[], bool], within_s: float = 30.0) -> bool:
     ends = time.monotonic() + within_s
     while not true() and time.monotonic() < ends:
         time.sleep(0.005)
@@ -464,7 +464,7 @@ def test_an_unexpected_error_is_internal_and_keeps_its_secrets(serve, host, capl
 def test_a_call_whose_time_runs_out_while_it_waits_is_dropped(serve, held):
     peer = serve(held, workers=1)
     first = peer.start(SCALES)
-    assert held.begun.acquire(timeout=5)
+    assert held.begun.acquire(timeout=30)
     late = peer.start(SCALES, timeout=0.2)
     assert late.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert eventually(lambda: peer.server.queue.dropped == 1)
@@ -477,7 +477,7 @@ def test_a_call_whose_time_runs_out_while_it_waits_is_dropped(serve, held):
 def test_a_call_whose_client_has_gone_by_its_turn_is_dropped(serve, held):
     peer = serve(held, workers=1)
     first = peer.start(SCALES)
-    assert held.begun.acquire(timeout=5)
+    assert held.begun.acquire(timeout=30)
     gone = peer.start(SCALES, timeout=None)
     assert eventually(lambda: peer.server.queue.waiting == 1)
     gone.cancel()
@@ -494,7 +494,7 @@ def test_a_call_whose_client_has_gone_by_its_turn_is_dropped(serve, held):
 def test_more_calls_than_can_wait_are_refused_at_once_with_a_hint(serve, held):
     peer = serve(held, workers=1, max_waiting=2)
     running = [peer.start(SCALES) for _ in range(3)]
-    assert held.begun.acquire(timeout=5)
+    assert held.begun.acquire(timeout=30)
     assert eventually(lambda: peer.server.queue.waiting == 2)
     started = time.monotonic()
     refused = [peer.start(SCALES) for _ in range(5)]
@@ -556,11 +556,11 @@ def test_pings_once_a_second_are_allowed_also_without_calls(serve, held):
     with grpc.insecure_channel(f"127.0.0.1:{server.port}", options) as channel:
         method = channel.unary_unary(SERVICE + "ModelInfer")
         call = method.future(encode_request(SCALES), 20)
-        assert held.begun.acquire(timeout=5)
+        assert held.begun.acquire(timeout=30)
         with pytest.raises(grpc.FutureTimeoutError):  # a default server gives up after four pings
             call.result(timeout=5.5)
         held.release.set()
-        assert call.result(timeout=5)
+        assert call.result(timeout=30)
 
 
 # --- start and end ---
@@ -591,7 +591,7 @@ def draining(server: InferenceServer, grace_s: float) -> Iterator[list[bool]]:
 def test_calls_that_run_or_wait_end_well_and_later_ones_are_not_taken(serve, held):
     peer = serve(held, workers=1)
     calls = [peer.start(SCALES) for _ in range(4)]
-    assert held.begun.acquire(timeout=5)
+    assert held.begun.acquire(timeout=30)
     assert eventually(lambda: peer.server.queue.waiting == 3)
     with draining(peer.server, 10) as ended:
         assert eventually(lambda: not peer.server.ready)
@@ -612,7 +612,7 @@ def late_call(peer) -> grpc.StatusCode:
 def test_calls_that_outlast_the_grace_are_cancelled(serve, held):
     peer = serve(held, workers=1)
     call = peer.start(SCALES)
-    assert held.begun.acquire(timeout=5)
+    assert held.begun.acquire(timeout=30)
     started = time.monotonic()
     assert peer.server.drain(0.3) is False
     assert time.monotonic() - started < 3

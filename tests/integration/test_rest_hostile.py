@@ -289,13 +289,13 @@ def test_a_call_is_not_given_up_because_the_next_head_is_slow(hasty, monkeypatch
 
     def held(*call: Any) -> Any:
         begun.set()
-        release.wait(10)
+        release.wait(30)
         return infer(*call)
 
     monkeypatch.setattr(hasty.service, "infer", held)
     with hasty.socket() as connection, connection.makefile("rb") as file:
         connection.sendall(post(BODY) + b"GET /v2 HTTP/1.1\r\n")
-        assert begun.wait(5)
+        assert begun.wait(30)
         assert not release.wait(0.3)
         release.set()
         assert answer_from(file)[0] == 200

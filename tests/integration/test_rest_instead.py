@@ -77,7 +77,7 @@ def never_asked(*_: Any) -> tuple[int, dict[str, str], bytes]:
     return 500, {}, b""
 
 
-def eventually(true: Callable[[], bool], within_s: float = 5.0) -> bool:
+def eventually(true: Callable[[], bool], within_s: float = 30.0) -> bool:
     ends = time.monotonic() + within_s
     while not true() and time.monotonic() < ends:
         time.sleep(0.005)

@@ -37,7 +37,7 @@ def remote() -> Iterator[Callable[..., RemoteHost]]:
         yield make
 
 
-def eventually(true: Callable[[], bool], within_s: float = 5.0) -> bool:
+def eventually(true: Callable[[], bool], within_s: float = 30.0) -> bool:
     ends = time.monotonic() + within_s
     while not true() and time.monotonic() < ends:
         time.sleep(0.005)

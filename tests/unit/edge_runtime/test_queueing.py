@@ -127,7 +127,7 @@ def bench() -> Iterator[Callable[..., Bench]]:
 
 
 def answers(calls: list[Future[Ran]]) -> list[list[float]]:
-    return [call.result(5).outputs["y"][:, 0].tolist() for call in calls]
+    return [call.result(30).outputs["y"][:, 0].tolist() for call in calls]
 
 
 # --- one at a time ---
@@ -177,7 +177,7 @@ def test_a_more_urgent_call_takes_the_place_of_the_newest_least_urgent_one(bench
     other = b.ask(3, priority="batch")
     urgent = b.pool.submit(b.lane.run, row(4), CALM)
     with pytest.raises(OverloadedError, match=r"more urgent calls came; .*try again"):
-        gone.result(5)
+        gone.result(30)
     with pytest.raises(OverloadedError, match="1 calls are at work"):
         b.lane.run(row(5), Urgency("background"))
     b.release()
@@ -204,7 +204,7 @@ def test_whoever_has_gone_is_not_run_and_makes_room(bench):
     gone.set()
     late = b.pool.submit(b.lane.run, row(3), CALM)
     with pytest.raises(DeadlineError):
-        left.result(5)
+        left.result(30)
     eventually(lambda: b.queue.waiting == 2)
     b.release()
     assert answers([first, stays, late]) == [[-2], [4], [6]]
@@ -308,7 +308,7 @@ def test_rows_are_copies_that_do_not_keep_the_batch(bench):
     calls = [b.ask(number) for number in range(3)]
     b.release()
     for call in calls:
-        own = call.result(5).outputs["y"]
+        own = call.result(30).outputs["y"]
         assert own.base is None
         assert own.flags.owndata
 
@@ -383,7 +383,7 @@ def test_when_the_shared_run_fails_each_runs_alone_and_gets_its_own_end(bench):
     b.release()
     assert answers([calls[0], calls[2]]) == [[24], [28]]
     with pytest.raises(EngineCrashError, match="row 13"):
-        calls[1].result(5)
+        calls[1].result(30)
     assert sorted(b.engine.runs[1:]) == [[12], [12, 13, 14], [13], [14]]
 
 
@@ -447,7 +447,7 @@ def test_the_leader_that_is_interrupted_leaves_the_others_to_themselves(bench):
     b.engine.spoil = interrupted
     b.release()
     with pytest.raises(KeyboardInterrupt):
-        calls[0].result(5)
+        calls[0].result(30)
     assert answers(calls[1:]) == [[2], [4]]
 
 
