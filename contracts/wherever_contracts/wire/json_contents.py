@@ -22,6 +22,7 @@ import numpy as np
 
 from wherever_contracts.tensors import DTYPE_OF_WIRE, Array
 from wherever_contracts.wire.json_fields import Field, describe
+from wherever_contracts.wire.short_numbers import shortest
 from wherever_contracts.wire.tensors import Buffer, WireTensor, from_bytes, to_array
 
 BASE64 = "base64"
@@ -59,9 +60,10 @@ def read_contents(
 def write_contents(tensor: WireTensor) -> tuple[list[Any], str]:
     """The contents as a flat array of JSON, and the content type to give along ("" for none).
 
-    JSON has no NaN and no infinity: both become null. Raw contents keep them as they are.
+    Numbers have the digits that give them back as their datatype, and no more. JSON has no NaN and
+    no infinity: both become null. Raw contents keep them as they are.
     """
-    array = to_array(tensor).reshape(-1)
+    array = shortest(to_array(tensor).reshape(-1))
     if array.dtype == object:
         return _strings(array.tolist(), tensor.content_type)
     values = array.tolist()

@@ -32,6 +32,7 @@ from wherever_contracts.wire.said import (
     ROWS_KEY,
     SUBSTITUTED_KEY,
 )
+from wherever_contracts.wire.short_numbers import shortest
 from wherever_contracts.wire.tensors import (
     InferRequest,
     InferResponse,
@@ -272,8 +273,8 @@ def _refuse_unknown(given: Iterable[str], known: list[str]) -> None:
 
 
 def _array(tensor: WireTensor) -> Array:
-    """A tensor's contents, whose byte strings are text where they can be, else base64."""
-    array = to_array(tensor)
+    """A tensor's contents as JSON has them: short numbers; text where it can be, else base64."""
+    array = shortest(to_array(tensor))
     if array.dtype != object:
         return array
     texts = np.empty(array.size, dtype=object)
