@@ -1,9 +1,9 @@
 """Five times as many calls as can be answered, of a heavy tenant, beside a few of a light one.
 
-    python benchmarks/gateway/overload.py [--seconds 60] [--times 5] [--json]
+    python benchmarks/gateway/overload.py [--seconds 60] [--times 5] [--scheduling batch] [--json]
 
-The gateway and the heavy tenant are processes of their own; on few cores they take them from each
-other, as they do at the peak that the overload is compared with.
+The gateway and the heavy tenant are processes of their own, which share the cores: a thousand calls
+a second take more of them than the calls of the peak that the overload is compared with.
 """
 
 from __future__ import annotations
@@ -49,6 +49,9 @@ RUNS = max(1, (os.cpu_count() or 1) // 2)
 SIDE = 48
 # output channels and stride of each convolution: about 6 ms on one core
 CONVOLUTIONS = ((48, 2), (96, 1), (192, 1), (192, 2), (192, 1), (192, 1), (192, 1))
+
+# how Linux schedules the gateway: as any program, or so that its threads do not interrupt others
+SCHEDULINGS = ("usual", "batch")
 
 _INFER = "/inference.GRPCInferenceService/ModelInfer"
 _PUSHBACK = "grpc-retry-pushback-ms"
@@ -218,6 +221,7 @@ def measure(
     settle_s: float = 2.0,
     runs: int = RUNS,
     callers: Sequence[int] = CALLERS,
+    scheduling: str = "usual",
 ) -> Result:
     """Measure the light tenant alone, the peak, and then the overload for so many seconds.
 
@@ -227,10 +231,11 @@ def measure(
         settle_s: how long each load goes on before it is looked at.
         runs: runs of the engine at a time.
         callers: where the peak is looked for: callers with one call at a time each.
+        scheduling: how the gateway is scheduled, at the peak as in the overload; see `SCHEDULINGS`.
     """
     with (
         tempfile.TemporaryDirectory() as scratch,
-        _gateway(Path(scratch), runs) as (pid, address, keys),
+        _gateway(Path(scratch), runs, scheduling) as (pid, address, keys),
         _heavy(address, keys[HEAVY]) as order,
     ):
         ask = partial(_light, address, keys[LIGHT])
@@ -347,16 +352,21 @@ def _memory(pid: int, seconds: float) -> list[float]:
 
 
 @contextmanager
-def _gateway(scratch: Path, runs: int) -> Iterator[tuple[int, str, dict[str, str]]]:
+def _gateway(
+    scratch: Path, runs: int, scheduling: str
+) -> Iterator[tuple[int, str, dict[str, str]]]:
     """A gateway in a process: its id, its address, and a key for each tenant."""
     keys = {name: KeyStore(scratch / "keys").add(name) for name in (HEAVY, LIGHT)}
     _package(scratch / "packages" / "cnn")
-    with _child("--serve", str(scratch), "--runs", str(runs)) as (pid, _, answers):
+    arguments = ("--serve", str(scratch), "--runs", str(runs), "--scheduling", scheduling)
+    with _child(*arguments) as (pid, _, answers):
         yield pid, answers.readline().strip(), keys
 
 
-def _serve(scratch: Path, runs: int) -> None:
+def _serve(scratch: Path, runs: int, scheduling: str) -> None:
     """Be the gateway until told to end."""
+    if scheduling == "batch":
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     from wherever_edge.host import LocalHost
     from wherever_edge.oip.server import InferenceServer
     from wherever_edge.packages.store import Store
@@ -458,16 +468,22 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="how long the overload lasts")
     parser.add_argument("--times", type=float, default=5.0, help="calls over capacity")
     parser.add_argument("--runs", type=int, default=RUNS, help="runs of the engine at a time")
+    parser.add_argument("--scheduling", choices=SCHEDULINGS, default="usual", help="the gateway's")
     parser.add_argument("--json", action="store_true", help="print plain data")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     parser.add_argument("--heavy", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
-        _serve(Path(arguments.serve), arguments.runs)
+        _serve(Path(arguments.serve), arguments.runs, arguments.scheduling)
     elif arguments.heavy:
         _serve_orders(*arguments.heavy)
     else:
-        result = measure(arguments.seconds, arguments.times, runs=arguments.runs)
+        result = measure(
+            arguments.seconds,
+            arguments.times,
+            runs=arguments.runs,
+            scheduling=arguments.scheduling,
+        )
         data: dict[str, Any] = asdict(result)
         print(json.dumps(data) if arguments.json else result.table())
 
