@@ -166,6 +166,16 @@ class Session(ABC):
         return EngineError(f"tensor {name!r}: the variant takes {spec}, the pipeline made {found}")
 
 
+def interrupt_in(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The Ctrl-C that an error was made of; None when it was made of something else.
+
+    pybind11 makes an ImportError of whatever is raised while a module of its kind begins.
+    """
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__
+    return error
+
+
 def _brief(error: Exception) -> str:
     """What a runtime says, in one line: some repeat a complaint for every tensor."""
     words = " ".join(str(error).split()) or type(error).__name__
@@ -241,6 +251,8 @@ class Engine(ABC):
         except EngineError:
             raise
         except Exception as error:
+            if (interrupt := interrupt_in(error)) is not None:
+                raise interrupt from None
             raise EngineError(f"{self.name} cannot load the model: {_brief(error)}") from error
 
     def _refuse_unknown(self, device: str) -> None:

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from wherever_contracts.errors import EngineError
 from wherever_contracts.tensors import TensorSpec
-from wherever_edge.engines.engine import Engine, EngineFacts, Resources, Session, importable
+from wherever_edge.engines.engine import (
+    Engine,
+    EngineFacts,
+    Resources,
+    Session,
+    importable,
+    interrupt_in,
+)
 from wherever_edge.engines.onnx_file import precision_of
 from wherever_edge.engines.onnx_providers import (
     CPU,
@@ -134,6 +141,8 @@ def _runtime() -> Any:
     try:
         import onnxruntime  # noqa: PLC0415 (110 ms)  # pyright: ignore[reportMissingTypeStubs]
     except ImportError as error:
+        if (interrupt := interrupt_in(error)) is not None:
+            raise interrupt from None
         raise EngineError(
             f"onnxruntime cannot be imported ({error}); try: pip install onnxruntime"
         ) from error
