@@ -23,6 +23,7 @@ from wherever_edge.engines.engine import (
     Resources,
     Session,
     importable,
+    interrupt_in,
 )
 from wherever_edge.engines.tflite_file import read_scales
 
@@ -97,7 +98,12 @@ def _started() -> Any:
     Its binding makes them at their first use, and gives up Python's lock meanwhile: two threads
     that come at the same time wait for each other for ever.
     """
-    import openvino  # noqa: PLC0415 (270 ms)
+    try:
+        import openvino  # noqa: PLC0415 (270 ms)
+    except ImportError as error:
+        if (interrupt := interrupt_in(error)) is not None:
+            raise interrupt from None
+        raise
 
     openvino.Type.f32.to_dtype()
     _ = openvino.Tensor(np.zeros(1, np.float32), shared_memory=True).data

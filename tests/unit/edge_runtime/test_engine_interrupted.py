@@ -12,6 +12,7 @@ from wherever_contracts.errors import EngineError
 from wherever_devices.plans import RunPlan
 from wherever_edge.engines.engine import Engine, Session
 from wherever_edge.engines.onnxruntime import OnnxRuntimeEngine
+from wherever_edge.engines.openvino import OpenVinoEngine
 
 PLAN = RunPlan("onnxruntime", "cpu", "float32", 1)
 
@@ -23,13 +24,14 @@ def broken_off(cause: BaseException) -> ImportError:
 
 
 class Interrupted:
-    """A finder of modules for which Ctrl-C is pressed while onnxruntime is imported."""
+    """A finder of modules for which Ctrl-C is pressed while one of them is imported."""
 
-    def __init__(self, cause: BaseException) -> None:
+    def __init__(self, module: str, cause: BaseException) -> None:
+        self.module = module
         self.cause = cause
 
     def find_spec(self, name: str, *_: Any) -> ModuleSpec | None:
-        if name == "onnxruntime":
+        if name == self.module:
             raise broken_off(self.cause)
         return None
 
@@ -49,14 +51,22 @@ class Unready(Engine):
 
 
 @pytest.mark.parametrize(
-    ("cause", "raised"), [(KeyboardInterrupt(), KeyboardInterrupt), (OSError("no"), EngineError)]
+    ("module", "engine", "cause", "raised"),
+    [
+        ("onnxruntime", OnnxRuntimeEngine, KeyboardInterrupt(), KeyboardInterrupt),
+        ("onnxruntime", OnnxRuntimeEngine, OSError("no"), EngineError),
+        ("openvino", OpenVinoEngine, KeyboardInterrupt(), KeyboardInterrupt),
+        ("openvino", OpenVinoEngine, OSError("no"), ImportError),
+    ],
 )
-def test_onnxruntime_is_not_missing_because_ctrl_c_was_pressed(monkeypatch, cause, raised):
-    for name in [each for each in sys.modules if each.partition(".")[0] == "onnxruntime"]:
+def test_no_runtime_is_missing_because_ctrl_c_was_pressed(
+    monkeypatch, module, engine, cause, raised
+):
+    for name in [each for each in sys.modules if each.partition(".")[0] == module]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(sys, "meta_path", [Interrupted(cause), *sys.meta_path])
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(module, cause), *sys.meta_path])
     with pytest.raises(raised):
-        OnnxRuntimeEngine().devices()
+        engine().devices()
 
 
 @pytest.mark.parametrize(
