@@ -72,12 +72,16 @@ class Workers:
         self._most = most
         # models whose calls hang somewhere leave threads to the others
         self._pool = ThreadPoolExecutor(4 * most, thread_name_prefix="wherever-stream-work")
-        self._lanes: dict[tuple[str, KeyInfo | None], _Lane] = {}
+        self._lanes: dict[tuple[str, KeyInfo | None], Lane] = {}
         self._lock = threading.Lock()
 
     def put(self, calls: Iterable[Asked]) -> None:
         """Have calls answered; returns at once."""
-        starting: list[_Lane] = []
+        self.start(self.enter(calls))
+
+    def enter(self, calls: Iterable[Asked]) -> list[Lane]:
+        """Have calls wait; each lane that this gives counts on a worker: `work`, or `start` it."""
+        starting: list[Lane] = []
         with self._lock:
             for call in calls:
                 lane = self._lane(call)
@@ -85,7 +89,18 @@ class Workers:
                 if lane.workers < (1 if lane.alone else self._most):
                     lane.workers += 1
                     starting.append(lane)
-        self._start(starting)
+        return starting
+
+    def start(self, lanes: Iterable[Lane]) -> None:
+        """Have other threads work on what waits in lanes."""
+        with suppress(RuntimeError):  # closed meanwhile
+            for lane in lanes:
+                self._pool.submit(self.work, lane)
+
+    def work(self, lane: Lane) -> None:
+        """Answer what waits in a lane, until nothing does."""
+        while calls := self._next(lane):
+            self._work_on(calls)
 
     def answer_here(self, call: Asked) -> bool:
         """Have a call answered by this very thread, where that takes little and nobody else waits.
@@ -103,30 +118,21 @@ class Workers:
             more = bool(lane.waiting)
             lane.workers = int(more)
         if more:
-            self._start([lane])
+            self.start([lane])
         return True
 
     def close(self) -> None:
         """Begin no more calls."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _lane(self, call: Asked) -> _Lane:
+    def _lane(self, call: Asked) -> Lane:
         whose = call.request.model, call.caller.key
         lane = self._lanes.get(whose)
         if lane is None:
             if len(self._lanes) >= _KEPT:
                 self._lanes = {each: lane for each, lane in self._lanes.items() if lane.workers}
-            lane = self._lanes[whose] = _Lane()
+            lane = self._lanes[whose] = Lane()
         return lane
-
-    def _start(self, lanes: Iterable[_Lane]) -> None:
-        with suppress(RuntimeError):  # closed meanwhile
-            for lane in lanes:
-                self._pool.submit(self._work, lane)
-
-    def _work(self, lane: _Lane) -> None:
-        while calls := self._next(lane):
-            self._work_on(calls)
 
     def _work_on(self, calls: Sequence[Asked]) -> None:
         """Answer calls; never raises, or their lane would count a worker that is gone."""
@@ -142,7 +148,7 @@ class Workers:
         except Exception:  # noqa: BLE001 (answered by itself, the call says why)
             return 1
 
-    def _next(self, lane: _Lane) -> list[Asked]:
+    def _next(self, lane: Lane) -> list[Asked]:
         """What a worker does now; nothing when it is not needed any more."""
         if lane.alone and lane.waiting:
             _gather(lane.waiting)
@@ -158,7 +164,7 @@ class Workers:
             elif not lane.alone:
                 starting = min(len(lane.waiting), self._most - lane.workers)
                 lane.workers += starting
-        self._start([lane] * starting)
+        self.start([lane] * starting)
         return calls
 
     def _answer(self, calls: Sequence[Asked]) -> Sequence[Outcome]:
@@ -170,7 +176,7 @@ class Workers:
             return [told] * len(calls)
 
 
-class _Lane:
+class Lane:
     """The calls of one model that come with one key.
 
     Attributes:
