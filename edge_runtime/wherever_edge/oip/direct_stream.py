@@ -193,7 +193,7 @@ class DirectStreams:
                     return None
                 self._completions.poll(None)
             calls, self._pending = self._pending, []
-            lanes = self._workers.enter(calls)
+            lanes = self._workers.enter(calls, hurried=calls[0].stream.waits_for_one(calls))
             if lanes:
                 self._workers.start(lanes[1:])
                 return lanes[0]

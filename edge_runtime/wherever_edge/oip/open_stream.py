@@ -150,6 +150,10 @@ class OpenStream(ABC):
         wanted = [parts for call, parts in answers if not call.cancelled]
         self._put(wanted, [call for call, _ in answers])
 
+    def waits_for_one(self, calls: Sequence[StreamedCall]) -> bool:
+        """Whether its client has these under way alone, and they are but one."""
+        return len(calls) == 1 and len(self._running) == 1
+
     def _calls_in(self, data: bytes) -> list[StreamedCall]:
         """The calls of a message that run from now on; those that cannot are refused.
 
@@ -175,10 +179,6 @@ class OpenStream(ABC):
                 self._put([(self._house.error(call.number, error),)])
         self._hold(len(calls), n_bytes)
         return calls
-
-    def _alone(self, calls: Sequence[StreamedCall]) -> bool:
-        """Whether its client waits for the answer to one call, and nothing else."""
-        return len(calls) == 1 and len(self._running) == 1
 
     def _gone(self) -> None:
         """The client is gone: nobody waits for its calls."""

@@ -79,8 +79,13 @@ class Workers:
         """Have calls answered; returns at once."""
         self.start(self.enter(calls))
 
-    def enter(self, calls: Iterable[Asked]) -> list[Lane]:
-        """Have calls wait; each lane that this gives counts on a worker: `work`, or `start` it."""
+    def enter(self, calls: Iterable[Asked], *, hurried: bool = False) -> list[Lane]:
+        """Have calls wait; each lane that this gives counts on a worker: `work`, or `start` it.
+
+        Args:
+            calls: those that have come.
+            hurried: whether no others are to be expected soon.
+        """
         starting: list[Lane] = []
         with self._lock:
             for call in calls:
@@ -88,6 +93,7 @@ class Workers:
                 lane.waiting.append(call)
                 if lane.workers < (1 if lane.alone else self._most):
                     lane.workers += 1
+                    lane.hurried = hurried
                     starting.append(lane)
         return starting
 
@@ -150,8 +156,9 @@ class Workers:
 
     def _next(self, lane: Lane) -> list[Asked]:
         """What a worker does now; nothing when it is not needed any more."""
-        if lane.alone and lane.waiting:
+        if lane.alone and lane.waiting and not lane.hurried:
             _gather(lane.waiting)
+        lane.hurried = False
         starting = 0
         with self._lock:
             calls: list[Asked] = []
@@ -183,14 +190,16 @@ class Lane:
         waiting: those that nobody works on yet.
         workers: how many work on others of them.
         alone: whether one worker does best for all.
+        hurried: whether the next worker is not to wait for more of them.
     """
 
-    __slots__ = ("alone", "waiting", "workers")
+    __slots__ = ("alone", "hurried", "waiting", "workers")
 
     def __init__(self) -> None:
         self.waiting: deque[Asked] = deque()
         self.workers: int = 0
         self.alone: bool = False
+        self.hurried: bool = False
 
     def take(self, together: int) -> list[Asked]:
         """What is answered next, where so many gain by being answered together."""

@@ -89,7 +89,7 @@ class ThreadedStream(OpenStream):
         """Have the calls of a message worked on."""
         calls = self._calls_in(data)
         # a client who waits for one answer alone has it sooner without other threads
-        if not (self._alone(calls) and self._workers.answer_here(calls[0])):
+        if not (self.waits_for_one(calls) and self._workers.answer_here(calls[0])):
             self._workers.put(calls)
 
     def _write(self) -> None:
