@@ -3,8 +3,8 @@
 grpcio's own server passes each call through three threads: one that polls, one that works and waits
 for the message, and again the one that polls. Here the thread that finds a message answers it, and
 lets another poll meanwhile; what is answered in microseconds, it answers before it polls on. Calls
-of one model that are there together are answered together. The other methods of the server stay
-with grpcio. ADR 22 has the figures.
+of one model that are there together are answered together. `direct_stream.py` does likewise for
+streams; the other methods of the server stay with grpcio. ADR 22 has the figures.
 """
 
 from __future__ import annotations
