@@ -109,15 +109,15 @@ class Completions:
 
     def send(self, rpc: Any, message: bytes, sent: Callable[[Any], None], *, first: bool) -> bool:
         """Send a message of a stream; False as in `hear_end`."""
-        operations = self._head if first else ()
-        message_ = self._core.SendMessageOperation(message, _NO_FLAGS)
-        return self._batch(rpc, (*operations, message_), sent)
+        operations = self._head(first=first)
+        operations.append(self._core.SendMessageOperation(message, _NO_FLAGS))
+        return self._batch(rpc, tuple(operations), sent)
 
     def end(
         self, rpc: Any, status: Status, message: bytes | None = None, *, first: bool = True
     ) -> bool:
         """End a call, with its only message where there is one; False as in `hear_end`."""
-        operations: list[Any] = list(self._head) if first else []
+        operations = self._head(first=first)
         if message is not None:
             operations.append(self._core.SendMessageOperation(message, _NO_FLAGS))
         words = status.words.encode(errors="replace")
@@ -133,9 +133,8 @@ class Completions:
             self._closing = True
         self._queue.shutdown()
 
-    @property
-    def _head(self) -> tuple[Any, ...]:
-        return (self._core.SendInitialMetadataOperation(None, _NO_FLAGS),)
+    def _head(self, *, first: bool) -> list[Any]:
+        return [self._core.SendInitialMetadataOperation(None, _NO_FLAGS)] if first else []
 
     def _batch(self, rpc: Any, operations: tuple[Any, ...], tag: Callable[[Any], None]) -> bool:
         with self._lock:
