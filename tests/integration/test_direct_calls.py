@@ -19,7 +19,8 @@ from wherever_contracts.wire.messages import decode_request, encode_request
 from wherever_contracts.wire.schema import INFERENCE_SERVICE
 from wherever_contracts.wire.tensors import InferRequest
 from wherever_edge.host import LocalHost
-from wherever_edge.oip.direct import DirectCall, DirectCalls, Status
+from wherever_edge.oip.completion import Status, possible
+from wherever_edge.oip.direct import DirectCall, DirectCalls
 from wherever_edge.oip.keys import KeyChecker, KeyInfo, KeyStore
 from wherever_edge.oip.server import InferenceServer
 from wherever_edge.packages.store import Store
@@ -90,7 +91,7 @@ def method() -> Method:
 def ask(method: Method) -> Iterator[Ask]:
     """Asks a server with three places; gives a future."""
     server = grpc.server(ThreadPoolExecutor(1))
-    assert DirectCalls.possible(server)
+    assert possible(server)
     calls = DirectCalls(server, PATH, method, 3)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
@@ -190,18 +191,18 @@ def test_a_caller_that_hangs_up_is_seen_to_have_gone(ask: Ask, method: Method) -
 
 
 def test_a_grpcio_without_what_is_needed_serves_in_its_own_way() -> None:
-    assert not DirectCalls.possible(SimpleNamespace())  # type: ignore[arg-type]
+    assert not possible(SimpleNamespace())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("version", "possible"),
+    ("version", "tried"),
     [("1.79.9", False), ("1.80.0", True), ("1.85.1", True), ("1.86.0rc1", False), ("dev0", False)],
 )
 def test_a_grpcio_that_this_was_not_tried_with_serves_in_its_own_way(
-    version: str, possible: bool, monkeypatch: pytest.MonkeyPatch
+    version: str, tried: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(grpc, "__version__", version)
-    assert DirectCalls.possible(grpc.server(ThreadPoolExecutor(1))) is possible
+    assert possible(grpc.server(ThreadPoolExecutor(1))) is tried
 
 
 def test_brief_calls_that_are_there_together_are_answered_together_by_the_thread_that_polls(

@@ -143,6 +143,7 @@ def test_grpcs_own_way_and_the_direct_one_answer_alike(
         indirect = serve()
     assert direct.server._direct is not None
     assert indirect.server._direct is None
+    assert indirect.server._direct_streams is None
     assert indirect.infer(SCALES).outputs == direct.infer(SCALES).outputs
     for refused in SCALES._replace(model="unknown"), SCALES._replace(inputs=()), b"\xff":
         assert indirect.refusal(refused) == direct.refusal(refused)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -40,13 +42,16 @@ from wherever_contracts.wire.streaming import (
 from wherever_contracts.wire.tensors import InferRequest, InferResponse, from_array, to_array
 from wherever_edge.engines.engine import Session
 from wherever_edge.host import LocalHost
-from wherever_edge.oip import stream_server
+from wherever_edge.oip import completion, stream_server
 from wherever_edge.oip.client import RemoteHost
 from wherever_edge.oip.endpoints import Endpoint
 from wherever_edge.oip.keys import KeyChecker, KeyStore
 from wherever_edge.oip.security import ClientSecurity
 from wherever_edge.oip.server import InferenceServer
+from wherever_edge.oip.status import CODE_KEY, PUSHBACK_KEY
 from wherever_edge.packages.store import Store
+
+IN_BOTH_WAYS = pytest.mark.parametrize("serve", ["direct", "grpcio's way"], indirect=True)
 
 INFERENCE = "inference.GRPCInferenceService"
 NUMBERS = from_array("numbers", np.array([1, 3, 2], np.float32))
@@ -84,7 +89,9 @@ class Stream:
     """A client of the stream alone: what a program of others would write."""
 
     def __init__(self, port: int, metadata: Any = ()) -> None:
-        self._channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+        # no more is on its way to a client that reads nothing than HTTP/2 has it from the start
+        options = [("grpc.http2.bdp_probe", 0)]
+        self._channel = grpc.insecure_channel(f"127.0.0.1:{port}", options)
         self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         messages = iter(self._outgoing.get, None)
         self.call = self._channel.stream_stream(STREAM_METHOD)(messages, 20, metadata)
@@ -141,12 +148,17 @@ def held(store) -> Iterator[HeldHost]:
 
 
 @pytest.fixture
-def serve(host) -> Iterator[Callable[..., InferenceServer]]:
+def serve(host, request, monkeypatch) -> Iterator[Callable[..., InferenceServer]]:
+    in_grpcios_way = getattr(request, "param", "direct") == "grpcio's way"
     with ExitStack() as stack:
 
         def start(of: Any = None, **arguments: Any) -> InferenceServer:
             server = InferenceServer(of or host, port=0, **arguments)
-            server.start()
+            with monkeypatch.context() as patched:
+                if in_grpcios_way:
+                    patched.setattr(grpc, "__version__", "99.0.0")
+                server.start()
+            assert (server._direct_streams is None) is in_grpcios_way
             stack.callback(server.drain, 0)
             return server
 
@@ -192,6 +204,12 @@ def eventually(true: Callable[[], bool], within_s: float = 30.0) -> bool:
     return true()
 
 
+def as_soon_as(found: Callable[[], list[Any]]) -> list[Any]:
+    """What is found, once there is something."""
+    assert eventually(lambda: bool(found()))
+    return found()
+
+
 def open_streams(server: InferenceServer) -> int:
     return len(server._streams._open)
 
@@ -199,6 +217,7 @@ def open_streams(server: InferenceServer) -> int:
 # --- the server ---
 
 
+@IN_BOTH_WAYS
 def test_a_slow_model_holds_up_no_call_of_another(serve, held, open_stream, echo):
     stream = open_stream(serve(held))
     stream.send((1, echo), (2, SCALES), (3, SCALES._replace(id="third")))
@@ -210,6 +229,7 @@ def test_a_slow_model_holds_up_no_call_of_another(serve, held, open_stream, echo
     assert stream.read_until(1)[1].model == "echo"
 
 
+@IN_BOTH_WAYS
 def test_a_call_that_is_cancelled_is_not_run(serve, held, open_stream, echo):
     held.queue.runs = 1
     stream = open_stream(serve(held))
@@ -226,6 +246,7 @@ def test_a_call_that_is_cancelled_is_not_run(serve, held, open_stream, echo):
     assert eventually(lambda: held.queue.inside == 0)
 
 
+@IN_BOTH_WAYS
 def test_a_call_whose_time_runs_out_while_it_waits_is_told_so(serve, held, open_stream, echo):
     held.queue.runs = 1
     stream = open_stream(serve(held))
@@ -237,6 +258,7 @@ def test_a_call_whose_time_runs_out_while_it_waits_is_told_so(serve, held, open_
     assert "it was not done" in words
 
 
+@IN_BOTH_WAYS
 def test_a_client_that_goes_takes_its_calls_along(serve, held, open_stream, echo):
     held.queue.runs = 1
     server = serve(held)
@@ -250,6 +272,7 @@ def test_a_client_that_goes_takes_its_calls_along(serve, held, open_stream, echo
     assert held.runs == 1
 
 
+@IN_BOTH_WAYS
 def test_a_request_that_cannot_be_read_fails_alone(serve, open_stream):
     stream = open_stream(serve())
     bad = b"".join(call_parts(1, b"\xff\xff"))
@@ -261,6 +284,7 @@ def test_a_request_that_cannot_be_read_fails_alone(serve, open_stream):
     assert answers[2].model == "scales"
 
 
+@IN_BOTH_WAYS
 def test_two_calls_with_one_number_are_not_mixed_up(serve, held, open_stream, echo):
     stream = open_stream(serve(held))
     stream.send((1, echo), (1, SCALES))
@@ -269,6 +293,7 @@ def test_two_calls_with_one_number_are_not_mixed_up(serve, held, open_stream, ec
     assert "two calls with the number 1" in words
 
 
+@IN_BOTH_WAYS
 def test_a_message_that_is_none_ends_the_stream_in_words_when_all_is_answered(serve, open_stream):
     stream = open_stream(serve())
     stream.send((1, SCALES))
@@ -280,6 +305,7 @@ def test_a_message_that_is_none_ends_the_stream_in_words_when_all_is_answered(se
     assert "a number that is cut" in caught.value.details()
 
 
+@IN_BOTH_WAYS
 def test_no_more_is_read_while_as_many_calls_wait_as_a_stream_may_have(
     serve, held, open_stream, echo, monkeypatch
 ):
@@ -298,6 +324,7 @@ def test_no_more_is_read_while_as_many_calls_wait_as_a_stream_may_have(
     assert sorted(full.read_until(1, 2, 3, 4, 5)) == [1, 2, 3, 4, 5]
 
 
+@IN_BOTH_WAYS
 def test_more_streams_than_are_served_are_refused(serve, open_stream):
     server = serve()
     server._streams._most = 1
@@ -308,11 +335,15 @@ def test_more_streams_than_are_served_are_refused(serve, open_stream):
         open_stream(server).read()
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "send single calls" in caught.value.details()
+    trailing = dict(caught.value.trailing_metadata())
+    assert trailing[CODE_KEY] == "overloaded"
+    assert int(trailing[PUSHBACK_KEY]) >= 0
     first.end()
     assert list(first.call) == []
     assert eventually(lambda: open_streams(server) == 0)
 
 
+@IN_BOTH_WAYS
 def test_streams_hold_no_thread_of_those_for_single_calls(serve, open_stream, remote):
     server = serve()
     streams = [open_stream(server) for _ in range(server._threads + 1)]
@@ -328,6 +359,7 @@ def keys(tmp_path) -> KeyStore:
     return KeyStore(tmp_path / "keys")
 
 
+@IN_BOTH_WAYS
 def test_a_stream_needs_a_key_where_calls_do(serve, open_stream, keys):
     server = serve(keys=KeyChecker(keys))
     with pytest.raises(grpc.RpcError) as caught:
@@ -335,6 +367,7 @@ def test_a_stream_needs_a_key_where_calls_do(serve, open_stream, keys):
     assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
+@IN_BOTH_WAYS
 def test_calls_are_refused_once_the_key_of_their_stream_is_revoked(
     serve, open_stream, keys, remote
 ):
@@ -356,6 +389,7 @@ def test_calls_are_refused_once_the_key_of_their_stream_is_revoked(
         host.infer(SCALES, 5)
 
 
+@IN_BOTH_WAYS
 def test_a_drain_says_goaway_and_answers_what_runs(serve, held, open_stream, echo):
     server = serve(held)
     stream = open_stream(server)
@@ -371,6 +405,106 @@ def test_a_drain_says_goaway_and_answers_what_runs(serve, held, open_stream, ech
         stream.end()
         assert list(stream.call) == []
         assert drained.result(timeout=30)
+
+
+@IN_BOTH_WAYS
+def test_calls_that_hang_keep_no_stream_from_being_read(serve, held, open_stream, echo):
+    held.queue.runs = 128
+    server = serve(held)
+    server._streams.workers._most = 3
+    if server._direct_streams is not None:
+        server._direct_streams._pollers._most = 3
+    hanging, other = open_stream(server), open_stream(server)
+    for number in range(1, 6):  # in a message each
+        hanging.send((number, echo))
+    for _ in range(3):
+        assert held.begun.acquire(timeout=30)
+    for number in range(1, 6):
+        other.send((number, SCALES))
+        assert other.read_until(number)[number].model == "scales"
+    hanging.send(cancel_part(5), (6, SCALES))
+    assert hanging.read_until(6)[6].model == "scales"
+    held.release.set()
+    assert sorted(hanging.read_until(1, 2, 3, 4)) == [1, 2, 3, 4]
+
+
+@IN_BOTH_WAYS
+def test_no_more_is_read_while_answers_wait_for_a_client_that_reads_none(
+    serve, held, open_stream, echo
+):
+    held.release.set()
+    server = serve(held, max_bytes=100_000)
+    stream = open_stream(server)
+    numbers = from_array(echo.inputs[0].name, np.zeros(24_000, np.float32))
+    for number in range(1, 41):
+        stream.send((number, echo._replace(inputs=(numbers,))))
+    (opened,) = as_soon_as(lambda: list(server._streams._open))
+    room = opened._house.rooms[0]
+    assert eventually(lambda: room._bytes >= 200_000 and not opened._running)
+    assert held.runs < 40
+    stream.read_until(*range(1, 41))
+
+
+@IN_BOTH_WAYS
+def test_an_error_of_our_own_ends_the_stream_and_is_logged(serve, open_stream, caplog):
+    server = serve()
+    stream = open_stream(server)
+    stream.send((1, SCALES))
+    stream.read_until(1)
+    (opened,) = server._streams._open
+
+    def fail(_authorization: str | None) -> NoReturn:
+        raise KeyError("a secret")
+
+    opened._house = opened._house._replace(identify=fail)
+    stream.send((2, SCALES))
+    with pytest.raises(grpc.RpcError) as caught:
+        stream.read()
+    assert caught.value.code() is grpc.StatusCode.INTERNAL
+    assert caught.value.details() == "KeyError"
+    assert "a stream of calls failed" in caplog.text
+
+
+@IN_BOTH_WAYS
+def test_nothing_is_kept_of_streams_that_are_over(serve, held, open_stream, echo):
+    server = serve(held)
+    ended, gone, broken, cancelled = streams = [open_stream(server) for _ in range(4)]
+    for stream in streams:
+        stream.send((1, SCALES))
+        stream.read_until(1)
+    kept = [weakref.ref(each) for each in server._streams._open]
+    assert len(kept) == 4
+    cancelled.send((2, echo), (3, echo))
+    assert held.begun.acquire(timeout=30)
+    cancelled.call.cancel()
+    ended.end()
+    gone.close()
+    broken.send(b"\x0a\xff")
+    held.release.set()
+    assert eventually(lambda: open_streams(server) == 0)
+    assert eventually(lambda: gc.collect() >= 0 and not any(each() for each in kept))
+    room = server._streams._room
+    assert eventually(lambda: (room._calls, room._bytes) == (0, 0))
+
+
+@IN_BOTH_WAYS
+def test_a_server_stops_with_streams_open_and_a_call_that_hangs(
+    serve, held, open_stream, echo, monkeypatch
+):
+    monkeypatch.setattr(completion, "_END_S", 0.1)
+    server = serve(held)
+    idle, busy = open_stream(server), open_stream(server)
+    idle.send((1, SCALES))
+    idle.read_until(1)
+    busy.send((1, echo))
+    assert held.begun.acquire(timeout=30)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(server.drain, 0).result(timeout=10) is False
+    for stream in idle, busy:
+        with pytest.raises(grpc.RpcError):
+            stream.read_until(99)
+    held.release.set()  # the answer comes when nothing is sent any more
+    assert eventually(lambda: open_streams(server) == 0)
 
 
 # --- our client ---

@@ -3,24 +3,21 @@
 grpcio's own server passes each call through three threads: one that polls, one that works and waits
 for the message, and again the one that polls. Here the thread that finds a message answers it, and
 lets another poll meanwhile; what is answered in microseconds, it answers before it polls on. Calls
-of one model that are there together are answered together. The other methods of the server stay
-with grpcio. ADR 22 has the figures.
+of one model that are there together are answered together. `direct_stream.py` does likewise for
+streams; the other methods of the server stay with grpcio. ADR 22 has the figures.
 """
 
 from __future__ import annotations
 
-import importlib
 import logging
-import re
-import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from wherever_edge.oip.calling import header_in, tenant_of
+from wherever_edge.oip.completion import WELL, Completions, Pollers, Status
 from wherever_edge.queueing.shares import Places
 
 if TYPE_CHECKING:
@@ -31,35 +28,16 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-# releases of grpcio that the tests of this module and of the server passed on: from, and below;
-# what it uses of them is theirs to change without a word
-_PROVEN = (1, 80), (1, 86)
-_NEEDED = ("CompletionQueue", "CompletionType", "ReceiveCloseOnServerOperation")
-_NEEDED_OF_SERVER = ("register_completion_queue", "register_method", "request_registered_call")
-_NO_FLAGS = 0
 # calls are asked for in lots, which costs less than one by one; at least so many are asked for
 _LEAST_ASKED_FOR, _LOT = 32, 16
 _AT_ONCE = 0.0
 _NO_DEADLINE_S = 1e9
-_OK, _UNIMPLEMENTED = 0, 12
+_UNIMPLEMENTED = 12
 # what takes microseconds with so much may take long with more, while nobody polls
 _LITTLE_BYTES = 64 * 1024
 # so many calls that take microseconds each are answered before the next look at the queue
 _MOST_AT_ONCE = 16
-# how long the threads have to end; those that work for a call that was cancelled may take longer
-_END_S = 1.0
 _NO_MESSAGE = "the call brought no message; it has exactly one"
-
-
-class Status(NamedTuple):
-    """How a call ended without an answer: gRPC's code, words, and trailing metadata."""
-
-    code: int
-    words: str
-    trailing: tuple[tuple[str, str], ...] = ()
-
-
-_WELL = Status(_OK, "")
 
 
 class Method(Protocol):
@@ -151,38 +129,15 @@ class DirectCalls:
             tenant (the name of their key) holds less than its share of the places.
     """
 
-    @staticmethod
-    def possible(server: grpc.Server) -> bool:
-        """Whether this release of grpcio does what is needed; else its own way serves."""
-        below = getattr(server, "_cy_server", None)
-        found = _core()
-        return (
-            found is not None
-            and _PROVEN[0] <= _release() < _PROVEN[1]
-            and all(hasattr(found, name) for name in _NEEDED)
-            and all(hasattr(below, name) for name in _NEEDED_OF_SERVER)
-        )
-
     def __init__(self, server: grpc.Server, path: str, method: Method, most: int) -> None:
-        core: Any = _core()
-        self._server: Any = getattr(server, "_cy_server")  # noqa: B009 (private: see `possible`)
-        self._queue = core.CompletionQueue()
-        self._server.register_completion_queue(self._queue)
-        self._server.register_method(path)
-        self._core = core
-        self._path = path
+        self._completions = Completions(server, path)
+        self._pollers = Pollers(self._take, self._answer, "wherever-direct")
         self._method = method
         self._most = most
-        self._polling = threading.Lock()
-        self._counting = threading.Lock()
         self._ready: deque[_Arrived] = deque()
         self._places = Places()
         self._asked_for = 0
         self._open = 0
-        self._idle = 0
-        self._threads: list[threading.Thread] = []
-        self._closing = False
-        self._closed = False
 
     def start(self) -> None:
         """Take calls; the server has started.
@@ -191,48 +146,18 @@ class DirectCalls:
         taken all the same: a server that stops turns away what was not taken.
         """
         self._ask_for_calls(_LEAST_ASKED_FOR + _LOT)
-        self._spawn()
+        self._pollers.start()
 
     def close(self) -> None:
         """End the threads; the server has stopped."""
-        with self._counting:
-            self._closing = True
-        self._queue.shutdown()
-        ends = time.monotonic() + _END_S
-        for thread in self._threads:
-            thread.join(max(0.0, ends - time.monotonic()))
-
-    def _spawn(self) -> None:
-        thread = threading.Thread(target=self._serve, name="wherever-direct", daemon=True)
-        self._idle += 1
-        try:
-            thread.start()
-        except RuntimeError:
-            self._idle -= 1
-            raise
-        self._threads.append(thread)
-
-    def _serve(self) -> None:
-        while True:
-            with self._polling:
-                taken = self._take()
-                if taken is None:
-                    return
-                with self._counting:
-                    self._idle -= 1
-                    if not self._idle:  # at most one more than there are calls
-                        with suppress(RuntimeError):  # no thread is to be had: this one polls on
-                            self._spawn()
-            self._answer(taken)
-            del taken  # a thread that waits holds no message
-            with self._counting:
-                self._idle += 1
+        self._completions.close()
+        self._pollers.join()
 
     def _take(self) -> list[_Arrived] | None:
         """The next calls to be answered together; None once there will be none."""
-        while not self._closed:
-            while not self._ready and not self._closed:
-                self._poll(None)
+        while not self._completions.closed:
+            while not self._ready and not self._completions.closed:
+                self._completions.poll(None)
             if not self._ready:
                 continue
             first = self._ready.popleft()
@@ -245,7 +170,7 @@ class DirectCalls:
 
     def _with_others(self, first: _Arrived, most: int) -> list[_Arrived]:
         """A call, and those of its model that are there too."""
-        while len(self._ready) < min(most, self._open) - 1 and self._poll(_AT_ONCE):
+        while len(self._ready) < min(most, self._open) - 1 and self._completions.poll(_AT_ONCE):
             pass
         if not self._ready:
             return [first]
@@ -259,27 +184,9 @@ class DirectCalls:
             self._ready.remove(each)
         return [first, *alike]
 
-    def _poll(self, deadline: float | None) -> bool:
-        """Handle the next event; False when there is none by `deadline`."""
-        event = self._queue.poll(deadline)
-        kind = event.completion_type
-        if kind == self._core.CompletionType.queue_timeout:
-            return False
-        if kind == self._core.CompletionType.queue_shutdown:
-            self._closed = True
-            return False
-        try:
-            event.tag(event)
-        except Exception:  # noqa: BLE001 (logged; the other calls go on)
-            _LOG.exception("a call was lost")
-        return True
-
     def _ask_for_calls(self, count: int) -> None:
         self._asked_for += count
-        queue = self._queue
-        with suppress(ValueError):  # the server stops; a call that is here has its answer still
-            for _ in range(count):
-                self._server.request_registered_call(queue, queue, self._path, self._begin)
+        self._completions.ask(count, self._begin)
 
     def _begin(self, event: Any) -> None:
         """A call has come."""
@@ -289,16 +196,14 @@ class DirectCalls:
         if self._asked_for <= _LEAST_ASKED_FOR:
             self._ask_for_calls(_LOT)
         call = DirectCall(event)
-        close = (self._core.ReceiveCloseOnServerOperation(_NO_FLAGS),)
-        call.rpc.start_server_batch(close, partial(self._ended, call))
+        self._completions.hear_end(call.rpc, partial(self._ended, call))
         try:
             call.key = self._method.enter(call.header("authorization"))
             self._take_place(call)
         except Exception as error:  # noqa: BLE001 (told to its client)
             self._refuse(call, error)
             return
-        receive = (self._core.ReceiveMessageOperation(_NO_FLAGS),)
-        call.rpc.start_server_batch(receive, partial(self._received, call))
+        self._completions.receive(call.rpc, partial(self._received, call))
 
     def _take_place(self, call: DirectCall) -> None:
         """Refuse a call of a tenant that holds its share of the places, when all are taken."""
@@ -337,7 +242,7 @@ class DirectCalls:
                 if isinstance(answer, Exception):
                     self._refuse(left[0], answer)
                 else:
-                    self._end(left[0], _WELL, answer)
+                    self._end(left[0], WELL, answer)
                 left.popleft()
         except Exception as error:  # noqa: BLE001 (told to those without an answer)
             _LOG.exception("calls got an error for an answer")
@@ -348,34 +253,5 @@ class DirectCalls:
         self._end(call, self._method.status(error))
 
     def _end(self, call: DirectCall, status: Status, message: bytes | None = None) -> None:
-        if not call.is_active():
-            return
-        core = self._core
-        operations: list[Any] = [core.SendInitialMetadataOperation(None, _NO_FLAGS)]
-        if message is not None:
-            operations.append(core.SendMessageOperation(message, _NO_FLAGS))
-        words = status.words.encode(errors="replace")
-        trailing = status.trailing or None
-        operations.append(
-            core.SendStatusFromServerOperation(trailing, status.code, words, _NO_FLAGS)
-        )
-        with self._counting:
-            if not self._closing:  # a queue that is shut down takes no operation
-                call.rpc.start_server_batch(tuple(operations), _sent)
-
-
-def _sent(_event: Any) -> None:
-    """The answer is on its way."""
-
-
-def _release() -> tuple[int, ...]:
-    """The first two numbers of grpcio's version."""
-    found = re.match(r"(\d+)\.(\d+)", importlib.import_module("grpc").__version__)
-    return tuple(map(int, found.groups())) if found else ()
-
-
-def _core() -> Any:
-    try:
-        return importlib.import_module("grpc._cython.cygrpc")
-    except ImportError:
-        return None
+        if call.is_active():
+            self._completions.end(call.rpc, status, message)

@@ -11,7 +11,8 @@ from wherever_edge.oip.calling import tenant_of
 
 if TYPE_CHECKING:
     from wherever_contracts.wire.tensors import InferRequest, InferResponse
-    from wherever_edge.oip.direct import DirectCall, Status
+    from wherever_edge.oip.completion import Status
+    from wherever_edge.oip.direct import DirectCall
     from wherever_edge.oip.keys import KeyInfo
     from wherever_edge.oip.service import InferenceService
 

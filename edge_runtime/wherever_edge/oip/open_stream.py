@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import grpc
 
@@ -16,20 +17,20 @@ from wherever_contracts.wire.framing import WireError
 from wherever_contracts.wire.messages import decode_request
 from wherever_contracts.wire.streaming import decode_calls, goaway_part
 from wherever_edge.oip.calling import header_in
-from wherever_edge.oip.yielding import let_others_run
 
 if TYPE_CHECKING:
     from wherever_contracts.wire.streaming import Call, Headers
     from wherever_contracts.wire.tensors import Buffer, InferRequest
-    from wherever_edge.oip.health import Send
     from wherever_edge.oip.keys import KeyInfo
     from wherever_edge.oip.stream_room import Room
-    from wherever_edge.oip.stream_work import Workers
 
 _LOG = logging.getLogger(__name__)
 
+# as gRPC hands them over
+Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
+
 # what goes out, and how many bytes that are
-_Sized: TypeAlias = "tuple[int, Sequence[Buffer]]"
+Sized: TypeAlias = "tuple[int, Sequence[Buffer]]"
 
 # Answers go out together up to this size, which is within what every client takes beside the
 # largest message that it is set to.
@@ -91,58 +92,50 @@ class StreamedCall:
         return self.stream.header(name)
 
 
-class OpenStream:
-    """Reads calls, has them worked on, and writes their answers as they come.
+class House(NamedTuple):
+    """What a stream needs of the server that it is open at.
 
-    Args:
-        messages: what the client sends; grpcio reads on when the next one is asked for.
-        context: the stream, as grpcio has it.
-        send: sends a message, and waits until it is under way; None ends the stream.
+    Attributes:
         rooms: bounds of what is held; while one is full, nothing is read.
-        identify: the key in an `authorization` header.
-        workers: have calls answered.
+        identify: the key in an `authorization` header; raises NotAllowedError where none counts.
         error: what a call is answered with that ended with an error.
         ended: told once, when all is over.
+    """
+
+    rooms: Sequence[Room]
+    identify: Callable[[str | None], KeyInfo | None]
+    error: Callable[[int, Exception], bytes]
+    ended: Callable[[OpenStream], None]
+
+
+class OpenStream(ABC):
+    """The calls of a stream that run, and what is to be written; how is up to who inherits.
+
+    Args:
+        metadata: what it was opened with.
+        house: where it is open.
 
     Attributes:
         alive: False once the client is gone.
     """
 
-    def __init__(
-        self,
-        messages: Iterator[bytes],
-        context: grpc.ServicerContext,
-        send: Send,
-        *,
-        rooms: Sequence[Room],
-        identify: Callable[[str | None], KeyInfo | None],
-        workers: Workers,
-        error: Callable[[int, Exception], bytes],
-        ended: Callable[[OpenStream], None],
-    ) -> None:
+    def __init__(self, metadata: Metadata, house: House) -> None:
         self.alive = True
-        self._messages = messages
-        self._context = context
-        self._send = send
-        self._rooms = rooms
-        self._identify = identify
-        self._workers = workers
-        self._error = error
-        self._ended = ended
-        self._headers = context.invocation_metadata()
+        self._headers = metadata
+        self._house = house
         self._running: dict[int, StreamedCall] = {}
-        self._outgoing: deque[_Sized] = deque()
+        self._outgoing: deque[Sized] = deque()
         self._reading = True
         self._writing = False
-        self._reader = 0
-        self._change = threading.Condition()
+        self._lock = threading.Lock()
 
+    @abstractmethod
     def start(self) -> None:
-        """Read and write from now on, in threads of its own."""
-        if not self._context.add_callback(self._gone):
-            self._gone()
-        for function in self._read, self._write:
-            threading.Thread(target=function, name="wherever-stream", daemon=True).start()
+        """Read and write from now on."""
+
+    @abstractmethod
+    def _write_on(self) -> None:
+        """There may be something to write, or nothing left to wait for."""
 
     def header(self, name: str) -> str | None:
         """What the stream was opened with under this name."""
@@ -155,52 +148,22 @@ class OpenStream:
     def answer(self, answers: Sequence[tuple[StreamedCall, Sequence[Buffer]]]) -> None:
         """Answer calls; who waits no more gets none."""
         wanted = [parts for call, parts in answers if not call.cancelled]
-        with self._change:
-            for call, _ in answers:
-                self._running.pop(call.number, None)
-        self._hold(-len(answers), -sum(call.n_bytes for call, _ in answers))
-        self._put(wanted)
-        let_others_run()
+        self._put(wanted, [call for call, _ in answers])
 
-    def _put(self, messages: Sequence[Sequence[Buffer]]) -> None:
-        """Have something written, while there is somebody to read it."""
-        sized = [(sum(map(len, parts)), parts) for parts in messages]
-        self._hold(len(sized), sum([size for size, _ in sized]))
-        with self._change:
-            self._outgoing.extend(sized)
-            reader = threading.get_ident() == self._reader and not self._writing
-            self._writing = self._writing or reader
-            if not reader:
-                self._change.notify()
-        if reader:
-            self._write_out()
+    def waits_for_one(self, calls: Sequence[StreamedCall]) -> bool:
+        """Whether its client has these under way alone, and they are but one."""
+        return len(calls) == 1 and len(self._running) == 1
 
-    def _read(self) -> None:
-        self._reader = threading.get_ident()
-        try:
-            for data in self._messages:
-                self._take(data)
-                for room in self._rooms:
-                    room.wait()
-        except WireError as error:
-            self._context.set_code(grpc.StatusCode.INVALID_ARGUMENT)
-            self._context.set_details(str(error))
-        except grpc.RpcError:  # the client is gone
-            self._gone()
-        except Exception as error:  # noqa: BLE001 (a thread of its own: nobody else would hear)
-            _LOG.exception("a stream of calls failed")
-            self._context.set_code(grpc.StatusCode.INTERNAL)
-            self._context.set_details(type(error).__name__)
-        with self._change:
-            self._reading = False
-            self._change.notify()
+    def _calls_in(self, data: bytes) -> list[StreamedCall]:
+        """The calls of a message that run from now on; those that cannot are refused.
 
-    def _take(self, data: bytes) -> None:
-        """Have the calls of a message worked on, and refuse those that cannot be."""
+        Raises:
+            WireError: the bytes are no such message.
+        """
         calls: list[StreamedCall] = []
         n_bytes = 0
         try:
-            key, refusal = self._identify(self.header("authorization")), None
+            key, refusal = self._house.identify(self.header("authorization")), None
         except NotAllowedError as error:
             key, refusal = None, error
         for call in decode_calls(data):
@@ -213,12 +176,55 @@ class OpenStream:
                 calls.append(self._begun(data, call, key))
                 n_bytes += calls[-1].n_bytes
             except (NotAllowedError, WireError) as error:
-                self._put([(self._error(call.number, error),)])
+                self._put([(self._house.error(call.number, error),)])
         self._hold(len(calls), n_bytes)
-        # a client who waits for one answer alone has it sooner without other threads
-        alone = len(calls) == 1 and len(self._running) == 1
-        if not (alone and self._workers.answer_here(calls[0])):
-            self._workers.put(calls)
+        return calls
+
+    def _gone(self) -> None:
+        """The client is gone: nobody waits for its calls."""
+        self.alive = False
+        self._write_on()
+
+    def _read_all(self) -> None:
+        """Nothing will be read any more."""
+        self._reading = False
+        self._write_on()
+
+    def _hold(self, calls: int, n_bytes: int) -> None:
+        for room in self._house.rooms:
+            room.add(calls, n_bytes)
+
+    def _next_batch(self) -> list[Sized]:
+        """What goes out in one message; with the lock held."""
+        batch: list[Sized] = []
+        n_bytes = 0
+        while self._outgoing:
+            n_bytes += self._outgoing[0][0]
+            if batch and n_bytes > _MESSAGE_BYTES:
+                break
+            batch.append(self._outgoing.popleft())
+        return batch
+
+    def _let_go(self, batch: Sequence[Sized]) -> None:
+        """What was written takes no room any more."""
+        self._hold(-len(batch), -sum([size for size, _ in batch]))
+
+    def _is_over(self) -> bool:
+        """Whether nothing more will be put."""
+        return not self._running and not (self._reading and self.alive)
+
+    def _put(
+        self, messages: Sequence[Sequence[Buffer]], answered: Sequence[StreamedCall] = ()
+    ) -> None:
+        """Have something written, while there is somebody to read it."""
+        sized = [(sum(map(len, parts)), parts) for parts in messages]
+        added = sum([size for size, _ in sized]) - sum([call.n_bytes for call in answered])
+        self._hold(len(sized) - len(answered), added)
+        with self._lock:
+            for call in answered:
+                self._running.pop(call.number, None)
+            self._outgoing.extend(sized)
+        self._write_on()
 
     def _begun(self, data: bytes, call: Call, key: KeyInfo | None) -> StreamedCall:
         if call.number in self._running:
@@ -232,51 +238,15 @@ class OpenStream:
         if call is not None:
             call.cancelled = True
 
-    def _gone(self) -> None:
-        with self._change:
-            self.alive = False
-            self._change.notify()
 
-    def _hold(self, calls: int, n_bytes: int) -> None:
-        for room in self._rooms:
-            room.add(calls, n_bytes)
+def joined(batch: Iterable[Sized]) -> bytes:
+    """The message that a batch goes out in."""
+    return b"".join([part for _, parts in batch for part in parts])
 
-    def _write(self) -> None:
-        while self._has_more():
-            self._write_out()
-        if self.alive:
-            self._send(None)
-        self._ended(self)
 
-    def _write_out(self) -> None:
-        """Send what there is, as the only one who does; gRPC takes one message at a time."""
-        while batch := self._next_batch():
-            if self.alive:
-                self._send(b"".join([part for _, parts in batch for part in parts]))
-            self._hold(-len(batch), -sum([size for size, _ in batch]))
-
-    def _has_more(self) -> bool:
-        """Wait for something to write, and be the one who does; False when nothing will come."""
-        with self._change:
-            self._change.wait_for(lambda: not self._writing and (self._outgoing or self._is_over()))
-            self._writing = bool(self._outgoing)
-            return self._writing
-
-    def _next_batch(self) -> list[_Sized]:
-        """What goes out in one message; nothing when somebody else may write from now on."""
-        batch: list[_Sized] = []
-        n_bytes = 0
-        with self._change:
-            while self._outgoing:
-                n_bytes += self._outgoing[0][0]
-                if batch and n_bytes > _MESSAGE_BYTES:
-                    break
-                batch.append(self._outgoing.popleft())
-            if not batch:
-                self._writing = False
-                if self._is_over():
-                    self._change.notify()
-        return batch
-
-    def _is_over(self) -> bool:
-        return not self._running and not (self._reading and self.alive)
+def ending_of(error: Exception) -> tuple[grpc.StatusCode, str]:
+    """What a stream is ended with that could not be read on, and the words to it."""
+    if isinstance(error, WireError):
+        return grpc.StatusCode.INVALID_ARGUMENT, str(error)
+    _LOG.error("a stream of calls failed", exc_info=error)
+    return grpc.StatusCode.INTERNAL, type(error).__name__

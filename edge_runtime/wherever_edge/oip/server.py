@@ -22,7 +22,8 @@ from wherever_edge.counters import COUNTERS, ERRORS_TOLD
 from wherever_edge.oip import forks
 from wherever_edge.oip.calling import GrpcCaller
 from wherever_edge.oip.client import MAX_BYTES
-from wherever_edge.oip.direct import DirectCalls, Status
+from wherever_edge.oip.completion import Status, possible
+from wherever_edge.oip.direct import DirectCalls
 from wherever_edge.oip.direct_inference import DirectInference
 from wherever_edge.oip.elsewhere import Finder, nowhere
 from wherever_edge.oip.health import Health, Send
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from wherever_contracts.wire.tensors import Parameters
     from wherever_edge.host import LocalHost
     from wherever_edge.oip.admission import Admission
+    from wherever_edge.oip.direct_stream import DirectStreams
     from wherever_edge.oip.keys import KeyChecker, KeyInfo
     from wherever_edge.oip.security import ServerIdentity
     from wherever_edge.queueing.run_queue import RunQueue
@@ -148,11 +150,12 @@ class InferenceServer:
         self._triton_streams = TritonStreams(self.service)
         self._streams = Streams(
             self.service,
-            Rules(self._identify, self._ending, self._abort, max_bytes),
+            Rules(self._identify, self._ending, self._abort, self._status, max_bytes),
             threads=self._threads,
         )
         self._server: grpc.Server | None = None
         self._direct: DirectCalls | None = None
+        self._direct_streams: DirectStreams | None = None
 
     @property
     def queue(self) -> RunQueue:
@@ -180,10 +183,11 @@ class InferenceServer:
             maximum_concurrent_rpcs=_CALLS_PER_THREAD * self._threads,
         )
         self._direct = self._direct_calls(server)
+        self._direct_streams = self._streams.direct(server)
         self.port = listen(server, self.address, self.port, self._identity)
         server.start()
-        if self._direct is not None:
-            self._direct.start()
+        for direct in self._direct_ways:
+            direct.start()
         self._server = server
 
     def drain(self, grace_s: float) -> bool:
@@ -199,8 +203,8 @@ class InferenceServer:
         self._streams.drain()
         if self._server is not None:
             self._server.stop(grace_s).wait()
-        if self._direct is not None:
-            self._direct.close()
+        for direct in self._direct_ways:
+            direct.close()
         done = self.queue.inside == 0
         self._triton_streams.close()
         self._streams.close()
@@ -277,8 +281,12 @@ class InferenceServer:
             )
         ]
 
+    @property
+    def _direct_ways(self) -> list[DirectCalls | DirectStreams]:
+        return [way for way in (self._direct, self._direct_streams) if way is not None]
+
     def _direct_calls(self, server: grpc.Server) -> DirectCalls | None:
-        if not DirectCalls.possible(server):
+        if not possible(server):
             return None
         method = DirectInference(self.service, self._status, self._identify)
         return DirectCalls(server, f"/{INFERENCE_SERVICE}/ModelInfer", method, self._threads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 
 class Room:
@@ -20,21 +21,33 @@ class Room:
         self._max_bytes = max_bytes
         self._calls = 0
         self._bytes = 0
-        self._change = threading.Condition()
+        self._waiting: list[Callable[[], object]] = []
+        self._lock = threading.Lock()
 
     def add(self, calls: int, n_bytes: int) -> None:
-        """Note what came, or with numbers below 0, what left."""
-        with self._change:
-            was_full = self._full()
+        """Note what came, or with numbers below 0, what left; then tell those who wait."""
+        told: list[Callable[[], object]] = []
+        with self._lock:
             self._calls += calls
             self._bytes += n_bytes
-            if was_full and not self._full():
-                self._change.notify_all()
+            if self._waiting and not self._full():
+                told, self._waiting = self._waiting, told
+        for tell in told:
+            tell()
+
+    def await_place(self, tell: Callable[[], object]) -> bool:
+        """Have `tell` called, by whoever makes room; False, and it is not, where there is some."""
+        with self._lock:
+            if full := self._full():
+                self._waiting.append(tell)
+            return full
 
     def wait(self) -> None:
         """Wait while it is full."""
-        with self._change:
-            self._change.wait_for(lambda: not self._full())
+        there_is = threading.Event()
+        while self.await_place(there_is.set):
+            there_is.wait()
+            there_is.clear()
 
     def _full(self) -> bool:
         return self._calls >= self._max_calls or self._bytes >= self._max_bytes

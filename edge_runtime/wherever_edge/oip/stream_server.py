@@ -16,12 +16,16 @@ from wherever_contracts.wire.streaming import (
     error_part,
     response_parts,
 )
-from wherever_edge.oip.open_stream import OpenStream, StreamedCall
+from wherever_edge.oip.completion import possible
+from wherever_edge.oip.direct_stream import DirectStreams
+from wherever_edge.oip.open_stream import House, OpenStream, StreamedCall
 from wherever_edge.oip.stream_room import Room
 from wherever_edge.oip.stream_work import Workers
+from wherever_edge.oip.threaded_stream import ThreadedStream
 
 if TYPE_CHECKING:
     from wherever_contracts.wire.tensors import Buffer
+    from wherever_edge.oip.completion import Status
     from wherever_edge.oip.health import Send
     from wherever_edge.oip.keys import KeyInfo
     from wherever_edge.oip.service import InferenceService
@@ -53,27 +57,33 @@ class Rules(NamedTuple):
     Attributes:
         identify: the key in an `authorization` header; raises NotAllowedError where none counts.
         ending: what a client is told of an error.
-        refuse: ends a stream with an error before it begins.
+        refuse: ends a stream of grpcio's own way with an error before it begins.
+        status: what the client of a stream that comes directly is told of such an error.
         max_bytes: the largest message in either direction.
     """
 
     identify: Callable[[str | None], KeyInfo | None]
     ending: Callable[[Exception], Ending]
     refuse: Callable[[grpc.ServicerContext, Exception], NoReturn]
+    status: Callable[[Exception], Status]
     max_bytes: int
 
 
 class Streams:
     """Answers streams of calls as the service answers single ones.
 
-    Each stream has two threads of its own, one that reads and one that writes, and takes none of
-    those that answer single calls.
+    They come straight from gRPC's completion queue where this release of grpcio is one of those
+    that were tried. Else each has two threads of its own, one that reads and one that writes. Of
+    the threads that answer single calls they take none.
 
     Args:
         service: answers the calls.
         rules: what holds for them.
         threads: calls of one model and key that are worked on at a time.
         most: streams at a time; one more is refused.
+
+    Attributes:
+        workers: who answers the calls.
     """
 
     def __init__(
@@ -87,17 +97,43 @@ class Streams:
         self._rules = rules
         self._most = most
         self._room = Room(_ALL_CALLS, _ALL_MESSAGES * rules.max_bytes)
-        self._workers = Workers(service.infer_many, service.together, self._answered, most=threads)
+        self._threads = threads
+        self.workers = Workers(service.infer_many, service.together, self._answered, most=threads)
         self._lock = threading.Lock()
         self._open: set[OpenStream] = set()
         self._draining = False
 
     def handler(self) -> Handler:
-        """The service, as grpcio takes it."""
+        """The service, as grpcio takes it; what comes directly, it does not see."""
         method: Method = grpc.stream_stream_rpc_method_handler(NonBlocking(self._begin))
         return grpc.method_handlers_generic_handler(
             CALLS_SERVICE, {STREAM_METHOD.rpartition("/")[2]: method}
         )
+
+    def direct(self, server: grpc.Server) -> DirectStreams | None:
+        """What takes the streams of a server that is to start; None where grpcio has to."""
+        if not possible(server):
+            return None
+        return DirectStreams(server, STREAM_METHOD, self, self._rules.status, self._threads)
+
+    def check(self, authorization: str | None) -> None:
+        """Refuse a stream that is opened with this header; raises NotAllowedError."""
+        self._rules.identify(authorization)
+
+    def admit(self, make: Callable[[House], OpenStream]) -> OpenStream:
+        """Count a stream among those that are open.
+
+        Raises:
+            OverloadedError: there are too many, or the server stops.
+        """
+        rooms = Room(_ONE_CALLS, _ONE_MESSAGES * self._rules.max_bytes), self._room
+        stream = make(House(rooms, self._rules.identify, self._error, self._ended))
+        with self._lock:
+            if self._draining or len(self._open) >= self._most:
+                words = f"{self._most} streams are the most that are served; send single calls"
+                raise OverloadedError(words)
+            self._open.add(stream)
+        return stream
 
     def drain(self) -> None:
         """Tell every client to begin its calls elsewhere; those that were begun are answered."""
@@ -109,26 +145,15 @@ class Streams:
 
     def close(self) -> None:
         """Begin no more calls."""
-        self._workers.close()
+        self.workers.close()
 
     def _begin(self, messages: Iterator[bytes], context: grpc.ServicerContext, send: Send) -> None:
-        stream = OpenStream(
-            messages,
-            context,
-            send,
-            rooms=(Room(_ONE_CALLS, _ONE_MESSAGES * self._rules.max_bytes), self._room),
-            identify=self._rules.identify,
-            workers=self._workers,
-            error=self._error,
-            ended=self._ended,
-        )
-        with self._lock:
-            refused = self._draining or len(self._open) >= self._most
-            if not refused:
-                self._open.add(stream)
-        if refused:
-            words = f"{self._most} streams are the most that are served; send single calls"
-            self._rules.refuse(context, OverloadedError(words))
+        try:
+            stream = self.admit(
+                lambda house: ThreadedStream(messages, context, send, house, self.workers)
+            )
+        except OverloadedError as error:
+            self._rules.refuse(context, error)
         stream.start()
 
     def _ended(self, stream: OpenStream) -> None:

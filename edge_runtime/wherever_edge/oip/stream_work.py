@@ -72,20 +72,41 @@ class Workers:
         self._most = most
         # models whose calls hang somewhere leave threads to the others
         self._pool = ThreadPoolExecutor(4 * most, thread_name_prefix="wherever-stream-work")
-        self._lanes: dict[tuple[str, KeyInfo | None], _Lane] = {}
+        self._lanes: dict[tuple[str, KeyInfo | None], Lane] = {}
         self._lock = threading.Lock()
 
     def put(self, calls: Iterable[Asked]) -> None:
         """Have calls answered; returns at once."""
-        starting: list[_Lane] = []
+        self.start(self.enter(calls))
+
+    def enter(self, calls: Iterable[Asked], *, hurried: bool = False) -> list[Lane]:
+        """Have calls wait; each lane that this gives counts on a worker: `work`, or `start` it.
+
+        Args:
+            calls: those that have come.
+            hurried: whether no others are to be expected soon.
+        """
+        starting: list[Lane] = []
         with self._lock:
             for call in calls:
                 lane = self._lane(call)
                 lane.waiting.append(call)
                 if lane.workers < (1 if lane.alone else self._most):
                     lane.workers += 1
+                    lane.hurried = hurried
                     starting.append(lane)
-        self._start(starting)
+        return starting
+
+    def start(self, lanes: Iterable[Lane]) -> None:
+        """Have other threads work on what waits in lanes."""
+        with suppress(RuntimeError):  # closed meanwhile
+            for lane in lanes:
+                self._pool.submit(self.work, lane)
+
+    def work(self, lane: Lane) -> None:
+        """Answer what waits in a lane, until nothing does."""
+        while calls := self._next(lane):
+            self._work_on(calls)
 
     def answer_here(self, call: Asked) -> bool:
         """Have a call answered by this very thread, where that takes little and nobody else waits.
@@ -103,30 +124,21 @@ class Workers:
             more = bool(lane.waiting)
             lane.workers = int(more)
         if more:
-            self._start([lane])
+            self.start([lane])
         return True
 
     def close(self) -> None:
         """Begin no more calls."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _lane(self, call: Asked) -> _Lane:
+    def _lane(self, call: Asked) -> Lane:
         whose = call.request.model, call.caller.key
         lane = self._lanes.get(whose)
         if lane is None:
             if len(self._lanes) >= _KEPT:
                 self._lanes = {each: lane for each, lane in self._lanes.items() if lane.workers}
-            lane = self._lanes[whose] = _Lane()
+            lane = self._lanes[whose] = Lane()
         return lane
-
-    def _start(self, lanes: Iterable[_Lane]) -> None:
-        with suppress(RuntimeError):  # closed meanwhile
-            for lane in lanes:
-                self._pool.submit(self._work, lane)
-
-    def _work(self, lane: _Lane) -> None:
-        while calls := self._next(lane):
-            self._work_on(calls)
 
     def _work_on(self, calls: Sequence[Asked]) -> None:
         """Answer calls; never raises, or their lane would count a worker that is gone."""
@@ -142,10 +154,11 @@ class Workers:
         except Exception:  # noqa: BLE001 (answered by itself, the call says why)
             return 1
 
-    def _next(self, lane: _Lane) -> list[Asked]:
+    def _next(self, lane: Lane) -> list[Asked]:
         """What a worker does now; nothing when it is not needed any more."""
-        if lane.alone and lane.waiting:
+        if lane.alone and lane.waiting and not lane.hurried:
             _gather(lane.waiting)
+        lane.hurried = False
         starting = 0
         with self._lock:
             calls: list[Asked] = []
@@ -158,7 +171,7 @@ class Workers:
             elif not lane.alone:
                 starting = min(len(lane.waiting), self._most - lane.workers)
                 lane.workers += starting
-        self._start([lane] * starting)
+        self.start([lane] * starting)
         return calls
 
     def _answer(self, calls: Sequence[Asked]) -> Sequence[Outcome]:
@@ -170,21 +183,23 @@ class Workers:
             return [told] * len(calls)
 
 
-class _Lane:
+class Lane:
     """The calls of one model that come with one key.
 
     Attributes:
         waiting: those that nobody works on yet.
         workers: how many work on others of them.
         alone: whether one worker does best for all.
+        hurried: whether the next worker is not to wait for more of them.
     """
 
-    __slots__ = ("alone", "waiting", "workers")
+    __slots__ = ("alone", "hurried", "waiting", "workers")
 
     def __init__(self) -> None:
         self.waiting: deque[Asked] = deque()
         self.workers: int = 0
         self.alone: bool = False
+        self.hurried: bool = False
 
     def take(self, together: int) -> list[Asked]:
         """What is answered next, where so many gain by being answered together."""
