@@ -172,6 +172,8 @@ class Lane:
             ran = self._alone(tensors, group, rows, joined=calls > 1)
             self._look(tensors, ran.engine_s)
             return ran
+        if self.tiny:  # who runs for microseconds waits for nobody: whoever polls may be asking
+            return self._run(tensors)
         turn = self._queue.turn(tensors, urgency, group, rows)
         while True:
             self._queue.wait(turn)

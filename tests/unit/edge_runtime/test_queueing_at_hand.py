@@ -102,6 +102,22 @@ def test_a_model_is_tiny_that_runs_for_less_than_waking_a_thread(run_s: float, t
     assert lane(run_s, 0.0).tiny is tiny
 
 
+def test_a_tiny_model_waits_for_nobody_while_others_take_every_run() -> None:
+    queue = RunQueue(2, 8)
+    made = Lane(
+        queue,
+        lambda tensors: Ran({"y": tensors["x"]}, 5e-6, 0.0),
+        [TensorSpec("x", "float32", (-1, 4))],
+        batches=True,
+    )
+    for _ in range(8):
+        made.run(ONE, CALM)
+    assert queue.begin(None)
+    assert queue.begin(None)
+    assert made.run(ONE, Urgency(deadline=perf_counter())).queue_s == 0.0
+    assert queue.waiting == 0
+
+
 def test_a_model_that_is_slow_only_after_pauses_is_tiny() -> None:
     ran_s = iter([50e-6, 45e-6, 50e-6, 25e-6, 8e-6, 5e-6])
 
