@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import _thread
 import itertools
 import os
-import signal
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from time import perf_counter
@@ -217,20 +214,7 @@ class _Held:
         self._pid = os.getpid()
 
     def __del__(self, getpid: Callable[[], int] = os.getpid) -> None:
-        try:
-            if getpid() == self._pid:  # to a forked child, it is its parent's
-                self.session.close()
-        except KeyboardInterrupt:  # Python drops what is raised here
-            threading.Thread(target=_interrupt_after, args=(self.gone,), daemon=True).start()
-        finally:
-            del self.session
-            self.gone.set()
-
-
-def _interrupt_after(gone: threading.Event) -> None:
-    """Have the Ctrl-C that came while a session was closed come again, where it is heard."""
-    gone.wait()
-    if sys.platform == "win32":
-        _thread.interrupt_main()
-    else:  # what waits in the system hears this one, too
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        if getpid() == self._pid:  # to a forked child, it is its parent's
+            self.session.close()
+        del self.session
+        self.gone.set()
