@@ -30,8 +30,10 @@ WAYS = {
     "wherever_edge/oip/call_stream.py": "the stream of calls that `connection.py` made messages of",
     "wherever_edge/oip/calling.py": "a server: who calls",
     "wherever_edge/oip/certificates.py": "this machine's names",
+    "wherever_edge/oip/completion.py": "a server: what comes from gRPC's completion queue",
     "wherever_edge/oip/connection.py": "calls over gRPC; asks the guard",
     "wherever_edge/oip/direct.py": "a server: single calls",
+    "wherever_edge/oip/direct_stream.py": "a server: one stream, from that queue",
     "wherever_edge/oip/entrance.py": "a server: who may call",
     "wherever_edge/oip/health.py": "a server: its health",
     "wherever_edge/oip/link.py": "the channel of calls over gRPC",
@@ -41,6 +43,7 @@ WAYS = {
     "wherever_edge/oip/rest_link.py": "calls over REST; `rest.py` asks the guard",
     "wherever_edge/oip/server.py": "a server",
     "wherever_edge/oip/stream_server.py": "a server: streams of calls",
+    "wherever_edge/oip/threaded_stream.py": "a server: one stream, by grpcio's own threads",
     "wherever_edge/oip/triton_stream.py": "a server: streams as Triton's clients have them",
     "wherever_edge/updates/fetcher.py": "signed files come in; their names go out",
 }
